@@ -1,0 +1,91 @@
+/* Strict JSON on cJSON: what every reader of client bodies, specs and vectors goes through.
+ *
+ * json_parse checks before cJSON sees a byte: UTF-8, no NUL (raw or \u0000), nesting at most LIMIT_JSON_DEPTH (too_large),
+ * finite numbers, nothing behind the value; afterwards duplicate keys (any object). All but depth are bad_json, with
+ * the byte offset in the message.
+ *
+ * Arrays of numbers are never cJSON nodes: a maximal array whose leaves are all numbers or the strings "NaN", "Infinity",
+ * "-Infinity" (at least one leaf a number; arrays of arrays count) is cut out by the scanner and stands in the tree as an opaque node of kind
+ * JSON_NUMBERS that points at its text. (In the text handed to cJSON it is a string that starts with byte 0xFF, which
+ * checked UTF-8 cannot contain.) json_numbers reads it as a tensor; json_items opens it one level where a list is
+ * wanted after all, e.g. "wrt": [0, 1] or {"app": [3, 4]}.
+ *
+ * Ownership: a Json owns tree and text; nodes and strings live until json_release. No globals (cJSON_GetErrorPtr unused).
+ * Errors: functions that can fail fill an Err (code, message with the place) and return false. */
+#ifndef CAJAL_JSON_H
+#define CAJAL_JSON_H
+#include "schema/base/buf.h"
+#include "schema/errors.h"
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* An error on its way to a client: code and one sentence; `pointer` is a JSON Pointer into the body ("" = none). */
+typedef struct {
+    ErrCode code;
+    char message[400];
+    char pointer[200];
+} Err;
+bool err_set(Err *err, ErrCode code, const char *pointer, const char *format, ...) __attribute__((format(printf, 4, 5))); /* returns false */
+
+typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT, JSON_NUMBERS } JsonKind;
+typedef const cJSON *JsonNode;
+
+typedef struct {
+    cJSON *root;
+    char *text;             /* the body as received, for the numbers in it */
+    struct JsonSpan *spans; /* begin, length of each cut-out array */
+    size_t nspans, spans_room;
+} Json;
+
+bool json_parse(Json *json, const char *body, size_t len, Err *err); /* copies body */
+void json_release(Json *json);
+
+JsonKind json_kind(JsonNode node);
+/* Case-sensitive; NULL when there is none. */
+JsonNode json_get(JsonNode object, const char *key);
+/* First element of an array, opening a JSON_NUMBERS one level (its elements are numbers or again JSON_NUMBERS); then node->next. NULL at the end. */
+JsonNode json_items(Json *json, JsonNode array);
+size_t json_count(Json *json, JsonNode array);
+
+/* A rectangular tensor of numbers. */
+typedef struct {
+    size_t rank, shape[18]; /* room for LIMIT_TYPE_RANK and a batch axis */
+    size_t count;
+    double *data; /* row-major; free() */
+} Tensor;
+/* Reads a JSON_NUMBERS (or an array of arrays holding only "NaN"… strings). Ragged or empty arrays: bad_tensor. */
+bool json_numbers(const Json *json, JsonNode node, Tensor *out, Err *err);
+void tensor_release(Tensor *tensor);
+
+/* Descriptor-driven decoding of an object into a struct: one way for all handlers. Unknown keys, missing required ones and
+ * wrong kinds are bad_request with the pointer. Absent optional fields keep the value the struct came with. */
+typedef enum {
+    FIELD_NODE,   /* JsonNode: any kind, left to the caller */
+    FIELD_OBJECT, /* JsonNode: an object */
+    FIELD_ARRAY,  /* JsonNode: an array (JSON_NUMBERS included) */
+    FIELD_STRING, /* const char * */
+    FIELD_BOOL,   /* bool */
+    FIELD_UINT,   /* uint64_t: an integer in 0..2^53 */
+    FIELD_DOUBLE, /* double */
+    FIELD_ENUM,   /* int: index into `names` (NULL-terminated) */
+} FieldKind;
+typedef struct {
+    const char *key;
+    FieldKind kind;
+    size_t offset;   /* offsetof */
+    bool required;
+    const char *const *names;
+} Field;
+/* `pointer` is where `object` stands ("" for the body). fields end with key NULL. */
+bool json_decode(JsonNode object, const char *pointer, const Field *fields, void *out, Err *err);
+
+/* Writing: text escapes by RFC 8259; numbers shortest that read back to the same float or double. Non-finite numbers are the strings
+ * "NaN", "Infinity", "-Infinity". */
+void json_put_string(Buf *out, const char *text);
+void json_put_string_n(Buf *out, const char *text, size_t len);
+void json_put_double(Buf *out, double v);
+void json_put_float(Buf *out, float v);
+/* data nested as shape; f64 when `f64`, else f32. rank 0: a single number. */
+void json_put_tensor(Buf *out, const void *data, bool f64, const size_t *shape, size_t rank);
+#endif

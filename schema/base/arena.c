@@ -1,0 +1,65 @@
+#include "schema/base/arena.h"
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ArenaBlock {
+    ArenaBlock *next;
+    size_t size, used;
+    _Alignas(max_align_t) unsigned char data[];
+};
+
+enum { FIRST_BLOCK = 4096, LARGEST_STEP = 1 << 20 };
+
+void arena_init(Arena *arena, size_t cap) { *arena = (Arena){.cap = cap}; }
+
+void arena_release(Arena *arena) {
+    for (ArenaBlock *b = arena->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    *arena = (Arena){.cap = arena->cap, .on_fail = arena->on_fail};
+}
+
+static void *arena_fail(Arena *arena) {
+    if (arena->on_fail) longjmp(*arena->on_fail, 1);
+    return NULL;
+}
+
+void *arena_alloc(Arena *arena, size_t size) {
+    const size_t align = _Alignof(max_align_t);
+    if (size > arena->cap || arena->used > arena->cap - size) return arena_fail(arena);
+    size = (size + align - 1) / align * align;
+    ArenaBlock *b = arena->blocks;
+    if (!b || b->size - b->used < size) {
+        size_t step = b ? b->size * 2 : FIRST_BLOCK;
+        if (step > LARGEST_STEP) step = LARGEST_STEP;
+        if (step < size) step = size;
+        b = malloc(sizeof *b + step);
+        if (!b) return arena_fail(arena);
+        *b = (ArenaBlock){.next = arena->blocks, .size = step};
+        arena->blocks = b;
+    }
+    void *p = b->data + b->used;
+    b->used += size;
+    arena->used += size;
+    return memset(p, 0, size);
+}
+
+void *arena_array(Arena *arena, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) return arena_fail(arena);
+    return arena_alloc(arena, bytes);
+}
+
+void *arena_grow(Arena *arena, const void *old, size_t used, size_t count, size_t size) {
+    void *p = arena_array(arena, count, size);
+    if (p && used) memcpy(p, old, used * size);
+    return p;
+}
+
+char *arena_strndup(Arena *arena, const char *text, size_t len) {
+    char *p = arena_alloc(arena, len + 1);
+    if (p) memcpy(p, text, len);
+    return p;
+}

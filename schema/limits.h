@@ -1,0 +1,37 @@
+/* Every cap of the service, in one place; all are checked before memory is taken. */
+#ifndef CAJAL_LIMITS_H
+#define CAJAL_LIMITS_H
+#include <stddef.h>
+#include <stdint.h>
+
+/* Requests */
+#define LIMIT_JSON_BYTES ((size_t)8 << 20)
+#define LIMIT_JSON_DEPTH 1000
+#define LIMIT_BULK_BYTES ((size_t)1 << 30)
+
+/* Programs */
+#define LIMIT_TEXT_DEPTH 100000
+#define LIMIT_TYPE_DEPTH 1000     /* nesting in domains; arrows to the right are not nesting */
+#define LIMIT_TYPE_RANK 16        /* extents of an R[...] */
+#define LIMIT_TERM_NODES 2000000
+#define LIMIT_NUMERAL ((uint64_t)1 << 53)
+#define LIMIT_NAT_SIZE 65536      /* default; --max-nat changes it */
+#define LIMIT_COMPILE_BYTES ((size_t)512 << 20) /* one compile's arena */
+#define LIMIT_LOWER_STEPS ((uint64_t)20000000)  /* reductions of one lowering, sizes included */
+#define LIMIT_INTERP_STEPS ((uint64_t)10000000)
+#define LIMIT_INTERP_BYTES ((size_t)256 << 20)
+
+/* Graphs */
+#define LIMIT_GRAPH_NODES 200000
+#define LIMIT_GRAPH_DEPTH 64      /* steps within steps */
+#define LIMIT_GRAPH_RANK 64       /* axes of a node */
+#define LIMIT_GRAPH_BYTES ((size_t)256 << 20)
+#define LIMIT_SPACE ((size_t)1 << 28)    /* elements in one node's space */
+#define LIMIT_JOB_BYTES ((size_t)4 << 30) /* a job's working memory in the worker */
+#define LIMIT_JOB_MACS ((double)1e13)    /* a job's estimated multiply-adds */
+#define LIMIT_ROWS ((size_t)1 << 24)
+
+/* Verification */
+#define LIMIT_VERIFY_EXHAUSTIVE 4096
+#define LIMIT_VERIFY_SAMPLES 256
+#endif
