@@ -19,18 +19,46 @@ void cx_init(Cx *cx) {
 
 void cx_release(Cx *cx) { arena_release(&cx->arena); }
 
+struct CxCleanup {
+    CxCleanup *next;
+    void *object; /* NULL once kept */
+    void (*release)(void *object);
+};
+
 bool cx_enter(Cx *cx) {
     cx->diag = (Diag){0};
+    cx->cleanups = NULL;
     cx->arena.on_fail = &cx->unwind;
-    cx->trying = true;
     return true;
 }
 
+void cx_leave(Cx *cx) { cx->arena.on_fail = NULL; }
+
 void cx_unwound(Cx *cx) {
-    cx->trying = false;
     cx->arena.on_fail = NULL;
+    for (CxCleanup *c = cx->cleanups; c; c = c->next)
+        if (c->object) c->release(c->object);
+    cx->cleanups = NULL;
     if (cx->diag.code == ERR_NONE)
         cx->diag = (Diag){.code = ERR_too_large, .message = "Compiling this program needs more memory than one compilation may take."};
+}
+
+void cx_guard(Cx *cx, void *object, void (*release)(void *object)) {
+    jmp_buf *on_fail = cx->arena.on_fail;
+    cx->arena.on_fail = NULL; /* the object must not be lost between its making and its guard */
+    CxCleanup *c = ARENA_NEW(&cx->arena, CxCleanup);
+    cx->arena.on_fail = on_fail;
+    if (!c) {
+        release(object);
+        longjmp(cx->unwind, 1);
+    }
+    *c = (CxCleanup){.next = cx->cleanups, .object = object, .release = release};
+    cx->cleanups = c;
+}
+
+void cx_keep(Cx *cx, void *object) {
+    for (CxCleanup *c = cx->cleanups; c; c = c->next)
+        if (c->object == object) c->object = NULL;
 }
 
 static char *format_in_arena(Cx *cx, const char *format, va_list args) {

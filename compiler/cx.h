@@ -2,7 +2,7 @@
  *
  * Ownership: a Cx owns an arena; all types, terms and diagnostics made with it die in cx_release. Not shared between threads.
  * Errors: anything below a CX_TRY may call cx_fail; the stack unwinds to the CX_TRY, and cx->diag says what happened.
- * A used-up arena unwinds likewise, as too_large. Code between holds no resource but the arena's.
+ * A used-up arena unwinds likewise, as too_large. Code between holds no resource but the arena's and those under cx_guard.
  *
  *     CX_TRY(cx) { program = parse_text(cx, …); check(cx, program); }
  *     if (cx->diag.code) …report…
@@ -30,6 +30,7 @@ typedef struct {
     const char *hint;    /* one sentence: what to do; NULL when there is nothing to say */
 } Diag;
 
+typedef struct CxCleanup CxCleanup;
 typedef uint32_t Sym; /* an interned name */
 typedef struct SymTable SymTable;
 typedef struct TypeTable TypeTable;
@@ -38,7 +39,7 @@ typedef struct Cx {
     Arena arena;
     Diag diag;
     jmp_buf unwind;
-    bool trying;
+    CxCleanup *cleanups;
     SymTable *syms;
     TypeTable *types;
     uint64_t nat_limit; /* largest size of a natural (language.md §6) */
@@ -49,10 +50,14 @@ void cx_release(Cx *cx);
 
 /* Runs the block that follows; not nested. */
 #define CX_TRY(cx) \
-    for (bool cx_once_ = cx_enter(cx); cx_once_; cx_once_ = false, (cx)->trying = false) \
+    for (bool cx_once_ = cx_enter(cx); cx_once_; cx_once_ = false, cx_leave(cx)) \
         if (setjmp((cx)->unwind)) { cx_unwound(cx); break; } else
 bool cx_enter(Cx *cx);
+void cx_leave(Cx *cx);
 void cx_unwound(Cx *cx);
+/* What is not the arena's: release(object) is called when the Cx fails before cx_keep(object). */
+void cx_guard(Cx *cx, void *object, void (*release)(void *object));
+void cx_keep(Cx *cx, void *object);
 
 /* Ends the compilation with a diagnostic; hint may be NULL. The message is printf's. */
 _Noreturn void cx_fail(Cx *cx, ErrCode code, At at, const char *hint, const char *format, ...)

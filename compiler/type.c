@@ -107,30 +107,41 @@ const Type *type_arrow(Cx *cx, bool smooth, const Type *dom, const Type *cod, At
     return t;
 }
 
-/* Rebuilds the arrows of `type` from the right around the mapped end, so that long arrows need no C stack. */
-static const Type *rebuild(Cx *cx, const Type *type, const Type *end, const Type **doms) {
+/* One side of a zip: the arrows' domains mapped first to last, then the end, then rebuilt from the right, so that long
+ * arrows need no C stack; domains nest at most LIMIT_TYPE_DEPTH. */
+static const Type *zip(Cx *cx, const Type *a, const Type *b, TypeBoundFn fn, void *ctx, bool contra) {
+    if (!a->has_nat) return a;
+    if (a->kind == TYPE_NAT) return type_nat(cx, fn(ctx, a->bound, b->bound, contra));
     size_t n = 0;
-    const Type **spine;
-    for (const Type *t = type; type_is_arrow(t); t = t->cod) n++;
-    spine = ARENA_ARRAY(&cx->arena, const Type *, n);
-    for (const Type *t = type; type_is_arrow(t); t = t->cod) *spine++ = t;
-    while (n--) {
-        spine--;
-        end = type_arrow(cx, (*spine)->kind == TYPE_SMOOTH, doms[n], end, AT_NOWHERE);
+    for (const Type *t = a; type_is_arrow(t); t = t->cod) n++;
+    const Type **doms = ARENA_ARRAY(&cx->arena, const Type *, n);
+    bool *smooth = ARENA_ARRAY(&cx->arena, bool, n);
+    n = 0;
+    for (; type_is_arrow(a); a = a->cod, b = b->cod, n++) {
+        doms[n] = zip(cx, a->dom, b->dom, fn, ctx, !contra);
+        smooth[n] = a->kind == TYPE_SMOOTH;
     }
-    return end;
+    const Type *made = a->kind == TYPE_NAT ? zip(cx, a, b, fn, ctx, contra) : a;
+    while (n--) made = type_arrow(cx, smooth[n], doms[n], made, AT_NOWHERE);
+    return made;
+}
+
+const Type *type_zip(Cx *cx, const Type *a, const Type *b, TypeBoundFn fn, void *ctx) { return zip(cx, a, b, fn, ctx, false); }
+
+typedef struct {
+    uint64_t size;
+    bool force;
+} Sizing;
+
+static uint64_t sized_bound(void *ctx, uint64_t a, uint64_t b, bool contra) {
+    (void)b, (void)contra;
+    const Sizing *s = ctx;
+    return a && !s->force ? a : s->size;
 }
 
 const Type *type_with_size(Cx *cx, const Type *type, uint64_t size, bool force) {
-    if (!type->has_nat || (type->sized && !force)) return type;
-    if (type->kind == TYPE_NAT) return type_nat(cx, size);
-    size_t n = 0;
-    const Type *end = type;
-    for (; type_is_arrow(end); end = end->cod) n++;
-    const Type **doms = ARENA_ARRAY(&cx->arena, const Type *, n);
-    n = 0;
-    for (const Type *t = type; type_is_arrow(t); t = t->cod) doms[n++] = type_with_size(cx, t->dom, size, force);
-    return rebuild(cx, type, type_with_size(cx, end, size, force), doms);
+    if (type->sized && !force) return type;
+    return type_zip(cx, type, type, sized_bound, &(Sizing){size, force});
 }
 
 bool type_fits(const Type *a, const Type *b) {
@@ -140,20 +151,16 @@ bool type_fits(const Type *a, const Type *b) {
     return a == b || (a->kind == TYPE_NAT && a->bound <= b->bound);
 }
 
-/* The join, or with `meet` the meet, of two sized types. */
-static const Type *bound_of(Cx *cx, const Type *a, const Type *b, bool meet) {
-    if (a == b) return a;
-    if (a->kind == TYPE_NAT) return (a->bound > b->bound) != meet ? a : b;
-    size_t n = 0;
-    const Type *ea = a, *eb = b;
-    for (; type_is_arrow(ea); ea = ea->cod, eb = eb->cod) n++;
-    const Type **doms = ARENA_ARRAY(&cx->arena, const Type *, n);
-    n = 0;
-    for (const Type *s = a, *t = b; type_is_arrow(s); s = s->cod, t = t->cod) doms[n++] = bound_of(cx, s->dom, t->dom, !meet);
-    return rebuild(cx, a, bound_of(cx, ea, eb, meet), doms);
+static uint64_t join_bound(void *ctx, uint64_t a, uint64_t b, bool contra) {
+    (void)ctx;
+    return (a > b) != contra ? a : b;
 }
 
-const Type *type_join(Cx *cx, const Type *a, const Type *b) { return bound_of(cx, a, b, false); }
+const Type *type_join(Cx *cx, const Type *a, const Type *b) { return a == b ? a : type_zip(cx, a, b, join_bound, NULL); }
+
+static uint64_t meet_bound(void *ctx, uint64_t a, uint64_t b, bool contra) { return join_bound(ctx, a, b, !contra); }
+
+const Type *type_meet(Cx *cx, const Type *a, const Type *b) { return a == b ? a : type_zip(cx, a, b, meet_bound, NULL); }
 
 void type_print(Buf *out, const Type *type) {
     for (; type_is_arrow(type); type = type->cod) {

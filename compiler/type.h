@@ -45,6 +45,12 @@ const Type *type_with_size(Cx *cx, const Type *type, uint64_t size, bool force);
 bool type_fits(const Type *a, const Type *b);
 /* Least upper bound: larger codomains, smaller domains. Both sized, of one erased type. */
 const Type *type_join(Cx *cx, const Type *a, const Type *b);
+/* Greatest lower bound. */
+const Type *type_meet(Cx *cx, const Type *a, const Type *b);
+
+/* A type like a and b (of one erased type) with each N's bound replaced by fn(ctx, a's, b's, is it in a domain), left to right. */
+typedef uint64_t (*TypeBoundFn)(void *ctx, uint64_t a, uint64_t b, bool contra);
+const Type *type_zip(Cx *cx, const Type *a, const Type *b, TypeBoundFn fn, void *ctx);
 
 /* The text syntax, `!2 -o N[3] -o R[2,2]`. */
 void type_print(Buf *out, const Type *type);

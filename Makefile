@@ -1,0 +1,118 @@
+# Cajal service. `make demo` and `make test` need only Debian 12, make and git; `make help` lists the rest.
+BUILD ?= build
+CC ?= gcc
+OPT ?= -O2 -g
+WARN = -Wall -Wextra -Werror
+# SAN=1: an AddressSanitizer and UndefinedBehaviorSanitizer build, in a folder of its own
+ifdef SAN
+BUILD := build-asan
+OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+endif
+CPPFLAGS += -I. -D_GNU_SOURCE
+CFLAGS += -std=gnu17 $(OPT) $(WARN) -MMD -MP -pthread
+LDFLAGS += $(filter -fsanitize%,$(OPT)) -pthread
+
+sources = $(sort $(wildcard $(1)/*.c $(1)/*/*.c))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+SCHEMA := $(call objects,$(call sources,schema))
+COMPILER := $(call objects,$(call sources,compiler))
+WORKER := $(call objects,$(filter-out worker/main.c,$(call sources,worker)))
+SERVER := $(call objects,$(filter-out server/main.c,$(call sources,server)))
+CLIENT := $(call objects,$(filter-out client/main.c client/cli_%,$(wildcard client/*.c)))
+CLI := $(call objects,$(wildcard client/main.c client/cli_*.c))
+
+PROGRAMS := $(BUILD)/cajald $(BUILD)/cajal-worker $(BUILD)/cajal
+all: $(PROGRAMS)
+
+$(BUILD)/libschema.a: $(SCHEMA)
+$(BUILD)/libcompiler.a: $(COMPILER)
+$(BUILD)/libworker.a: $(WORKER)
+$(BUILD)/libserver.a: $(SERVER)
+$(BUILD)/libclient.a: $(CLIENT)
+$(BUILD)/%.a:
+	@mkdir -p $(@D)
+	rm -f $@ && $(AR) rcs $@ $^
+
+LIBS_COMPILER = -lcjson -lsodium -lm
+LIBS_WORKER = -lopenblas -fopenmp $(LIBS_COMPILER)
+LIBS_SERVER = -lmicrohttpd -lsqlite3 $(LIBS_COMPILER)
+LIBS_CLIENT = -lcurl $(LIBS_COMPILER)
+
+$(BUILD)/cajald: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
+$(BUILD)/cajal-worker: $(BUILD)/obj/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
+$(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLIENT)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+# Kernels may use what the compiler can vectorise, but never reorder sums behind our back.
+$(BUILD)/obj/worker/%.o: CFLAGS += -fopenmp
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# Unit tests: one cmocka program a file; tests/support/*.c is linked into all.
+SUPPORT := $(call objects,$(wildcard tests/support/*.c))
+UNITS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+$(UNITS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
+units: $(UNITS)
+
+# HTTP tests: the same, but each starts a daemon of its own from $(BUILD).
+HTTP_TESTS := $(patsubst tests/http/%.c,$(BUILD)/tests/%,$(wildcard tests/http/http_*.c))
+$(HTTP_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/http/%.o $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
+http-tests: $(HTTP_TESTS) $(PROGRAMS)
+
+# The targets for people first see to the packages: on a bare Debian there is no compiler yet.
+deps:
+	@deploy/install-deps.sh
+JOBS := $(shell nproc)
+demo: deps
+	@$(MAKE) -s -j$(JOBS) all
+	@tests/support/with_daemon.sh $(BUILD) client/demo.sh
+run: deps
+	@$(MAKE) -s -j$(JOBS) all
+	$(BUILD)/cajald
+test: deps
+	@$(MAKE) -s -j$(JOBS) all units http-tests
+	@tests/run.sh $(BUILD) units http conformance smoke
+# The sanitizers' pass repeats what runs C code of ours, on the SAN=1 build.
+test-san: deps
+	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests
+	@tests/run.sh build-asan units http
+check: deps
+	@$(MAKE) -s -j$(JOBS) all
+	@tests/check.sh $(BUILD)
+
+PREFIX ?= /usr/local
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/cajal
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+install: all
+	install -d $(BINDIR) $(DOCDIR) $(LIBDIR)/systemd/system $(LIBDIR)/sysusers.d $(LIBDIR)/tmpfiles.d
+	install -m 755 $(PROGRAMS) $(BINDIR)
+	install -m 644 README.md schema/openapi.json deploy/nginx.conf $(DOCDIR)
+	sed -e 's|@BIN@|$(PREFIX)/bin|' -e 's|@DOC@|$(PREFIX)/share/doc/cajal|' deploy/cajald.service >$(LIBDIR)/systemd/system/cajald.service
+	install -m 644 deploy/cajal.sysusers $(LIBDIR)/sysusers.d/cajal.conf
+	install -m 644 deploy/cajal.tmpfiles $(LIBDIR)/tmpfiles.d/cajal.conf
+clean:
+	rm -rf build build-asan
+
+help:
+	@echo 'make demo      build everything, start a daemon and show what it does'
+	@echo 'make test      build everything and run all tests'
+	@echo 'make run       build, and run the daemon on 127.0.0.1:8420 with data in ./cajal-data'
+	@echo 'make all       build only: cajald, cajal-worker, cajal'
+	@echo 'make test-san  unit and HTTP tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make check     the rules of the house: includes, links, sizes, OpenAPI, warnings of both compilers'
+	@echo 'make deps      install the Debian packages that are missing'
+	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
+
+.PHONY: all units http-tests deps demo run test test-san check install clean help
+.SECONDARY:
