@@ -56,7 +56,7 @@ static const Env *bind_inputs(Lower *lower, Signature *sig) {
         const Type *type = p->binders[order[i]].type, *sized = type_with_size(lower->cx, type, p->nat.dim, false);
         sig->inputs[i] = sized;
         const Val *val = type->vector ? vec_slot(lower, SLOT_INPUT, i, sized, program_root(p)) : network(lower, i, type);
-        env = env_push(lower, env, val);
+        env = lower_bind(lower, env, val);
     }
     return env;
 }

@@ -1,8 +1,9 @@
 /* The interpreter (language.md §4): the reference the compiler is held against.
  *
  * An explicit-stack machine: neither deep terms nor long iterations touch the C stack. Values: booleans, naturals, closures, none, and
- * basis functions. Memory and steps are bounded (too_large).
- * Ownership: values live in the Cx's arena. */
+ * basis functions; a basis vector of a real type is carried like a natural, its place. Memory (LIMIT_INTERP_BYTES) and steps are bounded
+ * (too_large). The program is one that check_program accepted.
+ * Ownership: values live in the Cx's arena. What the machine itself lets go of is used again; what a caller got stays. */
 #ifndef CAJAL_INTERP_H
 #define CAJAL_INTERP_H
 #include "compiler/check.h"
@@ -12,7 +13,8 @@ typedef struct Value Value;
 typedef struct {
     Cx *cx;
     const Program *program;
-    uint64_t steps, step_limit; /* over it: cx_fail too_large */
+    uint64_t steps, step_limit; /* over it: cx_fail too_large; steps add up until the caller resets them */
+    struct Machine *machine;    /* NULL at first; the interpreter's own */
 } Interp;
 
 /* Basis vector `index` of a sized vector type, as a value (index < type->dim). */

@@ -21,7 +21,7 @@ struct Uses {
 
 /* ---- environments ---- */
 
-const Env *env_push(Lower *lower, const Env *below, const Val *val) {
+const Env *lower_bind(Lower *lower, const Env *below, const Val *val) {
     Env *env = ARENA_NEW(&lower->cx->arena, Env);
     *env = (Env){.below = below, .val = val, .jump = env};
     if (!below) return env;
@@ -31,7 +31,7 @@ const Env *env_push(Lower *lower, const Env *below, const Val *val) {
     return env;
 }
 
-static const Val *env_get(const Env *env, uint32_t depth) {
+static const Val *lower_lookup(const Env *env, uint32_t depth) {
     while (env->depth > depth) env = env->jump->depth >= depth ? env->jump : env->below;
     return env->val;
 }
@@ -92,7 +92,7 @@ void push_eval(Lower *lower, uint32_t node, const Env *env) {
     static const LowerFrameKind frames[TERM_KINDS] = {
         [TERM_SUCC] = FRAME_SUCC, [TERM_IF] = FRAME_IF, [TERM_APP] = FRAME_APP, [TERM_LET] = FRAME_LET, [TERM_ITER] = FRAME_ITER};
     switch (n->kind) {
-    case TERM_VAR: lower->result = env_get(env, lower->depth[n->binder]); return;
+    case TERM_VAR: lower->result = lower_lookup(env, lower->depth[n->binder]); return;
     case TERM_TRUE: lower->result = vec_bool(lower, true); return;
     case TERM_FALSE: lower->result = vec_bool(lower, false); return;
     case TERM_NAT: lower->result = vec_nat(lower, n->nat, node); return;
@@ -145,7 +145,7 @@ static void step_let(Lower *lower, LowerFrame *f) {
         push_eval(lower, kid[0], f->env);
         return;
     }
-    const Env *env = env_push(lower, f->env, lower->result);
+    const Env *env = lower_bind(lower, f->env, lower->result);
     pop_frame(lower, NULL);
     push_eval(lower, kid[1], env);
 }
@@ -162,7 +162,7 @@ static Remembered *remembered(Lower *lower, Uses *uses, const Type *argument) {
 
 static void push_body(Lower *lower, const Val *function, const Val *argument) {
     uint32_t body = lower->p->nodes[function->closure.fun].kid[0];
-    push_eval(lower, body, env_push(lower, function->closure.env, argument));
+    push_eval(lower, body, lower_bind(lower, function->closure.env, argument));
 }
 
 static void push_tabulate_over(Lower *lower, const Val *function, const Type *param, uint32_t node) {

@@ -100,7 +100,7 @@ LowerFrame *push_frame(Lower *lower, LowerFrameKind kind, uint32_t node);
 void pop_frame(Lower *lower, const Val *result);
 /* Runs until the frames above `base` are gone; the result. */
 const Val *lower_run(Lower *lower, uint32_t base);
-const Env *env_push(Lower *lower, const Env *below, const Val *val);
+const Env *lower_bind(Lower *lower, const Env *below, const Val *val);
 /* The sized type the parameter of a function has when it is tabulated. */
 const Type *param_type(Lower *lower, const Val *function);
 /* Holds a value to the bounds written in `annotation` (nat_bound_exceeded); a function that is no table is held to them when applied. */

@@ -80,7 +80,7 @@ static uint64_t room_for(Lower *lower, const Type *type, const Delta *delta) {
 
 static void push_step(Lower *lower, LowerFrame *f, const Val *state, IterPhase next) {
     f->phase = next;
-    push_eval(lower, lower->p->nodes[f->node].kid[1], env_push(lower, f->env, state));
+    push_eval(lower, lower->p->nodes[f->node].kid[1], lower_bind(lower, f->env, state));
 }
 
 static void push_dry(Lower *lower, LowerFrame *f, const Type *type, IterPhase next) {

@@ -76,6 +76,8 @@ struct Graph {
     uint32_t noutputs, outputs_room;
     uint32_t *buckets; /* hash-consing; node + 1 */
     uint32_t nbuckets;
+    uint32_t inside; /* nodes of all sub-graphs */
+    uint32_t depth;  /* steps within steps; 0: no sub-graphs */
     bool failed;
 };
 
@@ -93,7 +95,7 @@ typedef struct {
     uint32_t rank;
     const int64_t *attrs;
     uint32_t nattr;
-    Graph *const *subs; /* taken over */
+    Graph *const *subs; /* taken over, also on failure; a sub-graph belongs to one node */
     uint32_t nsub;
 } NodeSpec;
 /* Adds (or finds) a node. The caller gives the dims; graph_verify recomputes them by the op's shape rule. */

@@ -8,6 +8,14 @@
 #define LIMIT_JSON_BYTES ((size_t)8 << 20)
 #define LIMIT_JSON_DEPTH 1000
 #define LIMIT_BULK_BYTES ((size_t)1 << 30)
+#define LIMIT_BODIES_BYTES ((size_t)4 << 30) /* of all requests in flight together */
+#define LIMIT_DISCARD_BYTES ((size_t)1 << 20) /* read and dropped after a refusal, so that the client sees the answer */
+#define LIMIT_DEADLINE_MS 86400000
+#define LIMIT_TENSORS 4096      /* in one binary body */
+#define LIMIT_WORKER_GRAPHS 256 /* loaded in one worker */
+#define LIMIT_WORKER_GRAPH_BYTES ((size_t)512 << 20)
+#define LIMIT_QUARANTINE 4096   /* programs remembered for having killed a worker */
+#define LIMIT_LIST 500          /* records in one page of a list */
 
 /* Programs */
 #define LIMIT_TEXT_DEPTH 100000
@@ -22,7 +30,8 @@
 #define LIMIT_INTERP_BYTES ((size_t)256 << 20)
 
 /* Graphs */
-#define LIMIT_GRAPH_NODES 200000
+#define LIMIT_GRAPH_NODES 200000  /* those of sub-graphs included */
+#define LIMIT_GRAPH_SLOTS 16384   /* and outputs */
 #define LIMIT_GRAPH_DEPTH 64      /* steps within steps */
 #define LIMIT_GRAPH_RANK 64       /* axes of a node */
 #define LIMIT_GRAPH_BYTES ((size_t)256 << 20)

@@ -1,0 +1,207 @@
+#include "schema/graph.h"
+#include "schema/limits.h"
+#include "schema/ops.h"
+#include <stdlib.h>
+#include <string.h>
+
+Graph *graph_new(void) { return calloc(1, sizeof(Graph)); }
+
+void graph_free(Graph *g) {
+    if (!g) return;
+    for (uint32_t i = 0; i < g->nsubs; i++) graph_free(g->subs[i]); /* at most LIMIT_GRAPH_DEPTH deep: graph_add sees to it */
+    free(g->nodes);
+    free(g->ins);
+    free(g->dims);
+    free(g->attrs);
+    free(g->consts);
+    free(g->subs);
+    free(g->slots);
+    free(g->outputs);
+    free(g->buckets);
+    free(g);
+}
+
+/* Appends n elements to an array, doubling its room. `from` may point into the array itself: callers pass node_dims and the like. */
+static void *append(Graph *g, void *array, size_t *count, size_t *room, const void *from, size_t n, size_t size) {
+    if (!n || g->failed) return array;
+    if (n > LIMIT_GRAPH_BYTES / size - *count) {
+        g->failed = true;
+        return array;
+    }
+    if (n > *room - *count) {
+        const uintptr_t at = (uintptr_t)from - (uintptr_t)array;
+        const bool within = array && at < *count * size;
+        size_t more = *room ? *room : 16;
+        while (more < *count + n) more *= 2;
+        void *grown = realloc(array, more * size);
+        if (!grown) {
+            g->failed = true;
+            return array;
+        }
+        if (within) from = (const char *)grown + at;
+        array = grown;
+        *room = more;
+    }
+    memcpy((char *)array + *count * size, from, n * size);
+    *count += n;
+    return array;
+}
+
+/* The counts are of different widths; LIMIT_GRAPH_BYTES keeps all of them in 32 bits. */
+#define APPEND(g, array, count, room, from, n) \
+    do { \
+        size_t count_ = (count), room_ = (room); \
+        (array) = append((g), (array), &count_, &room_, (from), (n), sizeof *(array)); \
+        (count) = (__typeof__(count))count_; \
+        (room) = (__typeof__(room))room_; \
+    } while (0)
+
+uint32_t graph_slot(Graph *g, SlotRole role, uint32_t index, size_t size) {
+    for (uint32_t i = 0; i < g->nslots; i++)
+        if (g->slots[i].role == role && g->slots[i].index == index && g->slots[i].size == size) return i;
+    if (size > LIMIT_SPACE || g->nslots >= LIMIT_GRAPH_SLOTS) g->failed = true;
+    Slot slot = {.role = role, .index = index, .size = size};
+    APPEND(g, g->slots, g->nslots, g->slots_room, &slot, 1);
+    return g->failed ? 0 : g->nslots - 1;
+}
+
+void graph_output(Graph *g, OutRole role, uint32_t index, uint32_t node) {
+    if (g->noutputs >= LIMIT_GRAPH_SLOTS) g->failed = true;
+    Output output = {.role = role, .index = index, .node = node};
+    APPEND(g, g->outputs, g->noutputs, g->outputs_room, &output, 1);
+}
+
+static NodeSpec spec_of(const Graph *g, const GNode *n) {
+    return (NodeSpec){.op = n->op, .ins = g->ins + n->in, .nin = n->nin, .dims = g->dims + n->dims, .rank = n->rank,
+                      .attrs = g->attrs + n->attr, .nattr = n->nattr, .subs = g->subs + n->sub, .nsub = n->nsub};
+}
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+    h = (h ^ v) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 29;
+}
+
+/* A constant is hashed and compared by its elements, not by where they stand. */
+static uint64_t hash(const Graph *g, const NodeSpec *s) {
+    uint64_t h = mix(mix(s->op, s->nin), s->rank);
+    for (uint32_t i = 0; i < s->nin; i++) h = mix(h, s->ins[i]);
+    for (uint32_t i = 0; i < s->rank; i++) h = mix(h, s->dims[i]);
+    for (uint32_t i = 0; i < s->nsub; i++) h = mix(h, (uintptr_t)s->subs[i]);
+    if (s->op != OP_const) {
+        for (uint32_t i = 0; i < s->nattr; i++) h = mix(h, (uint64_t)s->attrs[i]);
+        return h;
+    }
+    for (int64_t i = 0; i < s->attrs[1]; i++) {
+        uint64_t bits;
+        memcpy(&bits, &g->consts[s->attrs[0] + i], sizeof bits);
+        h = mix(h, bits);
+    }
+    return h;
+}
+
+static bool same(const void *a, const void *b, size_t n, size_t size) { return !n || memcmp(a, b, n * size) == 0; }
+
+static bool equal(const Graph *g, const NodeSpec *a, const NodeSpec *b) {
+    if (a->op != b->op || a->nin != b->nin || a->rank != b->rank || a->nattr != b->nattr || a->nsub != b->nsub) return false;
+    if (!same(a->ins, b->ins, a->nin, sizeof *a->ins) || !same(a->dims, b->dims, a->rank, sizeof *a->dims)) return false;
+    if (!same(a->subs, b->subs, a->nsub, sizeof *a->subs)) return false;
+    if (a->op != OP_const) return same(a->attrs, b->attrs, a->nattr, sizeof *a->attrs);
+    return a->attrs[1] == b->attrs[1] && same(g->consts + a->attrs[0], g->consts + b->attrs[0], (size_t)a->attrs[1], sizeof(double));
+}
+
+/* The bucket of an equal node, or the empty one where it belongs. */
+static uint32_t *find(const Graph *g, const NodeSpec *spec) {
+    for (uint32_t i = (uint32_t)hash(g, spec);; i++) {
+        uint32_t *bucket = &g->buckets[i & (g->nbuckets - 1)];
+        if (!*bucket) return bucket;
+        NodeSpec other = spec_of(g, &g->nodes[*bucket - 1]);
+        if (equal(g, spec, &other)) return bucket;
+    }
+}
+
+/* Keeps the buckets at most half full. */
+static bool reserve_buckets(Graph *g) {
+    if (g->nnodes < g->nbuckets / 2) return true;
+    const uint32_t n = g->nbuckets ? g->nbuckets * 2 : 64;
+    uint32_t *buckets = calloc(n, sizeof *buckets);
+    if (!buckets) return false;
+    free(g->buckets);
+    g->buckets = buckets;
+    g->nbuckets = n;
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        NodeSpec spec = spec_of(g, &g->nodes[i]);
+        *find(g, &spec) = i + 1;
+    }
+    return true;
+}
+
+static bool acceptable(const Graph *g, const NodeSpec *s, size_t *size) {
+    if ((unsigned)s->op >= OP_COUNT || !dims_size(s->dims, s->rank, size)) return false;
+    if (s->nin > LIMIT_GRAPH_NODES || s->nattr > LIMIT_GRAPH_NODES) return false;
+    for (uint32_t i = 0; i < s->nin; i++)
+        if (s->ins[i] >= g->nnodes) return false;
+    if (s->op == OP_const) {
+        if (s->nattr != 2 || s->attrs[0] < 0 || s->attrs[1] < 0) return false;
+        const uint64_t offset = (uint64_t)s->attrs[0], count = (uint64_t)s->attrs[1];
+        if (offset > g->nconsts || count > g->nconsts - offset) return false;
+    }
+    uint64_t inside = g->inside;
+    for (uint32_t i = 0; i < s->nsub; i++) {
+        const Graph *sub = s->subs[i];
+        if (!sub || sub->failed || sub->depth >= LIMIT_GRAPH_DEPTH) return false;
+        inside += sub->nnodes + sub->inside;
+    }
+    return g->nnodes + inside < LIMIT_GRAPH_NODES;
+}
+
+static bool owned(const Graph *g, const Graph *sub) {
+    for (uint32_t i = 0; i < g->nsubs; i++)
+        if (g->subs[i] == sub) return true;
+    return false;
+}
+
+static uint32_t reject(Graph *g, const NodeSpec *spec) {
+    g->failed = true;
+    for (uint32_t i = 0; i < spec->nsub; i++)
+        if (!owned(g, spec->subs[i])) graph_free(spec->subs[i]);
+    return 0;
+}
+
+static void count_subs(Graph *g, const GNode *n) {
+    for (uint32_t i = 0; i < n->nsub; i++) {
+        const Graph *sub = g->subs[n->sub + i];
+        g->inside += sub->nnodes + sub->inside;
+        if (sub->depth + 1 > g->depth) g->depth = sub->depth + 1;
+    }
+}
+
+uint32_t graph_add(Graph *g, const NodeSpec *spec) {
+    size_t size;
+    if (g->failed || !acceptable(g, spec, &size) || !reserve_buckets(g)) return reject(g, spec);
+    uint32_t *bucket = find(g, spec);
+    if (*bucket) return *bucket - 1;
+    GNode node = {.op = spec->op, .nin = spec->nin, .in = g->nins, .rank = spec->rank, .dims = g->ndims, .nattr = spec->nattr,
+                  .attr = g->nattrs, .nsub = spec->nsub, .sub = g->nsubs, .size = size};
+    APPEND(g, g->ins, g->nins, g->ins_room, spec->ins, spec->nin);
+    APPEND(g, g->dims, g->ndims, g->dims_room, spec->dims, spec->rank);
+    APPEND(g, g->attrs, g->nattrs, g->attrs_room, spec->attrs, spec->nattr);
+    APPEND(g, g->nodes, g->nnodes, g->nodes_room, &node, 1);
+    APPEND(g, g->subs, g->nsubs, g->subs_room, spec->subs, spec->nsub);
+    if (g->failed) return reject(g, spec);
+    count_subs(g, &node);
+    *bucket = g->nnodes;
+    return g->nnodes - 1;
+}
+
+uint32_t graph_const(Graph *g, const double *data, const uint32_t *dims, uint32_t rank) {
+    size_t count;
+    if (!dims_size(dims, rank, &count)) g->failed = true;
+    if (g->failed) return 0;
+    const size_t offset = g->nconsts;
+    const uint32_t before = g->nnodes;
+    APPEND(g, g->consts, g->nconsts, g->consts_room, data, count);
+    const int64_t attrs[] = {(int64_t)offset, (int64_t)count};
+    uint32_t node = graph_add(g, &(NodeSpec){.op = OP_const, .dims = dims, .rank = rank, .attrs = attrs, .nattr = 2});
+    if (g->nnodes == before) g->nconsts = offset; /* an equal one was there */
+    return node;
+}

@@ -1,0 +1,219 @@
+/* What is said about a graph: its costs, and its JSON and Graphviz forms. Recursion is at most LIMIT_GRAPH_DEPTH deep. */
+#include "schema/graph.h"
+#include "schema/limits.h"
+#include "schema/ops.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOW_CONSTS = 64 }; /* constants of up to so many elements are written out */
+
+static const GNode *input(const Graph *g, const GNode *n, uint32_t i) { return &g->nodes[node_ins(g, n)[i]]; }
+
+/* Product of the extents of all labels: those of a, and those of b that a does not have. */
+static double contract_macs(const Graph *g, const GNode *n) {
+    const GNode *a = input(g, n, 0), *b = input(g, n, 1);
+    const int64_t *labels = node_attrs(g, n) + 3;
+    double macs = (double)a->size;
+    for (uint32_t i = 0; i < b->rank; i++) {
+        bool shared = false;
+        for (uint32_t j = 0; j < a->rank; j++) shared |= labels[j] == labels[a->rank + i];
+        if (!shared) macs *= node_dims(g, b)[i];
+    }
+    return macs;
+}
+
+/* The last extent of the counts: how many states are read. */
+static double states(const Graph *g, const GNode *n) {
+    const GNode *count = input(g, n, 0);
+    return node_dims(g, count)[count->rank - 1];
+}
+
+static double node_macs(const Graph *g, const GNode *n, double subs) {
+    switch (n->op) {
+    case OP_contract: return contract_macs(g, n);
+    case OP_if: return 2 * (double)n->size;
+    case OP_iter: return states(g, n) * (subs + (double)node_attrs(g, n)[3] * (double)n->size);
+    case OP_iter_vjp: return states(g, n) * (subs + 2 * (double)input(g, n, n->nin - 1)->size);
+    default: return 0;
+    }
+}
+
+GraphStats graph_stats(const Graph *g) {
+    GraphStats all = {.neurons = g->nnodes, .weights = g->nconsts};
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        const GNode *n = &g->nodes[i];
+        double macs = 0, bytes = 0;
+        for (uint32_t j = 0; j < n->nsub; j++) {
+            const GraphStats sub = graph_stats(g->subs[n->sub + j]);
+            all.neurons += sub.neurons;
+            all.weights += sub.weights;
+            all.recurrent += sub.recurrent;
+            macs += sub.macs;
+            bytes += sub.bytes;
+        }
+        all.recurrent += n->op == OP_iter || n->op == OP_iter_vjp;
+        all.macs += node_macs(g, n, macs);
+        all.bytes += (double)n->size * 8 + (n->nsub ? states(g, n) * bytes : 0);
+    }
+    return all;
+}
+
+/* Shortest of 15 to 17 digits that reads back; JSON has no non-finite numbers. */
+static void put_double(Buf *out, double v) {
+    char text[40];
+    if (isnan(v)) buf_puts(out, "\"NaN\"");
+    else if (isinf(v)) buf_puts(out, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+    else {
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(text, sizeof text, "%.*g", digits, v);
+            if (strtod(text, NULL) == v) break;
+        }
+        buf_puts(out, text);
+    }
+}
+
+static void put_u32s(Buf *out, const uint32_t *list, uint32_t n) {
+    buf_putc(out, '[');
+    for (uint32_t i = 0; i < n; i++) buf_printf(out, "%s%u", i ? "," : "", list[i]);
+    buf_putc(out, ']');
+}
+
+static void put_labels(Buf *out, const char *key, const int64_t *labels, int64_t n) {
+    buf_printf(out, "\"%s\":[", key);
+    for (int64_t i = 0; i < n; i++) buf_printf(out, "%s%" PRId64, i ? "," : "", labels[i]);
+    buf_putc(out, ']');
+}
+
+static void put_const(Buf *out, const Graph *g, const GNode *n) {
+    const double *data = g->consts + node_attrs(g, n)[0];
+    if (n->size > SHOW_CONSTS) {
+        buf_printf(out, ",\"count\":%zu", n->size);
+        return;
+    }
+    buf_puts(out, ",\"values\":[");
+    for (size_t i = 0; i < n->size; i++) {
+        if (i) buf_putc(out, ',');
+        put_double(out, data[i]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_iter(Buf *out, const int64_t *a) {
+    buf_printf(out, ",\"counts\":%" PRId64 ",\"components\":%" PRId64 ",\"captures\":%" PRId64 ",\"readouts\":[", a[0], a[1], a[2]);
+    for (int64_t r = 0; r < a[3]; r++)
+        buf_printf(out, "%s{\"count\":%" PRId64 ",\"component\":%" PRId64 "}", r ? "," : "", a[4 + 2 * r], a[5 + 2 * r]);
+    buf_putc(out, ']');
+}
+
+/* ,"name":value for each attribute, by its meaning in ops.def */
+static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
+    const int64_t *a = node_attrs(g, n);
+    switch (n->op) {
+    case OP_input: case OP_call: {
+        const Slot *slot = &g->slots[a[0]];
+        buf_printf(out, ",\"slot\":%" PRId64 ",\"role\":\"%s\",\"index\":%u", a[0], slot_role_name(slot->role), slot->index);
+        break;
+    }
+    case OP_const: put_const(out, g, n); break;
+    case OP_onehot: case OP_part: buf_printf(out, ",\"index\":%" PRId64, a[0]); break;
+    case OP_shift: case OP_unshift:
+        buf_printf(out, ",\"axis\":%" PRId64 ",\"mode\":\"%s\"", a[0], shift_mode_name((ShiftMode)a[1]));
+        break;
+    case OP_resize: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
+    case OP_pick: case OP_place: buf_printf(out, ",\"axis\":%" PRId64 ",\"index\":%" PRId64, a[0], a[1]); break;
+    case OP_permute: buf_putc(out, ','); put_labels(out, "perm", a, n->nattr); break;
+    case OP_contract:
+        buf_puts(out, ",\"labels\":{");
+        put_labels(out, "a", a + 3, a[0]);
+        buf_putc(out, ',');
+        put_labels(out, "b", a + 3 + a[0], a[1]);
+        buf_putc(out, ',');
+        put_labels(out, "out", a + 3 + a[0] + a[1], a[2]);
+        buf_putc(out, '}');
+        break;
+    case OP_iter: put_iter(out, a); break;
+    case OP_iter_vjp: buf_printf(out, ",\"captures\":%" PRId64, a[0]); break;
+    case OP_zero: case OP_eye: case OP_reshape: case OP_add: case OP_if: case OP_reduce: case OP_COUNT: break;
+    }
+}
+
+static const char *sub_name(uint32_t i) { return i ? "vjp" : "step"; }
+
+static void put_node(Buf *out, const Graph *g, uint32_t id) {
+    const GNode *n = &g->nodes[id];
+    buf_printf(out, "%s{\"id\":%u,\"op\":\"%s\",\"space\":", id ? "," : "", id, op_row(n->op)->name);
+    put_u32s(out, node_dims(g, n), n->rank);
+    buf_puts(out, ",\"in\":");
+    put_u32s(out, node_ins(g, n), n->nin);
+    put_attrs(out, g, n);
+    for (uint32_t i = 0; i < n->nsub; i++) {
+        buf_printf(out, ",\"%s\":", sub_name(i));
+        graph_json(out, g->subs[n->sub + i]);
+    }
+    buf_putc(out, '}');
+}
+
+void graph_json(Buf *out, const Graph *g) {
+    buf_puts(out, "{\"nodes\":[");
+    for (uint32_t id = 0; id < g->nnodes; id++) put_node(out, g, id);
+    buf_puts(out, "],\"outputs\":[");
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        const Output *o = &g->outputs[i];
+        buf_printf(out, "%s{\"role\":\"%s\",\"index\":%u,\"node\":%u}", i ? "," : "", out_role_name(o->role), o->index, o->node);
+    }
+    buf_puts(out, "]}");
+}
+
+/* "R", "R[3]", "R[2,3]": the space as the language writes it */
+static void put_space(Buf *out, const Graph *g, const GNode *n) {
+    buf_putc(out, 'R');
+    if (n->rank) put_u32s(out, node_dims(g, n), n->rank);
+}
+
+static void dot_label(Buf *out, const Graph *g, const GNode *n) {
+    const int64_t *a = node_attrs(g, n);
+    buf_puts(out, op_row(n->op)->name);
+    switch (n->op) {
+    case OP_input: case OP_call: buf_printf(out, " %s %u", slot_role_name(g->slots[a[0]].role), g->slots[a[0]].index); break;
+    case OP_onehot: case OP_part: buf_printf(out, " %" PRId64, a[0]); break;
+    case OP_shift: case OP_unshift: buf_printf(out, " axis %" PRId64 " %s", a[0], shift_mode_name((ShiftMode)a[1])); break;
+    case OP_resize: buf_printf(out, " axis %" PRId64, a[0]); break;
+    case OP_pick: case OP_place: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
+    default: break;
+    }
+    buf_puts(out, "\\n");
+    put_space(out, g, n);
+}
+
+enum { DOT_PREFIX = 16 * (LIMIT_GRAPH_DEPTH + 1) }; /* a level adds "n", six digits, "s", a digit, "_" */
+
+static void dot_graph(Buf *out, const Graph *g, const char *prefix) {
+    for (uint32_t id = 0; id < g->nnodes; id++) {
+        const GNode *n = &g->nodes[id];
+        buf_printf(out, "%sn%u [label=\"", prefix, id);
+        dot_label(out, g, n);
+        buf_puts(out, n->nsub ? "\",shape=doubleoctagon];\n" : "\"];\n");
+        for (uint32_t i = 0; i < n->nin; i++) buf_printf(out, "%sn%u -> %sn%u;\n", prefix, node_ins(g, n)[i], prefix, id);
+        for (uint32_t i = 0; i < n->nsub; i++) {
+            char inner[DOT_PREFIX];
+            snprintf(inner, sizeof inner, "%sn%us%u_", prefix, id, i);
+            buf_printf(out, "subgraph cluster_%s {\nlabel=\"%s of %u\";\n", inner, sub_name(i), id);
+            dot_graph(out, g->subs[n->sub + i], inner);
+            buf_puts(out, "}\n");
+        }
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        const Output *o = &g->outputs[i];
+        buf_printf(out, "%so%u [label=\"%s %u\",shape=plaintext];\n%sn%u -> %so%u;\n", prefix, i, out_role_name(o->role), o->index,
+                   prefix, o->node, prefix, i);
+    }
+}
+
+void graph_dot(Buf *out, const Graph *g) {
+    buf_puts(out, "digraph neurons {\nnode [shape=box];\n");
+    dot_graph(out, g, "");
+    buf_puts(out, "}\n");
+}

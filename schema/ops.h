@@ -1,0 +1,23 @@
+/* The shape rules: what space a node lives in, computed from its inputs and attributes (schema/ops.def).
+ *
+ * Attributes come from files that may be damaged, so every one is range-checked here and nowhere else. */
+#ifndef CAJAL_OPS_H
+#define CAJAL_OPS_H
+#include "schema/graph.h"
+#include "schema/limits.h"
+
+enum { OP_LABELS = 256 }; /* a contract's labels are below this */
+
+typedef struct {
+    uint32_t rank, dims[LIMIT_GRAPH_RANK];
+} Shape;
+
+/* The dims a node must have. Returns NULL, or what is wrong with the node, a static string. The node's inputs are in order and its
+ * sub-graphs verified (graph_verify's care). */
+const char *op_shape(const Graph *g, const GNode *n, Shape *out);
+/* Product of dims; false when there are too many axes, one is empty, or the space is over LIMIT_SPACE. */
+bool dims_size(const uint32_t *dims, uint32_t rank, size_t *size);
+const char *slot_role_name(SlotRole role);
+const char *out_role_name(OutRole role);
+const char *shift_mode_name(ShiftMode mode);
+#endif

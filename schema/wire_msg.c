@@ -1,0 +1,187 @@
+/* The messages' fields, one table each, and the one put and get that follow a table. */
+#include "schema/limits.h"
+#include "schema/wire.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { WIRE_U8, WIRE_U16, WIRE_U32, WIRE_U64, WIRE_BOOL, WIRE_F64, WIRE_BYTES, WIRE_END } FieldType;
+typedef struct {
+    FieldType type;
+    size_t at, len_at; /* offsets; len_at for bytes */
+    uint64_t max;      /* of an integer */
+} WireField;
+
+#define U(bits, T, field, max_) {WIRE_U##bits, offsetof(T, field), 0, max_}
+#define FLAG(T, field) {WIRE_BOOL, offsetof(T, field), 0, 1}
+#define REAL(T, field) {WIRE_F64, offsetof(T, field), 0, 0}
+#define BYTES(T, field) {WIRE_BYTES, offsetof(T, field), offsetof(T, field##_len), 0}
+#define INLINE(T, field) {WIRE_BYTES, offsetof(T, field), offsetof(T, inline_len), 0}
+#define END {WIRE_END, 0, 0, 0}
+
+static const WireField hello_fields[] = {
+    U(32, HelloMsg, version, UINT32_MAX), U(64, HelloMsg, op_table, UINT64_MAX), U(32, HelloMsg, pid, UINT32_MAX),
+    U(32, HelloMsg, threads, UINT32_MAX), BYTES(HelloMsg, libraries), END,
+};
+static const WireField build_fields[] = {
+    BYTES(BuildMsg, program), U(32, BuildMsg, nargs, UINT32_MAX), U(8, BuildMsg, derive, DERIVE_JVP), FLAG(BuildMsg, verify),
+    U(64, BuildMsg, nat_limit, UINT64_MAX), END,
+};
+static const WireField built_fields[] = {
+    U(16, BuiltMsg, code, ERR_COUNT - 1), U(8, BuiltMsg, at_kind, UINT8_MAX), U(8, BuiltMsg, other_kind, UINT8_MAX),
+    U(32, BuiltMsg, at_index, UINT32_MAX), U(32, BuiltMsg, other_index, UINT32_MAX), BYTES(BuiltMsg, message), BYTES(BuiltMsg, hint),
+    BYTES(BuiltMsg, graph), BYTES(BuiltMsg, types), U(32, BuiltMsg, ninputs, UINT32_MAX), U(32, BuiltMsg, nargs, UINT32_MAX),
+    U(64, BuiltMsg, smooth_args, UINT64_MAX), U(64, BuiltMsg, neurons, UINT64_MAX), U(64, BuiltMsg, weights, UINT64_MAX),
+    U(64, BuiltMsg, recurrent, UINT64_MAX), REAL(BuiltMsg, macs), U(32, BuiltMsg, cases, UINT32_MAX), FLAG(BuiltMsg, exhaustive),
+    U(64, BuiltMsg, compile_us, UINT64_MAX), U(64, BuiltMsg, verify_us, UINT64_MAX), END,
+};
+static const WireField load_fields[] = {U(64, LoadMsg, key, UINT64_MAX), BYTES(LoadMsg, graph), END};
+static const WireField drop_fields[] = {U(64, DropMsg, key, UINT64_MAX), END};
+static const WireField run_fields[] = {
+    U(64, RunMsg, key, UINT64_MAX), U(8, RunMsg, dtype, DT_F64), U(32, RunMsg, rows, LIMIT_ROWS), U(64, RunMsg, area_size, LIMIT_JOB_BYTES),
+    U(64, RunMsg, results_at, LIMIT_JOB_BYTES), U(32, RunMsg, ntensors, WIRE_TENSORS), U(32, RunMsg, nresults, WIRE_TENSORS),
+    INLINE(RunMsg, inline_area), BYTES(RunMsg, program), U(32, RunMsg, nargs, UINT32_MAX), U(64, RunMsg, nat_limit, UINT64_MAX), END,
+};
+static const WireField tensor_fields[] = {
+    U(32, TensorMsg, slot, UINT32_MAX), U(8, TensorMsg, dtype, DT_COUNT - 1), FLAG(TensorMsg, batched), U(8, TensorMsg, discrete, 2),
+    U(64, TensorMsg, cols, LIMIT_JOB_BYTES), U(64, TensorMsg, offset, LIMIT_JOB_BYTES), END,
+};
+static const WireField result_fields[] = {
+    U(32, ResultMsg, output, UINT32_MAX), FLAG(ResultMsg, batched), U(64, ResultMsg, offset, LIMIT_JOB_BYTES), END,
+};
+enum { RESULT_BYTES = 4 + 1 + 8, TENSOR_BYTES = 4 + 1 + 1 + 1 + 8 + 8 }; /* as they travel */
+static const WireField ran_fields[] = {
+    U(16, RanMsg, code, ERR_COUNT - 1), BYTES(RanMsg, message), U(64, RanMsg, exec_ns, UINT64_MAX), INLINE(RanMsg, inline_results), END,
+};
+
+static void put(Buf *out, const WireField *f, const void *message) {
+    for (; f->type != WIRE_END; f++) {
+        const unsigned char *at = (const unsigned char *)message + f->at;
+        uint64_t bits;
+        switch (f->type) {
+        case WIRE_U8: buf_u8(out, *(const uint8_t *)at); break;
+        case WIRE_U16: buf_u16(out, *(const uint16_t *)at); break;
+        case WIRE_U32: buf_u32(out, *(const uint32_t *)at); break;
+        case WIRE_U64: buf_u64(out, *(const uint64_t *)at); break;
+        case WIRE_BOOL: buf_u8(out, *(const bool *)at); break;
+        case WIRE_F64:
+            memcpy(&bits, at, sizeof bits);
+            buf_u64(out, bits);
+            break;
+        case WIRE_BYTES: {
+            const void *bytes;
+            memcpy(&bytes, at, sizeof bytes);
+            buf_bytes(out, bytes, *(const size_t *)((const unsigned char *)message + f->len_at));
+            break;
+        }
+        case WIRE_END: break;
+        }
+    }
+}
+
+static uint64_t get_uint(Reader *in, uint64_t value, uint64_t max) {
+    if (value > max) in->failed = true;
+    return in->failed ? 0 : value;
+}
+
+static void get(Reader *in, const WireField *f, void *message) {
+    for (; f->type != WIRE_END; f++) {
+        unsigned char *at = (unsigned char *)message + f->at;
+        uint64_t bits;
+        switch (f->type) {
+        case WIRE_U8: *(uint8_t *)at = (uint8_t)get_uint(in, read_u8(in), f->max); break;
+        case WIRE_U16: *(uint16_t *)at = (uint16_t)get_uint(in, read_u16(in), f->max); break;
+        case WIRE_U32: *(uint32_t *)at = (uint32_t)get_uint(in, read_u32(in), f->max); break;
+        case WIRE_U64: *(uint64_t *)at = get_uint(in, read_u64(in), f->max); break;
+        case WIRE_BOOL: *(bool *)at = get_uint(in, read_u8(in), f->max); break;
+        case WIRE_F64:
+            bits = read_u64(in);
+            memcpy(at, &bits, sizeof bits);
+            break;
+        case WIRE_BYTES: {
+            const void *bytes = read_bytes(in, (size_t *)((unsigned char *)message + f->len_at));
+            memcpy(at, &bytes, sizeof bytes);
+            break;
+        }
+        case WIRE_END: break;
+        }
+    }
+}
+
+static bool get_all(const Frame *frame, FrameType type, const WireField *fields, void *message, size_t size) {
+    Reader in = reader_of(frame->body, frame->len);
+    memset(message, 0, size);
+    if (frame->type != type) return false;
+    get(&in, fields, message);
+    return reader_done(&in);
+}
+
+void wire_put_hello(Buf *out, const HelloMsg *m) { put(out, hello_fields, m); }
+bool wire_get_hello(const Frame *frame, HelloMsg *m) { return get_all(frame, FRAME_hello, hello_fields, m, sizeof *m); }
+void wire_put_build(Buf *out, const BuildMsg *m) { put(out, build_fields, m); }
+bool wire_get_build(const Frame *frame, BuildMsg *m) { return get_all(frame, FRAME_build, build_fields, m, sizeof *m); }
+void wire_put_built(Buf *out, const BuiltMsg *m) { put(out, built_fields, m); }
+bool wire_get_built(const Frame *frame, BuiltMsg *m) { return get_all(frame, FRAME_built, built_fields, m, sizeof *m); }
+void wire_put_load(Buf *out, const LoadMsg *m) { put(out, load_fields, m); }
+bool wire_get_load(const Frame *frame, LoadMsg *m) { return get_all(frame, FRAME_load, load_fields, m, sizeof *m); }
+void wire_put_drop(Buf *out, const DropMsg *m) { put(out, drop_fields, m); }
+bool wire_get_drop(const Frame *frame, DropMsg *m) { return get_all(frame, FRAME_drop, drop_fields, m, sizeof *m); }
+void wire_put_ran(Buf *out, const RanMsg *m) { put(out, ran_fields, m); }
+bool wire_get_ran(const Frame *frame, RanMsg *m) { return get_all(frame, FRAME_ran, ran_fields, m, sizeof *m); }
+
+size_t dtype_size(DType dtype) {
+    static const size_t sizes[DT_COUNT] = {[DT_F32] = 4, [DT_F64] = 8, [DT_I64] = 8, [DT_U8] = 1, [DT_BOOL] = 1};
+    return sizes[dtype];
+}
+
+void wire_put_run(Buf *out, const RunMsg *m) {
+    put(out, run_fields, m);
+    for (uint32_t i = 0; i < m->ntensors; i++) put(out, tensor_fields, &m->tensors[i]);
+    for (uint32_t i = 0; i < m->nresults; i++) put(out, result_fields, &m->results[i]);
+}
+
+/* The tensor lies within the inputs' part of the area, aligned to its elements. */
+static bool tensor_fits(const RunMsg *m, const TensorMsg *t) {
+    const bool dense = t->dtype == DT_F32 || t->dtype == DT_F64;
+    const size_t size = dtype_size((DType)t->dtype), cols = t->discrete ? 1 : t->cols;
+    uint64_t bytes;
+    if (dense == (t->discrete != 0) || !cols || t->offset % size || t->offset > m->results_at) return false;
+    if (__builtin_mul_overflow(t->batched ? m->rows : UINT64_C(1), cols * size, &bytes)) return false;
+    return bytes <= m->results_at - t->offset;
+}
+
+static bool run_fits(const RunMsg *m, bool has_area) {
+    if (!m->rows || m->results_at > m->area_size) return false;
+    if (m->inline_len != (has_area ? 0 : m->results_at)) return false;
+    for (uint32_t i = 0; i < m->ntensors; i++)
+        if (!tensor_fits(m, &m->tensors[i])) return false;
+    for (uint32_t i = 0; i < m->nresults; i++) {
+        const uint64_t at = m->results[i].offset;
+        if (at < m->results_at || at >= m->area_size || at % dtype_size((DType)m->dtype)) return false;
+    }
+    return true;
+}
+
+bool wire_get_run(const Frame *frame, RunMsg *m) {
+    Reader in = reader_of(frame->body, frame->len);
+    *m = (RunMsg){0};
+    if (frame->type != FRAME_run) return false;
+    get(&in, run_fields, m);
+    const size_t left = in.len - in.at;
+    if (in.failed || left != (size_t)m->ntensors * TENSOR_BYTES + (size_t)m->nresults * RESULT_BYTES) return false;
+    m->tensors = calloc(m->ntensors + (size_t)1, sizeof *m->tensors);
+    m->results = calloc(m->nresults + (size_t)1, sizeof *m->results);
+    if (m->tensors && m->results) {
+        for (uint32_t i = 0; i < m->ntensors; i++) get(&in, tensor_fields, &m->tensors[i]);
+        for (uint32_t i = 0; i < m->nresults; i++) get(&in, result_fields, &m->results[i]);
+        if (reader_done(&in) && run_fits(m, frame->area >= 0)) return true;
+    }
+    run_msg_release(m);
+    return false;
+}
+
+void run_msg_release(RunMsg *msg) {
+    free(msg->tensors);
+    free(msg->results);
+    msg->tensors = NULL;
+    msg->results = NULL;
+}
