@@ -160,9 +160,11 @@ static Remembered *remembered(Lower *lower, Uses *uses, const Type *argument) {
     return uses->known = r;
 }
 
-static void push_body(Lower *lower, const Val *function, const Val *argument) {
-    uint32_t body = lower->p->nodes[function->closure.fun].kid[0];
-    push_eval(lower, body, lower_bind(lower, function->closure.env, argument));
+/* Inlines a closure. */
+static void push_body(Lower *lower, const Val *function, const Val *argument, uint32_t node) {
+    const TermNode *fun = &lower->p->nodes[function->closure.fun];
+    argument = val_admit(lower, argument, lower->p->binders[fun->binder].type, node);
+    push_eval(lower, fun->kid[0], lower_bind(lower, function->closure.env, argument));
 }
 
 static void push_tabulate_over(Lower *lower, const Val *function, const Type *param, uint32_t node) {
@@ -174,12 +176,10 @@ static void push_tabulate_over(Lower *lower, const Val *function, const Type *pa
 /* Vector results of vector arguments: sizes are looked up in a dry run; otherwise a linear function applied often is tabulated once
  * per argument type. */
 static void push_closure(Lower *lower, const Val *function, const Val *argument, uint32_t node) {
-    uint32_t binder = lower->p->nodes[function->closure.fun].binder;
-    argument = val_admit(lower, argument, lower->p->binders[binder].type, node);
     Uses *uses = function->closure.uses;
     bool vectors = argument->kind == VAL_VEC && function->type->cod->vector && !type_is_arrow(function->type->cod);
     if (!vectors || ++uses->count <= INLINE_USES) {
-        push_body(lower, function, argument);
+        push_body(lower, function, argument, node);
         return;
     }
     Remembered *known = remembered(lower, uses, argument->type);
@@ -202,7 +202,7 @@ static void step_remember(Lower *lower, LowerFrame *f) {
     bool table = !lower->dry && f->a->type->kind == TYPE_LIN && known->result && known->result->dim <= TABLE_CELLS / f->type->dim;
     if (f->phase++ == 0) {
         if (table) push_tabulate_over(lower, f->a, f->type, f->node);
-        else push_body(lower, f->a, f->b);
+        else push_body(lower, f->a, f->b, f->node);
         return;
     }
     if (table) {
@@ -355,7 +355,8 @@ static void step_tabulate(Lower *lower, LowerFrame *f) {
     switch (f->phase++) {
     case 0: {
         const Val *function = f->a, *param = vec_param(lower, f->type, &f->axis, f->node);
-        push_apply(lower, function, param, f->node);
+        if (function->kind == VAL_CLOSURE) push_body(lower, function, param, f->node);
+        else push_apply(lower, function, param, f->node);
         return;
     }
     case 1: push_tabulate(lower, lower->result, f->node); return;

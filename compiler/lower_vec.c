@@ -165,6 +165,14 @@ static const Val *onehot(Lower *lower, const Type *type, uint64_t index) {
     return make_vec(lower, type, emit(lower, index < type->dim ? &one : &zero), NULL, 0);
 }
 
+/* A numeral: its successors and its padding are numerals again. */
+static bool is_onehot(Lower *lower, const Val *val, uint64_t *index) {
+    const GNode *n = node_of(lower, val->vec.ref);
+    if (n->op != OP_onehot) return false;
+    *index = (uint64_t)node_attrs(graph_at(lower, val->vec.ref.level), n)[0];
+    return true;
+}
+
 const Val *vec_bool(Lower *lower, bool value) { return onehot(lower, type_bool(lower->cx), value ? 0 : 1); }
 
 const Val *vec_nat(Lower *lower, uint64_t value, uint32_t node) {
@@ -183,6 +191,8 @@ const Val *vec_succ(Lower *lower, const Val *val, uint32_t node) {
         type = type_nat(lower->cx, type->bound + 1);
     }
     if (lower->dry) return dry_vec(lower, type);
+    uint64_t index;
+    if (is_onehot(lower, val, &index)) return onehot(lower, type, policy == NAT_SATURATE && index + 1 == type->dim ? index : index + 1);
     uint32_t dims[MAX_RANK], axis = lead(lower, val, dims);
     dims[axis] = (uint32_t)type->dim;
     return make_vec(lower, type, emit1(lower, OP_shift, val->vec.ref, dims, axis + 1, (int64_t[]){axis, modes[policy]}, 2),
@@ -207,31 +217,37 @@ static uint32_t count_extents(const Type *type) {
     return n;
 }
 
+/* [outer, from, inner] -> [outer, to, inner] behind the open axes; flat to flat. */
+static Ref resize_axis(Lower *lower, Ref ref, const uint32_t *axes, uint32_t naxes, uint32_t outer, uint32_t inner, uint32_t from, uint32_t to) {
+    uint32_t dims[MAX_RANK], rank = naxes, at = naxes + (outer > 1);
+    memcpy(dims, axes, naxes * sizeof *dims);
+    if (outer > 1) dims[rank++] = outer;
+    dims[rank++] = from;
+    if (inner > 1) dims[rank++] = inner;
+    ref = reshape(lower, ref, dims, rank);
+    dims[at] = to;
+    ref = emit1(lower, OP_resize, ref, dims, rank, (int64_t[]){at}, 1);
+    dims[naxes] = outer * to * inner;
+    return reshape(lower, ref, dims, naxes + 1);
+}
+
 const Val *vec_resize(Lower *lower, const Val *val, const Type *type) {
     if (val->type == type) return val;
     if (lower->dry) return dry_vec(lower, type);
-    uint32_t n = count_extents(type), dims[MAX_RANK];
+    uint64_t index;
+    if (is_onehot(lower, val, &index)) return onehot(lower, type, index);
+    uint32_t n = count_extents(type), dims[MAX_RANK], rank = lead(lower, val, dims);
     uint32_t *from = ARENA_ARRAY(&lower->cx->arena, uint32_t, n), *to = ARENA_ARRAY(&lower->cx->arena, uint32_t, n);
     extents(val->type, from);
     extents(type, to);
-    uint32_t rank = lead(lower, val, dims), dim = (uint32_t)val->type->dim;
     size_t outer = 1, inner = val->type->dim;
     Ref ref = val->vec.ref;
-    for (uint32_t i = 0; i < n; i++) { /* [outer, from[i], inner], one axis after the other */
+    for (uint32_t i = 0; i < n; i++) {
         inner /= from[i];
-        if (from[i] != to[i]) {
-            dims[rank] = (uint32_t)outer;
-            dims[rank + 1] = from[i];
-            dims[rank + 2] = (uint32_t)inner;
-            ref = reshape(lower, ref, dims, rank + 3);
-            dims[rank + 1] = to[i];
-            ref = emit1(lower, OP_resize, ref, dims, rank + 3, (int64_t[]){rank + 1}, 1);
-        }
+        if (from[i] != to[i]) ref = resize_axis(lower, ref, dims, rank, (uint32_t)outer, (uint32_t)inner, from[i], to[i]);
         outer *= to[i];
-        dim = dim / from[i] * to[i];
     }
-    dims[rank] = dim;
-    return make_vec(lower, type, reshape(lower, ref, dims, rank + 1), val->vec.axes, val->vec.naxes);
+    return make_vec(lower, type, ref, val->vec.axes, val->vec.naxes);
 }
 
 /* The first natural in which `type` does not fit into `want`. */
