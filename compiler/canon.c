@@ -35,9 +35,9 @@ typedef struct {
 } Todo;
 
 static uint8_t put_node(Buf *out, const Program *p, const uint32_t *levels, Todo at) {
-    static const uint8_t tags[TERM_KINDS] = {[TERM_VAR] = TAG_BOUND, [TERM_TRUE] = TAG_TRUE, [TERM_FALSE] = TAG_FALSE,
-                                             [TERM_NAT] = TAG_NAT, [TERM_SUCC] = TAG_SUCC, [TERM_IF] = TAG_IF, [TERM_FUN] = TAG_FUN,
-                                             [TERM_APP] = TAG_APP, [TERM_ITER] = TAG_ITER, [TERM_LET] = TAG_LET};
+    static const uint8_t tags[TERM_KINDS] = {
+        [TERM_VAR] = TAG_BOUND, [TERM_TRUE] = TAG_TRUE, [TERM_FALSE] = TAG_FALSE, [TERM_NAT] = TAG_NAT,   [TERM_SUCC] = TAG_SUCC,
+        [TERM_IF] = TAG_IF,     [TERM_FUN] = TAG_FUN,   [TERM_APP] = TAG_APP,     [TERM_ITER] = TAG_ITER, [TERM_LET] = TAG_LET};
     const TermNode *t = &p->nodes[at.node];
     const Binder *b = t->binder == TERM_NONE ? NULL : &p->binders[t->binder];
     bool free_variable = t->kind == TERM_VAR && b->kind == BINDER_CONTEXT;
@@ -233,7 +233,8 @@ static uint32_t bind(CanonReader *r, BinderKind kind, const Type *type, bool smo
 }
 
 static void open_node(CanonReader *r, uint8_t tag) {
-    static const uint8_t wants[TAG_COUNT] = {[TAG_SUCC] = 1, [TAG_IF] = 3, [TAG_FUN] = 1, [TAG_APP] = 2, [TAG_ITER] = 3, [TAG_LET] = 2};
+    static const uint8_t wants[TAG_COUNT] = {
+        [TAG_SUCC] = 1, [TAG_IF] = 3, [TAG_FUN] = 1, [TAG_APP] = 2, [TAG_ITER] = 3, [TAG_LET] = 2};
     if (r->nopen == r->open_room) {
         size_t room = r->open_room ? r->open_room * 2 : 32;
         r->open = arena_grow(&r->cx->arena, r->open, r->nopen, room, sizeof *r->open);

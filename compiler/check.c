@@ -94,7 +94,8 @@ static _Noreturn void fail_grade(Checker *c, uint32_t binder, const Usage *u) {
         cx_fail(cx, ERR_linear_branches, at, cx_printf(cx, "Use it in both branches, or d%s.", declare),
                 "The linear variable `%s` is used in one branch of an if and not in the other%s.", name, through);
     case ERR_linear_in_step:
-        cx_fail(cx, ERR_linear_in_step, at, cx_printf(cx, "Use it in the base or the count, or d%s to use it in every step.", declare),
+        cx_fail(cx, ERR_linear_in_step, at,
+                cx_printf(cx, "Use it in the base or the count, or d%s to use it in every step.", declare),
                 "The linear variable `%s` is used inside an iteration's step, which runs any number of times%s.", name, through);
     case ERR_linear_smooth:
         cx_fail(cx, ERR_linear_smooth, at, cx_printf(cx, "D%s: smooth functions take what is smooth.", declare),
@@ -183,7 +184,8 @@ static const Type *check_fun(Checker *c, const TermNode *t) {
 static const Type *check_app(Checker *c, const TermNode *t) {
     const Type *f = type_at(c, t->kid[0]);
     if (!type_is_arrow(f))
-        cx_fail(c->cx, ERR_not_a_function, AT(AT_NODE, t->kid[0]), "Only a function can be applied: remove the argument, or parenthesise.",
+        cx_fail(c->cx, ERR_not_a_function, AT(AT_NODE, t->kid[0]),
+                "Only a function can be applied: remove the argument, or parenthesise.",
                 "This is applied to an argument, and has type %s.", brief(c->cx, f));
     expect(c, t->kid[1], f->dom, "The argument", NULL);
     UsageSet argument = pop(c), function = pop(c);
@@ -205,7 +207,8 @@ static const Type *check_iter(Checker *c, const TermNode *t) {
     const Type *state = type_at(c, t->kid[0]);
     if (!state->vector)
         cx_fail(c->cx, ERR_not_a_vector, AT(AT_NODE, t->kid[0]), "Iterate over values or linear functions.",
-                "The state of an iteration has type %s, which contains a smooth arrow and is no vector type.", brief(c->cx, state));
+                "The state of an iteration has type %s, which contains a smooth arrow and is no vector type.",
+                brief(c->cx, state));
     expect(c, t->kid[1], state, "The step", "A step gives the type of the base.");
     expect(c, t->kid[2], type_nat(c->cx, 0), "The count", "A count is a natural.");
     UsageSet count = pop(c), step = pop(c), base = pop(c);
@@ -224,7 +227,9 @@ static const Type *check_node(Checker *c, uint32_t node) {
     case TERM_TRUE:
     case TERM_FALSE: push(c, (UsageSet){0}); return type_bool(c->cx);
     case TERM_NAT: push(c, (UsageSet){0}); return type_nat(c->cx, 0);
-    case TERM_SUCC: expect(c, t->kid[0], type_nat(c->cx, 0), "The argument of succ", "succ takes a natural."); return type_nat(c->cx, 0);
+    case TERM_SUCC:
+        expect(c, t->kid[0], type_nat(c->cx, 0), "The argument of succ", "succ takes a natural.");
+        return type_nat(c->cx, 0);
     case TERM_IF: return check_if(c, t);
     case TERM_FUN: return check_fun(c, t);
     case TERM_APP: return check_app(c, t);

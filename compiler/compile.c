@@ -42,7 +42,8 @@ static void check_bounds(Lower *lower) {
 static const Val *network(Lower *lower, uint32_t index, const Type *type) {
     Val *val = ARENA_NEW(&lower->cx->arena, Val);
     *val = (Val){.kind = VAL_NETWORK, .type = type};
-    if (!lower->dry) val->network.slot = graph_slot(lower->levels[0].graph, SLOT_NETWORK, index, 0);
+    val->network.index = index;
+    if (!lower->dry) graph_slot(lower->levels[0].graph, SLOT_NETWORK, index, 0); /* part of the interface, used or not */
     return val;
 }
 

@@ -130,7 +130,8 @@ static State apply(Interp *in, Machine *m, const Value *function, const Value *a
     return give(argument);
 }
 
-/* Whether the value's coefficient at the frame's place is 1. A function's is found by applying it to a basis vector of its domain. */
+/* Whether the value's coefficient at the frame's place is 1. A function's is found by applying it to a basis vector of its
+ * domain. */
 static State do_place(Interp *in, Machine *m, Frame f, const Value *v) {
     if (v != value_none() && type_is_arrow(f.type)) {
         size_t dim = f.type->dom->dim;
@@ -224,8 +225,8 @@ static void put_scalar(Interp *in, const Value *v, const Type *type, double *out
     if (v == value_none()) return;
     size_t place = type->kind == TYPE_BOOL ? v != value_bool(true) : (size_t)value_to_nat(v);
     if (place >= type->dim)
-        cx_fail(in->cx, ERR_compiler_mismatch, AT_NOWHERE, NULL, "The interpreter gives the natural %zu where the size is %zu.", place,
-                type->dim);
+        cx_fail(in->cx, ERR_compiler_mismatch, AT_NOWHERE, NULL, "The interpreter gives the natural %zu where the size is %zu.",
+                place, type->dim);
     out[at + stride * place] = 1;
 }
 

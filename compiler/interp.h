@@ -1,8 +1,8 @@
 /* The interpreter (language.md §4): the reference the compiler is held against.
  *
- * An explicit-stack machine: neither deep terms nor long iterations touch the C stack. Values: booleans, naturals, closures, none, and
- * basis functions; a basis vector of a real type is carried like a natural, its place. Memory (LIMIT_INTERP_BYTES) and steps are bounded
- * (too_large). The program is one that check_program accepted.
+ * An explicit-stack machine: neither deep terms nor long iterations touch the C stack. Values: booleans, naturals, closures,
+ * none, and basis functions; a basis vector of a real type is carried like a natural, its place. Memory (LIMIT_INTERP_BYTES) and
+ * steps are bounded (too_large). The program is one that check_program accepted.
  * Ownership: values live in the Cx's arena. What the machine itself lets go of is used again; what a caller got stays. */
 #ifndef CAJAL_INTERP_H
 #define CAJAL_INTERP_H

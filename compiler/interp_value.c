@@ -3,7 +3,8 @@
 
 void *heap_take(Heap *heap, size_t bytes) {
     if (bytes > LIMIT_INTERP_BYTES || heap->bytes > LIMIT_INTERP_BYTES - bytes)
-        cx_fail(heap->cx, ERR_too_large, AT_NOWHERE, NULL, "Interpreting this program needs more than %zu MiB.", LIMIT_INTERP_BYTES >> 20);
+        cx_fail(heap->cx, ERR_too_large, AT_NOWHERE, NULL, "Interpreting this program needs more than %zu MiB.",
+                LIMIT_INTERP_BYTES >> 20);
     heap->bytes += bytes;
     return arena_alloc(&heap->cx->arena, bytes);
 }

@@ -217,8 +217,10 @@ static void list_names(const char *const *names, char *out, size_t room) {
 }
 
 static bool store(JsonNode node, const char *pointer, const Field *field, void *to, Err *err) {
-    static const char *const kinds[] = {"", "an object", "an array", "a string", "true or false", "an integer from 0 to 2^53", "a number", "a string"};
-    if (!is_kind(node, field->kind)) return err_set(err, ERR_bad_request, pointer, "\"%s\" must be %s.", field->key, kinds[field->kind]);
+    static const char *const kinds[] = {"", "an object", "an array", "a string", "true or false",
+                                        "an integer from 0 to 2^53", "a number", "a string"};
+    if (!is_kind(node, field->kind))
+        return err_set(err, ERR_bad_request, pointer, "\"%s\" must be %s.", field->key, kinds[field->kind]);
     switch (field->kind) {
     case FIELD_NODE:
     case FIELD_OBJECT:

@@ -45,7 +45,8 @@ static bool fill_close(Fill *f) {
     if (n == 0) return fill_bad(f, "An array in a tensor must not be empty.");
     if (!f->closed[axis]) f->closed[axis] = true, f->out->shape[axis] = n;
     if (f->out->shape[axis] != n)
-        return err_set(f->err, ERR_bad_tensor, "", "The arrays are ragged: one has %zu entries, the first beside it %zu.", n, f->out->shape[axis]);
+        return err_set(f->err, ERR_bad_tensor, "", "The arrays are ragged: one has %zu entries, the first beside it %zu.", n,
+                       f->out->shape[axis]);
     if (axis) f->counts[axis - 1]++;
     return true;
 }

@@ -32,13 +32,15 @@ typedef struct {
 } Scan;
 
 static bool bad(Scan *s, const char *where, const char *what) {
-    return err_set(s->err, ERR_bad_json, "", "The body is not acceptable JSON: %s at byte %zu.", what, (size_t)(where - s->begin));
+    return err_set(s->err, ERR_bad_json, "", "The body is not acceptable JSON: %s at byte %zu.", what,
+                   (size_t)(where - s->begin));
 }
 
 static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "", "There is not enough memory to read this body."); }
 
 static bool unexpected(Scan *s) {
-    static const char *const wanted[] = {"a value", "a value or `]`", "a key in double quotes", "a key in double quotes or `}`", "`,`"};
+    static const char *const wanted[] = {"a value", "a value or `]`", "a key in double quotes", "a key in double quotes or `}`",
+                                         "`,`"};
     const char *want = wanted[s->want];
     char what[100];
     if (s->want == WANT_MORE) want = !s->depth ? "the end" : s->levels[s->depth - 1].array ? "`,` or `]`" : "`,` or `}`";
@@ -155,7 +157,8 @@ static bool cut_out(Scan *s, const Level *level) {
     char marker[JSON_CUT_ROOM];
     s->out->len = level->out;
     s->json->nspans = level->spans;
-    if (!json_span_add(s->json, (JsonSpan){level->begin, (size_t)(s->at - s->begin) - level->begin}, marker)) return no_memory(s->err);
+    JsonSpan span = {level->begin, (size_t)(s->at - s->begin) - level->begin};
+    if (!json_span_add(s->json, span, marker)) return no_memory(s->err);
     buf_putc(s->out, '"');
     buf_puts(s->out, marker);
     buf_putc(s->out, '"');

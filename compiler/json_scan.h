@@ -1,4 +1,5 @@
-/* The pass before cJSON (json.h): accepts exactly RFC 8259 within the limits, and cuts the arrays of numbers out. Internal to json*.c. */
+/* The pass before cJSON (json.h): accepts exactly RFC 8259 within the limits, and cuts the arrays of numbers out.
+ * Internal to json*.c. */
 #ifndef CAJAL_JSON_SCAN_H
 #define CAJAL_JSON_SCAN_H
 #include "compiler/json.h"

@@ -32,7 +32,8 @@ static Sym name_of(Reading *r, JsonNode node, uint32_t place, const char *hint) 
     return sym_intern(r->cx, text, strlen(text));
 }
 
-static const char name_hint[] = "A name is a letter or `_`, then letters, digits, `_` and `'`; keywords such as true and if are none.";
+static const char name_hint[] =
+    "A name is a letter or `_`, then letters, digits, `_` and `'`; keywords such as true and if are none.";
 
 static Sym read_name(Reading *r, JsonNode object, uint32_t place, const char *key, uint32_t *at) {
     *at = key_place(r, place, key);
@@ -103,10 +104,13 @@ static void check_keys(Reading *r, JsonNode object, uint32_t place, const char *
     for (JsonNode at = object->child; at; at = at->next) {
         const char *const *key = keys;
         while (*key && strcmp(*key, at->string)) key++;
-        if (!*key) cx_fail(r->cx, ERR_parse_error, AT(AT_PLACE, place), NULL, "\"%.40s\" does not belong beside \"%s\" here.", at->string, keys[0]);
+        if (!*key)
+            cx_fail(r->cx, ERR_parse_error, AT(AT_PLACE, place), NULL, "\"%.40s\" does not belong beside \"%s\" here.",
+                    at->string, keys[0]);
     }
     for (; *keys; keys++)
-        if (!json_get(object, *keys)) cx_fail(r->cx, ERR_parse_error, AT(AT_PLACE, place), NULL, "The key \"%s\" is missing here.", *keys);
+        if (!json_get(object, *keys))
+            cx_fail(r->cx, ERR_parse_error, AT(AT_PLACE, place), NULL, "The key \"%s\" is missing here.", *keys);
 }
 
 static uint32_t read_iter(Reading *r, JsonNode node, uint32_t place) {
@@ -160,12 +164,14 @@ static uint32_t read_term(Reading *r, JsonNode node, uint32_t place) {
 void syntax_json_context(Cx *cx, Program *p, Json *json, JsonNode context) {
     Reading r = {cx, p, json};
     if (json_kind(context) != JSON_OBJECT)
-        cx_fail(cx, ERR_parse_error, AT_NOWHERE, "For example {\"x\": \"2\", \"f\": \"!(2 -o 2)\"}.", "The context is an object: a type for each name.");
+        cx_fail(cx, ERR_parse_error, AT_NOWHERE, "For example {\"x\": \"2\", \"f\": \"!(2 -o 2)\"}.",
+                "The context is an object: a type for each name.");
     for (JsonNode at = context->child; at; at = at->next) {
         const char *key = arena_strndup(&cx->arena, at->string, strlen(at->string));
         uint32_t place = place_add(cx, p, (Place){.kind = PLACE_CONTEXT, .key = key});
         bool smooth;
-        if (!sym_is_name(key, strlen(key))) cx_fail(cx, ERR_parse_error, AT(AT_PLACE, place), name_hint, "\"%.40s\" is not a name.", key);
+        if (!sym_is_name(key, strlen(key)))
+            cx_fail(cx, ERR_parse_error, AT(AT_PLACE, place), name_hint, "\"%.40s\" is not a name.", key);
         if (json_kind(at) != JSON_STRING) bad(&r, place, "For example \"2 -o 2\" or \"!N\".", "A type is a string.");
         const Type *type = syntax_type(cx, at->valuestring, strlen(at->valuestring), &smooth, AT(AT_PLACE, place));
         if (term_context(cx, p, sym_intern(cx, key, strlen(key)), type, smooth, place) == TERM_NONE)

@@ -112,8 +112,9 @@ Token lex_expect(Lexer *lx, TokenKind kind, const char *hint) {
     Token token = lx->token;
     if (token.kind != kind) {
         const char *text = kind_text(kind);
-        if (kind == TOK_NAME && token.kind >= TOK_TRUE && token.kind <= TOK_ITER) hint = "This is a keyword: choose another name.";
-        lex_fail(lx, hint, text ? cx_printf(lx->cx, "`%s`", text) : kind == TOK_NAME ? "a name" : kind == TOK_NUMBER ? "a number" : "the end");
+        bool keyword = token.kind >= TOK_TRUE && token.kind <= TOK_ITER;
+        if (kind == TOK_NAME && keyword) hint = "This is a keyword: choose another name.";
+        lex_fail(lx, hint, text ? cx_printf(lx->cx, "`%s`", text) : "a name");
     }
     lex_next(lx);
     return token;

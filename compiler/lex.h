@@ -29,7 +29,7 @@ typedef struct {
 /* Reads the first token. too_large when len does not fit a place. */
 void lex_init(Lexer *lx, Cx *cx, Program *places, At at, const char *source, size_t len);
 void lex_next(Lexer *lx);
-/* Goes past a token of this kind, or fails with "Expected …, found …". */
+/* Goes past a name or a mark or keyword of this kind, or fails with "Expected …, found …". */
 Token lex_expect(Lexer *lx, TokenKind kind, const char *hint);
 bool lex_take(Lexer *lx, TokenKind kind);
 

@@ -73,7 +73,8 @@ static const char *step_on(const char *from, const char *end, size_t n) {
 static void put_source(Buf *out, const char *at, const char *end) {
     while (at < end) {
         size_t n = utf8_step(at, end);
-        bool control = (unsigned char)*at < 0x20 || *at == 0x7F || (n == 2 && (unsigned char)*at == 0xC2 && (unsigned char)at[1] < 0xA0);
+        unsigned char c = (unsigned char)*at;
+        bool control = c < 0x20 || c == 0x7F || (n == 2 && c == 0xC2 && (unsigned char)at[1] < 0xA0);
         if (*at == '\t') buf_printf(out, "%*s", TAB, "");
         else if (!n || control) buf_puts(out, "\uFFFD");
         else buf_put(out, at, n);

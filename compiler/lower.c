@@ -266,7 +266,7 @@ static void step_network(Lower *lower, LowerFrame *f) {
     args[n] = vec_fit(lower, lower->result, want, f->node);
     Val *applied = ARENA_NEW(&lower->cx->arena, Val);
     *applied = (Val){.kind = VAL_NETWORK, .type = type->cod};
-    applied->network.slot = network->network.slot;
+    applied->network.index = network->network.index;
     applied->network.nargs = n + 1;
     applied->network.args = args;
     const Type *cod = type_with_size(lower->cx, type->cod, lower->p->nat.dim, false);

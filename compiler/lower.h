@@ -33,7 +33,7 @@ struct Val {
         struct { uint32_t fun; const Env *env; Uses *uses; } closure;
         struct { const Val *cond, *then, *otherwise; } choice;         /* a conditional between functions not tabulated */
         struct { const Val *inner; } bounded;                          /* inner, held to the bounds written in type */
-        struct { uint32_t slot, nargs; const Val *const *args; } network; /* an input of smooth function type and its arguments so far */
+        struct { uint32_t index, nargs; const Val *const *args; } network; /* input i, or number of inputs + argument; its arguments so far */
     };
 };
 

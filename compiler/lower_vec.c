@@ -384,12 +384,13 @@ const Val *vec_close(Lower *lower, const Val *body, uint32_t axis, const Type *p
 const Val *vec_call(Lower *lower, const Val *network, const Type *type, uint32_t node) {
     check_space(lower, type, node);
     if (lower->dry) return dry_vec(lower, type);
-    uint32_t n = network->network.nargs, dims[MAX_RANK], rank = 0, naxes = 0;
+    uint32_t n = network->network.nargs, dims[MAX_RANK], rank = 0, naxes = 0, level = 0;
     Ref *ins = ARENA_ARRAY(&lower->cx->arena, Ref, n);
     const uint32_t *axes = NULL;
     for (uint32_t i = 0; i < n; i++) {
         const Val *arg = network->network.args[i];
         ins[i] = arg->vec.ref;
+        if (ins[i].level > level) level = ins[i].level;
         if (!arg->vec.naxes) continue;
         if (naxes) cx_fail(lower->cx, ERR_not_tabulable, AT(AT_NODE, node), NULL, "A network that is linear in several arguments cannot be tabulated.");
         axes = arg->vec.axes;
@@ -397,7 +398,7 @@ const Val *vec_call(Lower *lower, const Val *network, const Type *type, uint32_t
         rank = lead(lower, arg, dims);
     }
     dims[rank++] = (uint32_t)type->dim;
-    int64_t slot = network->network.slot;
+    int64_t slot = graph_slot(graph_at(lower, level), SLOT_NETWORK, network->network.index, 0); /* where the node will be */
     Ref ref = emit(lower, &(Emit){.op = OP_call, .ins = ins, .nin = n, .dims = dims, .rank = rank, .attrs = &slot, .nattr = 1});
     return make_vec(lower, type, ref, axes, naxes);
 }

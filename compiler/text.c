@@ -47,7 +47,8 @@ static Frame *top(Parser *ps) { return ps->depth ? &ps->stack[ps->depth - 1] : N
 static Frame *push(Parser *ps, FrameKind kind, uint32_t begin) {
     uint32_t *nesting = is_bracket(kind) ? &ps->brackets : &ps->scopes;
     if (kind != IN_APP && kind != IN_SUCC && ++*nesting > LIMIT_TEXT_DEPTH)
-        cx_fail(ps->cx, ERR_too_large, lex_at(&ps->lx, begin, ps->lx.token.end), NULL, "The text nests more than %d deep.", LIMIT_TEXT_DEPTH);
+        cx_fail(ps->cx, ERR_too_large, lex_at(&ps->lx, begin, ps->lx.token.end), NULL,
+                "The text nests more than %d deep.", LIMIT_TEXT_DEPTH);
     if (ps->depth == ps->room) {
         ps->room = ps->room ? ps->room * 2 : 64;
         ps->stack = arena_grow(&ps->cx->arena, ps->stack, ps->depth, ps->room, sizeof *ps->stack);
@@ -72,8 +73,14 @@ static void have(Parser *ps, State state, uint32_t node, uint32_t begin, uint32_
 
 static uint32_t place(Parser *ps, uint32_t begin, uint32_t end) { return lex_place(&ps->lx, begin, end); }
 
+/* A binder is placed at its name. */
+static uint32_t bind(Parser *ps, BinderKind kind, Token name, const Type *type, bool smooth, uint32_t source) {
+    return term_bind(ps->cx, ps->p, kind, lex_name(&ps->lx, name), type, smooth, source, place(ps, name.begin, name.end));
+}
+
 static bool starts_atom(TokenKind kind) {
-    return kind == TOK_NAME || kind == TOK_NUMBER || kind == TOK_TRUE || kind == TOK_FALSE || kind == TOK_LPAREN || kind == TOK_ITER;
+    return kind == TOK_NAME || kind == TOK_NUMBER || kind == TOK_TRUE || kind == TOK_FALSE ||
+           kind == TOK_LPAREN || kind == TOK_ITER;
 }
 
 /* name ":" ["!"] type, as parameter or in the context. Returns the name. */
@@ -96,7 +103,7 @@ static void read_function(Parser *ps) {
         Token name = read_typed(ps, &type, &smooth);
         if (paren) lex_expect(lx, TOK_RPAREN, "The parenthesis before the parameter is still open.");
         Frame *frame = push(ps, IN_FUN, begin == UINT32_MAX ? first : begin);
-        frame->binder = term_bind(ps->cx, ps->p, BINDER_FUN, lex_name(lx, name), type, smooth, TERM_NONE, place(ps, name.begin, name.end));
+        frame->binder = bind(ps, BINDER_FUN, name, type, smooth, TERM_NONE);
         begin = UINT32_MAX; /* the second function begins at its binder */
     } while (lx->token.kind == TOK_LPAREN || lx->token.kind == TOK_NAME);
     lex_expect(lx, TOK_DOT, "A function is written \\x:A. e, several parameters \\(x:A) (y:B). e");
@@ -169,7 +176,8 @@ static void have_atom(Parser *ps) {
     TokenKind next = ps->lx.token.kind;
     if (top(ps)->kind == IN_SUCC) {
         Frame succ = pop(ps);
-        if (starts_atom(next)) fail_argument(ps, "Write succ (f x) for the successor of an application.", "succ takes a single argument");
+        if (starts_atom(next))
+            fail_argument(ps, "Write succ (f x) for the successor of an application.", "succ takes a single argument");
         have(ps, HAVE_TERM, term_succ(ps->cx, ps->p, ps->node, place(ps, succ.begin, ps->end)), succ.begin, ps->end);
         return;
     }
@@ -190,8 +198,9 @@ static void have_atom(Parser *ps) {
 static void close_bracket(Parser *ps, const Frame *frame, TokenKind kind, uint32_t opened_len, const char *hint) {
     Lexer *lx = &ps->lx;
     if (lx->token.kind == TOK_END)
-        cx_fail2(ps->cx, ERR_parse_error, lex_at(lx, lx->token.begin, lx->token.end), lex_at(lx, frame->begin, frame->begin + opened_len),
-                 hint, "Expected `%s`, found the end.", kind == TOK_RPAREN ? ")" : "}");
+        cx_fail2(ps->cx, ERR_parse_error, lex_at(lx, lx->token.begin, lx->token.end),
+                 lex_at(lx, frame->begin, frame->begin + opened_len), hint, "Expected `%s`, found the end.",
+                 kind == TOK_RPAREN ? ")" : "}");
     lex_expect(lx, kind, hint);
 }
 
@@ -201,14 +210,13 @@ static void bind_state(Parser *ps, Frame *iter) {
     Token name = lex_expect(lx, TOK_NAME, iter_shape);
     lex_expect(lx, TOK_ARROW, iter_shape);
     iter->kind = IN_STEP;
-    iter->binder = term_bind(ps->cx, ps->p, BINDER_ITER, lex_name(lx, name), NULL, false, ps->node, place(ps, name.begin, name.end));
+    iter->binder = bind(ps, BINDER_ITER, name, NULL, false, ps->node);
 }
 
 static void bind_let(Parser *ps, Frame *let) {
     lex_expect(&ps->lx, TOK_IN, "A let is written let x = e in e.");
-    Token name = {TOK_NAME, let->a, let->b};
     let->kind = IN_LET;
-    let->binder = term_bind(ps->cx, ps->p, BINDER_LET, lex_name(&ps->lx, name), NULL, false, ps->node, place(ps, name.begin, name.end));
+    let->binder = bind(ps, BINDER_LET, (Token){TOK_NAME, let->a, let->b}, NULL, false, ps->node);
 }
 
 /* A term inside brackets is complete. */
@@ -282,9 +290,10 @@ static bool read_context(Parser *ps) {
         const Type *type;
         bool smooth;
         Token name = read_typed(ps, &type, &smooth);
+        Sym sym = lex_name(lx, name);
         uint32_t at = place(ps, name.begin, name.end);
-        if (term_context(ps->cx, ps->p, lex_name(lx, name), type, smooth, at) == TERM_NONE)
-            cx_fail(ps->cx, ERR_parse_error, AT(AT_PLACE, at), NULL, "The context names `%s` twice.", sym_name(ps->cx, lex_name(lx, name)));
+        if (term_context(ps->cx, ps->p, sym, type, smooth, at) == TERM_NONE)
+            cx_fail(ps->cx, ERR_parse_error, AT(AT_PLACE, at), NULL, "The context names `%s` twice.", sym_name(ps->cx, sym));
     } while (lex_take(lx, TOK_COMMA));
     if (lx->token.kind != TOK_TURNSTILE) lex_fail(lx, "A context ends in `|-`: x : 2, y : !N |- e", "`,` or `|-`");
     lex_next(lx);
@@ -297,12 +306,13 @@ bool syntax_text(Cx *cx, Program *p, const char *source, size_t len) {
     p->source_len = len;
     lex_init(&ps.lx, cx, p, AT_NOWHERE, p->source, len);
     bool own = read_context(&ps);
-    while (ps.state != DONE) switch (ps.state) {
+    for (;;) {
+        switch (ps.state) {
         case WANT_TERM: want_term(&ps); break;
         case WANT_ATOM: want_atom(&ps); break;
         case HAVE_ATOM: have_atom(&ps); break;
         case HAVE_TERM: have_term(&ps); break;
-        case DONE: break;
+        case DONE: return own;
         }
-    return own;
+    }
 }

@@ -32,7 +32,8 @@ static uint64_t read_extent(Lexer *lx, const char *what) {
     Token token = lx->token;
     if (token.kind != TOK_NUMBER) lex_fail(lx, shapes, what);
     uint64_t value = lex_number(lx, token);
-    if (value == 0) cx_fail(lx->cx, ERR_parse_error, lex_at(lx, token.begin, token.end), NULL, "Bounds and extents are at least 1.");
+    if (value == 0)
+        cx_fail(lx->cx, ERR_parse_error, lex_at(lx, token.begin, token.end), NULL, "Bounds and extents are at least 1.");
     lex_next(lx);
     return value;
 }
@@ -43,7 +44,8 @@ static const Type *read_real(Lexer *lx) {
     lex_expect(lx, TOK_LBRACKET, "R has its extents behind it: R[28,28].");
     do {
         if (rank == LIMIT_TYPE_RANK)
-            cx_fail(lx->cx, ERR_too_large, lex_at(lx, lx->token.begin, lx->token.end), NULL, "R takes at most %d extents.", LIMIT_TYPE_RANK);
+            cx_fail(lx->cx, ERR_too_large, lex_at(lx, lx->token.begin, lx->token.end), NULL,
+                    "R takes at most %d extents.", LIMIT_TYPE_RANK);
         dims[rank++] = read_extent(lx, "an extent");
     } while (lex_take(lx, TOK_COMMA));
     lex_expect(lx, TOK_RBRACKET, "Extents are separated by commas: R[28,28].");
@@ -84,7 +86,8 @@ static Pending read_operand(TypeReader *r) {
             return p;
         }
         if (++r->parens > LIMIT_TEXT_DEPTH)
-            cx_fail(lx->cx, ERR_too_large, lex_at(lx, p.begin, p.begin + 1), NULL, "The text nests more than %d deep.", LIMIT_TEXT_DEPTH);
+            cx_fail(lx->cx, ERR_too_large, lex_at(lx, p.begin, p.begin + 1), NULL,
+                    "The text nests more than %d deep.", LIMIT_TEXT_DEPTH);
         lex_next(lx);
         p.paren = true;
         push(r, p);
@@ -106,7 +109,8 @@ static Pending fold(TypeReader *r, Pending last) {
 
 static void refuse_bang(Lexer *lx, const Pending *p) {
     cx_fail(lx->cx, ERR_parse_error, lex_at(lx, p->bang_at, p->bang_at + 1),
-            "Write `!A -o B` for a smooth function of A; `!A` alone can only be the type of a parameter or of a context variable.",
+            "Write `!A -o B` for a smooth function of A; `!A` alone can only be the type of a parameter "
+            "or of a context variable.",
             "`!` stands only before the domain of an arrow and before the type of a variable.");
 }
 

@@ -150,7 +150,8 @@ static Usage omega(Usage u, Cause cause) {
     return u;
 }
 
-/* Brings an entry up to date with the events of its set before `until` (0: all). Only the first unseen one can matter: it makes a 1 an ω. */
+/* Brings an entry up to date with the events of its set before `until` (0: all). Only the first unseen one can matter: it makes a
+ * 1 an ω. */
 static Usage *settle(UsagePool *pool, const UsageSet *set, uint32_t entry, uint32_t until) {
     Entry *e = &pool->entries[entry];
     uint32_t event = e->stamp ? pool->events[e->stamp].next : set->first;

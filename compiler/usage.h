@@ -1,7 +1,8 @@
 /* Usages: which variables a term uses, with which grade and why (language.md §3).
  *
- * A set belongs to one node and is consumed exactly once, by its parent, so sets are merged in place, the smaller into the larger, and
- * "every use in here becomes ω" is one event that entries look up when they are next touched. A program costs O(n log n) in all.
+ * A set belongs to one node and is consumed exactly once, by its parent, so sets are merged in place, the smaller into the
+ * larger, and "every use in here becomes ω" is one event that entries look up when they are next touched. A program costs
+ * O(n log n) in all.
  * Ownership: everything is in the Cx's arena. A set handed to a function is used up by it (or updated, through a pointer). */
 #ifndef CAJAL_USAGE_H
 #define CAJAL_USAGE_H

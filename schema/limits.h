@@ -15,6 +15,7 @@
 #define LIMIT_WORKER_GRAPHS 256 /* loaded in one worker */
 #define LIMIT_WORKER_GRAPH_BYTES ((size_t)512 << 20)
 #define LIMIT_QUARANTINE 4096   /* programs remembered for having killed a worker */
+#define LIMIT_LOOP_BYTES ((size_t)32 << 10) /* bodies and answers beyond this are handled on a thread, not in the event loop */
 #define LIMIT_LIST 500          /* records in one page of a list */
 
 /* Programs */
