@@ -13,7 +13,7 @@ enum { LONGEST_NUMBER = 60 };
 /* An open array or object. */
 typedef struct {
     size_t begin;      /* in the text */
-    size_t out, spans; /* what was written and cut out when it began: taken back when all of it is cut out */
+    size_t out, spans, values; /* what was written, cut out and counted when it began: taken back when all of it is cut out */
     bool array;
     bool numbers;      /* an array, and so far every leaf a number or one of the three strings */
     bool number;       /* and at least one a number */
@@ -27,7 +27,7 @@ typedef struct {
     Buf *out;
     Err *err;
     Want want;
-    size_t depth;
+    size_t depth, values; /* values: tree nodes so far */
     Level levels[LIMIT_JSON_DEPTH];
 } Scan;
 
@@ -157,6 +157,7 @@ static bool cut_out(Scan *s, const Level *level) {
     char marker[JSON_CUT_ROOM];
     s->out->len = level->out;
     s->json->nspans = level->spans;
+    s->values = level->values;
     JsonSpan span = {level->begin, (size_t)(s->at - s->begin) - level->begin};
     if (!json_span_add(s->json, span, marker)) return no_memory(s->err);
     buf_putc(s->out, '"');
@@ -169,7 +170,7 @@ static bool open_level(Scan *s, bool array) {
     if (s->depth == LIMIT_JSON_DEPTH)
         return err_set(s->err, ERR_too_large, "", "The body nests more than %d deep, at byte %zu.", LIMIT_JSON_DEPTH,
                        (size_t)(s->at - s->begin));
-    s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->json->nspans,
+    s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->json->nspans, .values = s->values,
                                     .array = array, .numbers = array};
     buf_putc(s->out, *s->at++);
     s->want = array ? WANT_VALUE_OR_END : WANT_KEY_OR_END;
@@ -203,6 +204,7 @@ static bool scan_value(Scan *s) {
     Level *in = top(s);
     double unused;
     char c = *s->at;
+    s->values++;
     if (c == '[' || c == '{') return open_level(s, c == '[');
     bool number = c == '-' || (c >= '0' && c <= '9');
     if (in) {
@@ -261,7 +263,7 @@ bool json_scan(Json *json, size_t len, Buf *out, Err *err) {
     s->out = out;
     s->err = err;
     s->want = WANT_VALUE;
-    s->depth = 0;
+    s->depth = s->values = 0;
     bool ok = true;
     for (; ok; ok = scan_token(s)) {
         s->at = skip_space(s->at, s->end);
@@ -269,6 +271,8 @@ bool json_scan(Json *json, size_t len, Buf *out, Err *err) {
         ok = (s->want == WANT_MORE && !s->depth) || unexpected(s);
         break;
     }
+    if (ok && s->values > LIMIT_JSON_VALUES)
+        ok = err_set(err, ERR_too_large, "", "The body has more than %d values outside arrays of numbers.", LIMIT_JSON_VALUES);
     free(s);
     return ok && (!out->failed || no_memory(err));
 }

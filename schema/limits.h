@@ -7,6 +7,7 @@
 /* Requests */
 #define LIMIT_JSON_BYTES ((size_t)8 << 20)
 #define LIMIT_JSON_DEPTH 1000
+#define LIMIT_JSON_VALUES 1000000 /* nodes of the parsed tree; arrays of numbers are one each */
 #define LIMIT_BULK_BYTES ((size_t)1 << 30)
 #define LIMIT_BODIES_BYTES ((size_t)4 << 30) /* of all requests in flight together */
 #define LIMIT_DISCARD_BYTES ((size_t)1 << 20) /* read and dropped after a refusal, so that the client sees the answer */
