@@ -208,8 +208,17 @@ static void test_run_inline(void **state) {
     int64_t args[] = {1, 0, 1};
     TensorMsg tensor = {.slot = slot(g, SLOT_ARG, 0), .dtype = DT_I64, .batched = true, .discrete = 2};
     ResultMsg result = {.output = output(g, OUT_VALUE, 0), .batched = true, .offset = sizeof args};
-    RunMsg m = {.key = 1, .dtype = DT_F32, .rows = 3, .area_size = sizeof args + 6 * sizeof(float), .results_at = sizeof args, .ntensors = 1,
-                .nresults = 1, .tensors = &tensor, .results = &result, .inline_area = (unsigned char *)args, .inline_len = sizeof args};
+    RunMsg m = {.key = 1,
+                .dtype = DT_F32,
+                .rows = 3,
+                .area_size = sizeof args + 6 * sizeof(float),
+                .results_at = sizeof args,
+                .ntensors = 1,
+                .nresults = 1,
+                .tensors = &tensor,
+                .results = &result,
+                .inline_area = (unsigned char *)args,
+                .inline_len = sizeof args};
     RanMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 6 * sizeof(float));
@@ -240,8 +249,16 @@ static void test_run_area(void **state) {
     double arg[2] = {0.25, 0.75};
     TensorMsg tensor = {.slot = slot(g, SLOT_ARG, 0), .dtype = DT_F64, .cols = 2};
     ResultMsg result = {.batched = true, .offset = sizeof arg};
-    RunMsg m = {.key = 1, .dtype = DT_F64, .rows = ROWS, .area_size = sizeof arg + ROWS * sizeof arg, .results_at = sizeof arg,
-                .ntensors = 1, .nresults = 1, .tensors = &tensor, .results = &result, .inline_area = (unsigned char *)arg,
+    RunMsg m = {.key = 1,
+                .dtype = DT_F64,
+                .rows = ROWS,
+                .area_size = sizeof arg + ROWS * sizeof arg,
+                .results_at = sizeof arg,
+                .ntensors = 1,
+                .nresults = 1,
+                .tensors = &tensor,
+                .results = &result,
+                .inline_area = (unsigned char *)arg,
                 .inline_len = sizeof arg};
     RanMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
@@ -272,9 +289,19 @@ static void test_gradient(void **state) {
     TensorMsg tensors[] = {{slot(g, SLOT_INPUT, 0), DT_F64, false, 0, 2, 0},
                            {slot(g, SLOT_ARG, 0), DT_F64, true, 0, 2, 16},
                            {slot(g, SLOT_COTANGENT, 0), DT_F64, false, 0, 2, 48}};
-    ResultMsg results[] = {{output(g, OUT_VALUE, 0), true, 64}, {output(g, OUT_GRAD_INPUT, 0), false, 96}, {output(g, OUT_GRAD_ARG, 0), true, 112}};
-    RunMsg m = {.key = 1, .dtype = DT_F64, .rows = 2, .area_size = 144, .results_at = 64, .ntensors = 3, .nresults = 3, .tensors = tensors,
-                .results = results, .inline_area = (unsigned char *)in, .inline_len = sizeof in};
+    ResultMsg results[] = {
+        {output(g, OUT_VALUE, 0), true, 64}, {output(g, OUT_GRAD_INPUT, 0), false, 96}, {output(g, OUT_GRAD_ARG, 0), true, 112}};
+    RunMsg m = {.key = 1,
+                .dtype = DT_F64,
+                .rows = 2,
+                .area_size = 144,
+                .results_at = 64,
+                .ntensors = 3,
+                .nresults = 3,
+                .tensors = tensors,
+                .results = results,
+                .inline_area = (unsigned char *)in,
+                .inline_len = sizeof in};
     RanMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 80);
@@ -288,8 +315,17 @@ static void test_interpreter(void **state) {
     int64_t in[] = {2, 0, 3};
     TensorMsg tensors[] = {{0, DT_I64, false, 1, 0, 0}, {1, DT_I64, true, 1, 0, 8}};
     ResultMsg result = {0, true, 24};
-    RunMsg m = {.dtype = DT_F32, .rows = 2, .results_at = 24, .area_size = 24 + 2 * 13 * sizeof(float), .ntensors = 2, .nresults = 1,
-                .tensors = tensors, .results = &result, .inline_area = (unsigned char *)in, .inline_len = sizeof in, .nargs = WIRE_ALL_ARGS,
+    RunMsg m = {.dtype = DT_F32,
+                .rows = 2,
+                .results_at = 24,
+                .area_size = 24 + 2 * 13 * sizeof(float),
+                .ntensors = 2,
+                .nresults = 1,
+                .tensors = tensors,
+                .results = &result,
+                .inline_area = (unsigned char *)in,
+                .inline_len = sizeof in,
+                .nargs = WIRE_ALL_ARGS,
                 .nat_limit = LIMIT_NAT_SIZE};
     unsigned char *bytes = canonical("n : N[4] |- \\m:N. iter {m | y -> succ y} (n)", &m.program_len);
     m.program = bytes;
@@ -338,7 +374,10 @@ static void test_verify_random(void **state) {
         Cx cx;
         cx_init(&cx);
         Buf body = {0};
-        GenOptions options = {.seed = rng_next(&rng), .size = 5 + rng_below(&rng, 30), .nat = {.dim = 3, .overflow = (NatPolicy)(i % 3)}, .discrete = true};
+        GenOptions options = {.seed = rng_next(&rng),
+                              .size = 5 + rng_below(&rng, 30),
+                              .nat = {.dim = 3, .overflow = (NatPolicy)(i % 3)},
+                              .discrete = true};
         CX_TRY(&cx) {
             Program *program = gen_program(&cx, &options);
             BuildMsg m = {.nargs = WIRE_ALL_ARGS, .verify = true, .nat_limit = 64};
@@ -361,8 +400,8 @@ static void test_verify_random(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_hello),       TEST(test_build),       TEST(test_build_damaged), TEST(test_run_inline), TEST(test_run_area),
-        TEST(test_gradient),    TEST(test_interpreter), TEST(test_load_damaged),  TEST(test_malformed),  TEST(test_verify_random),
+        TEST(test_hello),    TEST(test_build),       TEST(test_build_damaged), TEST(test_run_inline), TEST(test_run_area),
+        TEST(test_gradient), TEST(test_interpreter), TEST(test_load_damaged),  TEST(test_malformed),  TEST(test_verify_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,111 @@
+#include "tests/support/daemon.h"
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+enum { READY_SECONDS = 30, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
+
+static size_t read_log(const Daemon *d, char *out, size_t room) {
+    char path[96];
+    snprintf(path, sizeof path, "%s/log", d->dir);
+    FILE *in = fopen(path, "r");
+    size_t len = in ? fread(out, 1, room - 1, in) : 0;
+    if (in) fclose(in);
+    out[len] = 0;
+    return len;
+}
+
+static void give_up(Daemon *d, const char *why) {
+    char log[LOG_SHOWN];
+    read_log(d, log, sizeof log);
+    fail_msg("daemon: %s; its log:\n%s", why, log);
+}
+
+static void spawn(Daemon *d, const char *const *options) {
+    const char *build = getenv("CAJAL_BUILD");
+    char program[512], data[96], log[96];
+    snprintf(program, sizeof program, "%s/cajald", build ? build : "build");
+    snprintf(data, sizeof data, "%s/data", d->dir);
+    snprintf(log, sizeof log, "%s/log", d->dir);
+    const char *args[OPTIONS] = {program, "--listen", "127.0.0.1:0", "--data", data};
+    for (int n = 5; options && *options && n < OPTIONS - 1; n++) args[n] = *options++;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    int error = posix_spawn(&d->pid, program, &actions, NULL, (char **)args, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error) {
+        d->pid = 0;
+        give_up(d, strerror(error));
+    }
+}
+
+static bool find_url(Daemon *d) {
+    static const char mark[] = "ready on ";
+    char log[LOG_SHOWN];
+    read_log(d, log, sizeof log);
+    const char *at = strstr(log, mark);
+    if (!at || !strchr(at, '\n')) return false;
+    at += sizeof mark - 1;
+    snprintf(d->url, sizeof d->url, "%.*s", (int)strcspn(at, " \n"), at);
+    return true;
+}
+
+void daemon_start(Daemon *d, const char *const *options) {
+    if (!*d->dir) {
+        snprintf(d->dir, sizeof d->dir, "/tmp/cajal-test-XXXXXX");
+        assert_non_null(mkdtemp(d->dir));
+    }
+    spawn(d, options);
+    for (int i = 0; !find_url(d); i++) {
+        if (waitpid(d->pid, NULL, WNOHANG) != 0) {
+            d->pid = 0;
+            give_up(d, "ended before it was ready");
+        }
+        if (i * TICK_US > READY_SECONDS * 1000000) give_up(d, "not ready in time");
+        usleep(TICK_US);
+    }
+    d->client = client_new(d->url, NULL);
+    assert_non_null(d->client);
+}
+
+int daemon_stop(Daemon *d, int signal) {
+    int status = 0;
+    client_free(d->client);
+    d->client = NULL;
+    if (!d->pid) return -1;
+    kill(d->pid, signal);
+    assert_int_equal(d->pid, waitpid(d->pid, &status, 0));
+    d->pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+void daemon_release(Daemon *d) {
+    if (d->pid) daemon_stop(d, SIGKILL);
+    if (*d->dir) nftw(d->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    *d = (Daemon){0};
+}
+
+void daemon_ask(Daemon *d, int status, const char *method, const char *path, const char *json, ClientResponse *response) {
+    if (client_json(d->client, method, path, json, response) != CLIENT_OK) give_up(d, client_error(d->client));
+    if (response->status != status) print_error("%s %s: %s\n", method, path, buf_text(&response->body));
+    assert_int_equal(status, response->status);
+}

@@ -1,0 +1,106 @@
+#include "worker/build.h"
+#include "compiler/canon.h"
+#include "worker/verify.h"
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    Cx cx;
+    const BuildMsg *m;
+    Program *program;
+    Signature sig;
+    Graph *volatile lowered, *volatile derived; /* volatile: set between setjmp and longjmp */
+    Buf graph, types;
+    Verified verified;
+    uint64_t compile_us, verify_us;
+} Build;
+
+static uint64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static const Graph *result(const Build *b) { return b->derived ? b->derived : b->lowered; }
+
+static void compile(Build *b) {
+    const BuildMsg *m = b->m;
+    b->program = canon_read(&b->cx, m->program, m->program_len);
+    Checked *checked = check_program(&b->cx, b->program);
+    b->lowered = compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig);
+    if (m->derive == DERIVE_VJP) b->derived = compile_vjp(&b->cx, b->lowered);
+    if (m->derive == DERIVE_JVP) b->derived = compile_jvp(&b->cx, b->lowered);
+    char why[200];
+    if (!graph_verify(result(b), why, sizeof why))
+        cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The compiled graph is broken: %s", why);
+    if (!graph_write(result(b), &b->graph))
+        cx_fail(&b->cx, ERR_too_large, AT_NOWHERE, NULL, "The compiled graph does not fit into memory.");
+    canon_put_type(&b->types, b->sig.type);
+    for (uint32_t i = 0; i < b->sig.ninputs; i++) canon_put_type(&b->types, b->sig.inputs[i]);
+    for (uint32_t i = 0; i < b->sig.nargs; i++) canon_put_type(&b->types, b->sig.args[i]);
+    canon_put_type(&b->types, b->sig.output);
+    if (b->types.failed) cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The worker is out of memory.");
+}
+
+/* FNV-1a: the samples are the program's own, the same in every run. */
+static uint64_t seed_of(const BuildMsg *m) {
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < m->program_len; i++) h = (h ^ m->program[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+static void put_diag(const Diag *diag, Buf *out) {
+    BuiltMsg built = {.code = (uint16_t)diag->code,
+                      .at_kind = (uint8_t)diag->at.kind,
+                      .other_kind = (uint8_t)diag->other.kind,
+                      .at_index = diag->at.index,
+                      .other_index = diag->other.index,
+                      .message = (const unsigned char *)diag->message,
+                      .hint = (const unsigned char *)diag->hint,
+                      .message_len = diag->message ? strlen(diag->message) : 0,
+                      .hint_len = diag->hint ? strlen(diag->hint) : 0};
+    wire_put_built(out, &built);
+}
+
+static void put_built(const Build *b, Buf *out) {
+    GraphStats stats = graph_stats(b->lowered);
+    BuiltMsg built = {.graph = b->graph.data,
+                      .graph_len = b->graph.len,
+                      .types = b->types.data,
+                      .types_len = b->types.len,
+                      .ninputs = b->sig.ninputs,
+                      .nargs = b->sig.nargs,
+                      .neurons = stats.neurons,
+                      .weights = stats.weights,
+                      .recurrent = stats.recurrent,
+                      .macs = stats.macs,
+                      .cases = b->verified.cases,
+                      .exhaustive = b->verified.exhaustive,
+                      .compile_us = b->compile_us,
+                      .verify_us = b->verify_us};
+    for (uint32_t i = 0; i < b->sig.nargs && i < 64; i++) built.smooth_args |= (uint64_t)b->sig.smooth_args[i] << i;
+    wire_put_built(out, &built);
+}
+
+void build_answer(const BuildMsg *m, Workspace *w, Buf *out) {
+    Build b = {.m = m};
+    cx_init(&b.cx);
+    if (m->nat_limit) b.cx.nat_limit = m->nat_limit;
+    uint64_t start = now_us();
+    CX_TRY(&b.cx) compile(&b);
+    b.compile_us = now_us() - start;
+    bool whole = m->nargs == WIRE_ALL_ARGS || m->nargs == b.sig.nargs;
+    if (!b.cx.diag.code && m->verify && whole && m->derive == DERIVE_NONE) {
+        start = now_us();
+        verify_program(&b.cx, b.program, &b.sig, b.lowered, seed_of(m), w, &b.verified);
+        workspace_trim(w);
+        b.verify_us = now_us() - start;
+    }
+    if (b.cx.diag.code) put_diag(&b.cx.diag, out);
+    else put_built(&b, out);
+    graph_free(b.lowered);
+    graph_free(b.derived);
+    buf_release(&b.graph);
+    buf_release(&b.types);
+    cx_release(&b.cx);
+}

@@ -1,0 +1,142 @@
+#include "worker/exec.h"
+#include "schema/limits.h"
+#include <stdlib.h>
+#include <string.h>
+
+void workspace_release(Workspace *w) {
+    free(w->slab);
+    free(w->table);
+    *w = (Workspace){0};
+}
+
+void workspace_trim(Workspace *w) {
+    if (w->room > 2 * EXEC_TILE_BYTES || w->table_room > EXEC_TILE_BYTES / sizeof *w->table) workspace_release(w);
+}
+
+/* Bytes of a slab for `rows` rows, SIZE_MAX when that does not fit. */
+static size_t slab_bytes(const Plan *p, size_t rows) {
+    size_t n;
+    if (__builtin_mul_overflow(p->row_size, rows, &n) || __builtin_add_overflow(n, p->shared_size, &n) ||
+        __builtin_mul_overflow(n, plan_element(p), &n))
+        return SIZE_MAX;
+    return n;
+}
+
+size_t exec_tile(const Plan *p, size_t rows, size_t most) {
+    size_t tile = most ? most : EXEC_TILE;
+    if (tile > rows || p->single_tile) tile = rows;
+    if (!p->single_tile)
+        while (tile > 1 && slab_bytes(p, tile) > EXEC_TILE_BYTES) tile /= 2;
+    return slab_bytes(p, tile) > LIMIT_JOB_BYTES ? 0 : tile;
+}
+
+static bool reserve(Workspace *w, size_t bytes, size_t table) {
+    if (bytes > w->room) {
+        free(w->slab);
+        w->room = (bytes + 63) / 64 * 64;
+        w->slab = aligned_alloc(64, w->room);
+        if (!w->slab) w->room = 0;
+    }
+    if (table > w->table_room) {
+        free(w->table);
+        w->table = calloc(table, sizeof *w->table);
+        w->table_room = w->table ? table : 0;
+    }
+    return (w->slab || !bytes) && (w->table || !table);
+}
+
+/* Where every value of a plan and its sub-plans is, but for bound ones. Sub-plans nest at most LIMIT_GRAPH_DEPTH deep. */
+static void bind_plan(const Plan *p, void **at, void *shared, void *rows, size_t tile);
+
+static void bind_sub(const SubPlan *sub, void **at, size_t nvalues, size_t tile) {
+    bind_plan(sub->plan, at + nvalues + sub->table, sub->shared == VALUE_NONE ? NULL : at[sub->shared],
+              sub->rows == VALUE_NONE ? NULL : at[sub->rows], tile);
+}
+
+static void bind_plan(const Plan *p, void **at, void *shared, void *rows, size_t tile) {
+    size_t element = plan_element(p);
+    const void *consts = p->f64 ? (const void *)p->graph->consts : p->consts32;
+    for (uint32_t v = 0; v < p->nvalues; v++) {
+        const PlanValue *value = &p->values[v];
+        if (value->home == HOME_CONST) at[v] = (char *)consts + value->offset * element;
+        else if (value->home == HOME_BOUND) at[v] = NULL;
+        else if (value->batched) at[v] = (char *)rows + value->offset * tile * element;
+        else at[v] = (char *)shared + value->offset * element;
+    }
+    for (uint32_t s = 0; s < p->nsteps; s++) {
+        const Step *step = &p->steps[s];
+        if (step->iter) bind_sub(&step->iter->step, at, p->nvalues, tile);
+        if (!step->vjp) continue;
+        bind_sub(&step->vjp->step, at, p->nvalues, tile);
+        bind_sub(&step->vjp->vjp, at, p->nvalues, tile);
+    }
+}
+
+void exec_phase(Exec *x, Phase phase) {
+    const Plan *p = x->plan;
+    for (uint32_t s = p->phase_at[phase]; s < p->phase_at[phase + 1]; s++) p->steps[s].run(x, &p->steps[s]);
+}
+
+/* Discrete values must be places of their slot: afterwards the load kernel need not look. */
+static bool check_discrete(const ExecInput *in, size_t rows, const Slot *slot, Fault *fault) {
+    for (size_t r = 0; r < rows; r++) {
+        int64_t v = in->dtype == DT_I64 ? ((const int64_t *)in->data)[r] : ((const uint8_t *)in->data)[r];
+        if (v < 0 || (in->discrete == 2 && v > 1))
+            return fault_set(fault, ERR_bad_tensor, "%lld is no %s.", (long long)v, in->discrete == 2 ? "boolean" : "natural");
+        if (in->discrete != 2 && (uint64_t)v >= slot->size)
+            return fault_set(fault, ERR_nat_bound_exceeded, "The natural %lld does not fit the input's size, %zu.", (long long)v,
+                             slot->size);
+    }
+    return true;
+}
+
+static bool check_input(const ExecInput *in, size_t rows, const Slot *slot, Fault *fault) {
+    if (!in->data) return fault_set(fault, ERR_missing_input, "An input has no tensor.");
+    if (!in->discrete) {
+        if (in->dtype != DT_F32 && in->dtype != DT_F64) return fault_set(fault, ERR_bad_tensor, "A dense tensor is F32 or F64.");
+        if (!in->cols || in->cols > slot->size)
+            return fault_set(fault, ERR_shape_mismatch, "A tensor has %zu elements a row where %zu fit.", in->cols, slot->size);
+        return true;
+    }
+    if (in->dtype == DT_F32 || in->dtype == DT_F64)
+        return fault_set(fault, ERR_bad_tensor, "A discrete tensor is I64, U8 or BOOL.");
+    if (in->discrete == 2 && slot->size != 2)
+        return fault_set(fault, ERR_shape_mismatch, "A boolean stands where none is wanted.");
+    return check_discrete(in, in->batched ? rows : 1, slot, fault);
+}
+
+static bool check(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, Fault *fault) {
+    if (!rows || rows > LIMIT_ROWS) return fault_set(fault, ERR_too_large, "A batch has 1 to %zu rows.", LIMIT_ROWS);
+    if (p->macs_shared + p->macs_row * (double)rows > LIMIT_JOB_MACS)
+        return fault_set(fault, ERR_too_large, "This call needs about %.2g multiply-adds; the limit is %.2g.",
+                         p->macs_shared + p->macs_row * (double)rows, LIMIT_JOB_MACS);
+    for (uint32_t s = 0; s < p->graph->nslots; s++)
+        if (p->slot_values[s] != VALUE_NONE && !check_input(&inputs[s], rows, &p->graph->slots[s], fault)) return false;
+    for (uint32_t o = 0; o < p->graph->noutputs; o++)
+        if (outputs[o].data && p->outputs[o].batched && !outputs[o].batched)
+            return fault_set(fault, ERR_bad_request, "Output %u has one row for each of the batch.", o);
+    return true;
+}
+
+bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t most, Workspace *w,
+              Fault *fault) {
+    if (!check(p, inputs, outputs, rows, fault)) return false;
+    size_t tile = exec_tile(p, rows, most);
+    if (!tile)
+        return fault_set(fault, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
+    if (!reserve(w, slab_bytes(p, tile), p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
+    bind_plan(p, w->table, w->slab, (char *)w->slab + p->shared_size * plan_element(p), tile);
+    Exec x = {.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs};
+    exec_phase(&x, PHASE_ONCE);
+    for (size_t row = 0; row < rows; row += tile) {
+        x.row0 = row;
+        x.rows = rows - row < tile ? rows - row : tile;
+        x.again = row > 0;
+        exec_phase(&x, PHASE_EACH);
+        if (p->phase_at[PHASE_EACH] == p->phase_at[PHASE_AFTER]) break;
+    }
+    x.row0 = 0;
+    x.rows = 1;
+    exec_phase(&x, PHASE_AFTER);
+    return true;
+}

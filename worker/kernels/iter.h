@@ -1,0 +1,131 @@
+/* Template of iter.c. */
+
+typedef struct {
+    const REAL *data;
+    size_t stride; /* to the next row; 0 when shared */
+} K(Rows);
+
+static K(Rows) K(rows_of)(const Exec *x, uint32_t value, size_t size) {
+    return (K(Rows)){x->at[value], x->plan->values[value].batched ? size : 0};
+}
+
+static void K(spread)(REAL *y, K(Rows) a, size_t n, size_t rows) {
+    for (size_t r = 0; r < rows; r++) memcpy(y + r * n, a.data + r * a.stride, n * sizeof *y);
+}
+
+/* y [outer,n] = or += c[o·k + i] · s [n], a row each */
+static void K(read_out)(REAL *y, size_t rows, size_t outer, size_t n, K(Rows) c, size_t k, size_t i, K(Rows) s, bool add) {
+    for (size_t r = 0; r < rows; r++) {
+        const REAL *state = s.data + r * s.stride;
+        for (size_t o = 0; o < outer; o++, y += n) {
+            REAL f = c.data[r * c.stride + o * k + i];
+            if (!add)
+                for (size_t e = 0; e < n; e++) y[e] = f * state[e];
+            else
+                for (size_t e = 0; e < n; e++) y[e] += f * state[e];
+        }
+    }
+}
+
+static void K(iter_read)(Exec *x, const Step *s, void *const *now, size_t i) {
+    const IterDetail *d = s->iter;
+    for (uint32_t r = 0; r < d->nreads; r++) {
+        const Readout *read = &d->reads[r];
+        if (i >= read->k) continue;
+        size_t n = d->sizes[read->comp];
+        K(Rows) state = {now[read->comp], d->state_batched ? n : 0};
+        K(read_out)
+        (x->at[s->out], s->out_batched ? x->rows : 1, read->outer, n, K(rows_of)(x, read->count, read->outer * read->k), read->k,
+         i, state, i > 0 || r > 0);
+    }
+}
+
+void K(kernel_iter)(Exec *x, const Step *s) {
+    const IterDetail *d = s->iter;
+    Exec sub = sub_frame(x, &d->step, d->state_batched);
+    void **now = x->at + x->plan->nvalues + d->now;
+    bind_captures(x, &sub, d->captures);
+    for (uint32_t c = 0; c < d->ncomps; c++) {
+        now[c] = x->at[d->states[2 * c]];
+        K(spread)(now[c], K(rows_of)(x, d->bases[c], d->sizes[c]), d->sizes[c], sub.rows);
+    }
+    if (d->steps) exec_phase(&sub, PHASE_ONCE);
+    for (size_t i = 0;; i++) {
+        K(iter_read)(x, s, now, i);
+        if (i == d->steps) return;
+        bind_slots(&sub, SLOT_STATE, now);
+        for (uint32_t c = 0; c < d->ncomps; c++) now[c] = x->at[d->states[2 * c + (i + 1) % 2]];
+        bind_outputs(&sub, OUT_STATE, now);
+        exec_phase(&sub, PHASE_EACH);
+    }
+}
+
+/* All states, one after the other: s₀ = base, sᵢ₊₁ = step(sᵢ). */
+static void K(vjp_states)(Exec *x, const IterVjpDetail *d, REAL *states, size_t rows) {
+    Exec sub = sub_frame(x, &d->step, d->state_batched);
+    size_t n = rows * d->size;
+    bind_captures(x, &sub, d->captures);
+    K(spread)(states, K(rows_of)(x, d->base, d->size), d->size, rows);
+    if (d->k > 1) exec_phase(&sub, PHASE_ONCE);
+    for (size_t i = 0; i + 1 < d->k; i++) {
+        bind_slots(&sub, SLOT_STATE, (void *[]){states + i * n});
+        bind_outputs(&sub, OUT_STATE, (void *[]){states + (i + 1) * n});
+        exec_phase(&sub, PHASE_EACH);
+    }
+}
+
+/* The count's cotangent: n̄[o,i] = Σ_e ȳ[o,e] · sᵢ[e] */
+static void K(vjp_count)(const IterVjpDetail *d, REAL *bar, size_t rows, K(Rows) y, K(Rows) state, size_t i) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t o = 0; o < d->outer; o++) {
+            const REAL *a = y.data + r * y.stride + o * d->size, *s = state.data + r * state.stride;
+            REAL sum = 0;
+            for (size_t e = 0; e < d->size; e++) sum += a[e] * s[e];
+            bar[(r * d->outer + o) * d->k + i] = sum;
+        }
+}
+
+/* s̄ += Σ_o n[o,i] · ȳ[o,·] */
+static void K(vjp_inject)(const IterVjpDetail *d, REAL *bar, size_t rows, K(Rows) y, K(Rows) count, size_t i) {
+    for (size_t r = 0; r < rows; r++, bar += d->size)
+        for (size_t o = 0; o < d->outer; o++) {
+            const REAL *a = y.data + r * y.stride + o * d->size;
+            REAL f = count.data[r * count.stride + o * d->k + i];
+            for (size_t e = 0; e < d->size; e++) bar[e] += f * a[e];
+        }
+}
+
+/* A capture's cotangent is a sum over the steps run, and over all tiles where rows are summed. */
+static void K(vjp_clear)(Exec *x, const IterVjpDetail *d, size_t rows) {
+    for (uint32_t j = 0; j < d->ncaps; j++) {
+        if (d->capture_bar[j] == VALUE_NONE || (d->capture_sum[j] && x->again)) continue;
+        memset(x->at[d->capture_bar[j]], 0, (d->capture_sum[j] ? 1 : rows) * d->capture_size[j] * sizeof(REAL));
+    }
+}
+
+void K(kernel_iter_vjp)(Exec *x, const Step *s) {
+    const IterVjpDetail *d = s->vjp;
+    size_t rows = d->batched ? x->rows : 1, state_rows = d->state_batched ? x->rows : 1, n = state_rows * d->size;
+    REAL *states = x->at[d->states];
+    K(vjp_states)(x, d, states, state_rows);
+    Exec sub = sub_frame(x, &d->vjp, d->batched);
+    bind_captures(x, &sub, d->captures);
+    bind_capture_bars(x, &sub, d->capture_bar);
+    K(vjp_clear)(x, d, rows);
+    if (d->k > 1) exec_phase(&sub, PHASE_ONCE);
+    K(Rows) y = K(rows_of)(x, d->cotangent, d->outer * d->size), count = K(rows_of)(x, d->count, d->outer * d->k);
+    REAL *bar = x->at[d->adjoint[0]];
+    memset(bar, 0, rows * d->size * sizeof *bar);
+    for (size_t i = d->k; i-- > 0;) {
+        if (d->count_bar != VALUE_NONE)
+            K(vjp_count)(d, x->at[d->count_bar], rows, y, (K(Rows)){states + i * n, d->state_batched ? d->size : 0}, i);
+        K(vjp_inject)(d, bar, rows, y, count, i);
+        if (!i) break;
+        bind_slots(&sub, SLOT_STATE, (void *[]){states + (i - 1) * n});
+        bind_slots(&sub, SLOT_COTANGENT, (void *[]){bar});
+        bar = x->at[d->adjoint[(d->k - i) % 2]];
+        bind_outputs(&sub, OUT_STATE, (void *[]){bar});
+        exec_phase(&sub, PHASE_EACH);
+    }
+    if (d->base_bar != VALUE_NONE) memcpy(x->at[d->base_bar], bar, rows * d->size * sizeof *bar);
+}

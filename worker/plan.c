@@ -1,0 +1,314 @@
+#include "worker/planner.h"
+#include "worker/slab.h"
+#include <stdlib.h>
+
+static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
+
+void *planner_alloc(Planner *b, size_t count, size_t size) {
+    Plan *p = b->plan;
+    if ((p->nowned & (p->nowned - 1)) == 0) { /* grows at powers of two */
+        void **owned = realloc(p->owned, (p->nowned ? p->nowned * 2 : 1) * sizeof *owned);
+        if (!owned) return no_memory(b->fault), NULL;
+        p->owned = owned;
+    }
+    void *made = calloc(count ? count : 1, size);
+    if (!made) return no_memory(b->fault), NULL;
+    return p->owned[p->nowned++] = made;
+}
+
+Plan *planner_own(Planner *b, Plan *sub) {
+    Plan *p = b->plan;
+    if (!sub) return NULL;
+    Plan **subs = realloc(p->subs, (p->nsubs + 1) * sizeof *subs);
+    if (!subs) {
+        plan_free(sub);
+        no_memory(b->fault);
+        return NULL;
+    }
+    p->subs = subs;
+    return p->subs[p->nsubs++] = sub;
+}
+
+/* Room for one more element in an array that doubles. */
+static bool grow(Planner *b, void **array, uint32_t count, uint32_t *room, size_t size) {
+    if (count < *room) return true;
+    uint32_t more = *room ? *room * 2 : 64;
+    void *p = realloc(*array, (size_t)more * size);
+    if (!p) return no_memory(b->fault);
+    *array = p;
+    *room = more;
+    return true;
+}
+
+uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase) {
+    Plan *p = b->plan;
+    uint32_t room = b->values_room;
+    if (!grow(b, (void **)&b->lives, p->nvalues, &room, sizeof *b->lives)) return 0;
+    room = b->values_room;
+    if (!grow(b, (void **)&p->values, p->nvalues, &room, sizeof *p->values)) return 0;
+    b->values_room = room;
+    p->values[p->nvalues] = (PlanValue){.size = size, .batched = batched, .home = (uint8_t)home};
+    b->lives[p->nvalues] = (Life){.phase = phase, .first = UINT32_MAX};
+    return p->nvalues++;
+}
+
+void planner_work(Planner *b, bool batched, double work) {
+    if (batched) b->plan->macs_row += work;
+    else b->plan->macs_shared += work;
+}
+
+static void touch(Planner *b, uint32_t value) {
+    if (value == VALUE_NONE || !grow(b, (void **)&b->touches, b->ntouches, &b->touches_room, sizeof *b->touches)) return;
+    b->touches[b->ntouches++] = (Touch){b->plan->nsteps, value};
+}
+
+static void read_value(Planner *b, uint32_t value, Phase *phase) {
+    if (value == VALUE_NONE) return;
+    touch(b, value);
+    if (b->lives[value].phase > *phase) *phase = b->lives[value].phase;
+}
+
+void planner_late(Planner *b, uint32_t value) {
+    if (b->plan->is_step) return;
+    b->lives[value].sum = true;
+    b->lives[value].phase = b->plan->single_tile ? PHASE_EACH : PHASE_AFTER;
+}
+
+void planner_step(Planner *b, Step step, const StepUse *use) {
+    Plan *p = b->plan;
+    uint32_t room = b->steps_room;
+    if (!planner_ok(b) || !grow(b, (void **)&b->phases, p->nsteps, &room, sizeof *b->phases)) return;
+    room = b->steps_room;
+    if (!grow(b, (void **)&p->steps, p->nsteps, &room, sizeof *p->steps)) return;
+    b->steps_room = room;
+    Phase phase = use->at_least;
+    for (uint32_t i = 0; i < use->nin; i++) {
+        read_value(b, step.in[i], &phase);
+        step.in_batched[i] = planner_get(b, step.in[i])->batched;
+    }
+    for (uint32_t i = 0; i < use->nreads; i++) read_value(b, use->reads[i], &phase);
+    if (step.out != VALUE_NONE) {
+        step.out_batched = planner_get(b, step.out)->batched;
+        touch(b, step.out);
+        b->lives[step.out].phase = phase;
+        if (use->sums) planner_late(b, step.out);
+    }
+    for (uint32_t i = 0; i < use->nwrites; i++) {
+        uint32_t v = use->writes[i];
+        touch(b, v);
+        if (v != VALUE_NONE && !b->lives[v].sum) b->lives[v].phase = phase;
+    }
+    b->phases[p->nsteps] = phase;
+    p->steps[p->nsteps++] = step;
+}
+
+static uint32_t slot_of(const Graph *g, const GNode *n) { return (uint32_t)node_attrs(g, n)[0]; }
+
+/* Which nodes are batched, and which complete only after the last tile. */
+static void find_batched(Planner *b) {
+    const Graph *g = b->g;
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        const GNode *n = &g->nodes[i];
+        const uint32_t *ins = node_ins(g, n);
+        NodeInfo *info = &b->nodes[i];
+        if (n->op == OP_reduce && b->plan->is_step) {
+            info->batched = b->nodes[ins[0]].batched; /* a step is one row's: nothing to sum */
+        } else if (n->op == OP_reduce) {
+            info->batched = b->nodes[ins[1]].batched;
+            info->late = b->nodes[ins[0]].late || (b->nodes[ins[0]].batched && !info->batched);
+        } else {
+            if (n->op == OP_input) info->batched = b->spec->batched[slot_of(g, n)];
+            for (uint32_t k = 0; k < n->nin; k++) {
+                info->batched |= b->nodes[ins[k]].batched;
+                info->late |= b->nodes[ins[k]].late;
+            }
+        }
+    }
+}
+
+static bool need(Planner *b, uint32_t i) {
+    b->nodes[i].uses++;
+    b->nodes[i].needed = true;
+    return true;
+}
+
+/* Which nodes the wanted outputs need, and how often each is used. */
+static bool find_needed(Planner *b) {
+    const Graph *g = b->g;
+    for (uint32_t o = 0; o < g->noutputs; o++)
+        if (b->spec->wanted[o]) need(b, g->outputs[o].node);
+    for (uint32_t i = g->nnodes; i-- > 0;) {
+        const GNode *n = &g->nodes[i];
+        const uint32_t *ins = node_ins(g, n);
+        if (!b->nodes[i].needed) continue;
+        if (n->op == OP_call) return fault_set(b->fault, ERR_not_tabulable, "The graph calls a network that was not linked.");
+        if (b->nodes[i].late && b->nodes[i].batched) b->plan->single_tile = true;
+        uint32_t reads = n->op == OP_reduce ? 1 : n->nin; /* of y only the batch matters */
+        for (uint32_t k = 0; k < reads; k++) need(b, ins[k]);
+        if (n->op != OP_part) continue;
+        NodeInfo *tuple = &b->nodes[ins[0]];
+        if (!tuple->part_wanted) {
+            tuple->part_wanted = planner_alloc(b, g->nodes[ins[0]].nin, sizeof(bool));
+            tuple->part_summed = planner_alloc(b, g->nodes[ins[0]].nin, sizeof(bool));
+            if (!planner_ok(b)) return false;
+        }
+        tuple->part_wanted[node_attrs(g, n)[0]] = true;
+    }
+    return true;
+}
+
+/* A sum over the batch whose operand nobody else wants is made with the operand: rows join a product's summed axis. */
+static void fold_into_sum(Planner *b, uint32_t i, bool parts) {
+    const Graph *g = b->g;
+    uint32_t top = i;
+    while (g->nodes[i].op == OP_reshape && b->nodes[i].uses == 1) i = node_ins(g, &g->nodes[i])[0];
+    if (b->nodes[i].uses != 1 || !b->nodes[i].batched) return;
+    if (g->nodes[i].op == OP_part) {
+        const GNode *n = &g->nodes[i];
+        int64_t part = node_attrs(g, n)[0];
+        if (part < 2 || !parts) return;
+        b->nodes[node_ins(g, n)[0]].part_summed[part] = true;
+    } else if (g->nodes[i].op != OP_contract) {
+        return;
+    }
+    for (;; top = node_ins(g, &g->nodes[top])[0]) {
+        b->nodes[top].folded = true;
+        if (top == i) return;
+    }
+}
+
+static void find_folds(Planner *b) {
+    const Graph *g = b->g;
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        const GNode *n = &g->nodes[i];
+        const uint32_t *ins = node_ins(g, n);
+        if (b->nodes[i].needed && n->op == OP_reduce && b->nodes[ins[0]].batched && !b->nodes[i].batched)
+            fold_into_sum(b, ins[0], true);
+    }
+    for (uint32_t o = 0; b->spec->sums && o < g->noutputs; o++)
+        if (b->spec->wanted[o] && b->spec->sums[o]) fold_into_sum(b, g->outputs[o].node, false);
+}
+
+/* Steps into phases, each phase in the order they were made; the positions go into `at`. */
+static bool order_steps(Planner *b, uint32_t *at) {
+    Plan *p = b->plan;
+    Step *sorted = calloc(p->nsteps ? p->nsteps : 1, sizeof *sorted);
+    if (!sorted) return no_memory(b->fault);
+    uint32_t n = 0;
+    for (int phase = 0; phase < PHASES; phase++) {
+        p->phase_at[phase] = n;
+        for (uint32_t s = 0; s < p->nsteps; s++) {
+            if (b->phases[s] != (Phase)phase) continue;
+            at[s] = n;
+            sorted[n++] = p->steps[s];
+        }
+    }
+    p->phase_at[PHASES] = n;
+    free(p->steps);
+    p->steps = sorted;
+    return true;
+}
+
+static void find_lives(Planner *b, const uint32_t *at) {
+    const Plan *p = b->plan;
+    uint32_t each = p->phase_at[PHASE_EACH], after = p->phase_at[PHASE_AFTER];
+    for (uint32_t t = 0; t < b->ntouches; t++) {
+        Life *life = &b->lives[b->touches[t].value];
+        uint32_t pos = at[b->touches[t].step];
+        if (pos < life->first) life->first = pos;
+        if (pos > life->last) life->last = pos;
+    }
+    for (uint32_t v = 0; v < p->nvalues; v++) {
+        Life *life = &b->lives[v];
+        if (life->first == UINT32_MAX) continue;
+        bool repeats = life->sum || (life->first < each && life->last >= each); /* EACH runs again and again */
+        if (life->sum && life->first > each) life->first = each;
+        if (repeats && life->last + 1 < after) life->last = after - 1;
+    }
+}
+
+static bool place_region(Planner *b, bool batched, size_t *total) {
+    Plan *p = b->plan;
+    SlabItem *items = calloc(p->nvalues ? p->nvalues : 1, sizeof *items);
+    uint32_t *which = calloc(p->nvalues ? p->nvalues : 1, sizeof *which), n = 0;
+    bool ok = items && which;
+    for (uint32_t v = 0; ok && v < p->nvalues; v++) {
+        if (p->values[v].home != HOME_SLAB || p->values[v].batched != batched || b->lives[v].first == UINT32_MAX) continue;
+        which[n] = v;
+        /* shared values start on cache lines of 64 bytes */
+        size_t size = batched ? p->values[v].size : (p->values[v].size + 15) / 16 * 16;
+        items[n++] = (SlabItem){.size = size, .first = b->lives[v].first, .last = b->lives[v].last};
+    }
+    ok = ok && slab_place(items, n, p->nsteps, total);
+    for (uint32_t i = 0; ok && i < n; i++) p->values[which[i]].offset = items[i].offset;
+    free(items);
+    free(which);
+    return ok || no_memory(b->fault);
+}
+
+static bool convert_consts(Planner *b) {
+    const Graph *g = b->g;
+    if (b->plan->f64 || !g->nconsts) return true;
+    float *c = b->plan->consts32 = malloc(g->nconsts * sizeof *c);
+    if (!c) return no_memory(b->fault);
+    for (size_t i = 0; i < g->nconsts; i++) c[i] = (float)g->consts[i];
+    return true;
+}
+
+static bool build(Planner *b) {
+    Plan *p = b->plan;
+    find_batched(b);
+    if (!find_needed(b)) return false;
+    find_folds(b);
+    for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++)
+        if (b->nodes[i].needed && !b->nodes[i].folded) planner_node(b, i);
+    if (planner_ok(b)) planner_outputs(b);
+    if (!planner_ok(b)) return false;
+    uint32_t *at = calloc(p->nsteps ? p->nsteps : 1, sizeof *at);
+    if (!at) return no_memory(b->fault);
+    bool ok = order_steps(b, at);
+    if (ok) find_lives(b, at);
+    free(at);
+    p->table += p->nvalues;
+    return ok && place_region(b, false, &p->shared_size) && place_region(b, true, &p->row_size) && convert_consts(b);
+}
+
+Plan *plan_new(const PlanSpec *spec, Fault *fault) {
+    const Graph *g = spec->graph;
+    Plan *p = calloc(1, sizeof *p);
+    Planner b = {.spec = spec, .g = g, .plan = p, .fault = fault};
+    if (!p) return no_memory(fault), NULL;
+    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step};
+    b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
+    p->slot_values = calloc(g->nslots ? g->nslots : 1, sizeof *p->slot_values);
+    p->outputs = calloc(g->noutputs ? g->noutputs : 1, sizeof *p->outputs);
+    bool ok = b.nodes && p->slot_values && p->outputs;
+    if (ok) {
+        for (uint32_t s = 0; s < g->nslots; s++) p->slot_values[s] = VALUE_NONE;
+        for (uint32_t o = 0; o < g->noutputs; o++) p->outputs[o].value = VALUE_NONE;
+        ok = build(&b);
+    } else {
+        no_memory(fault);
+    }
+    free(b.nodes);
+    free(b.lives);
+    free(b.phases);
+    free(b.touches);
+    if (ok) return p;
+    plan_free(p);
+    return NULL;
+}
+
+void plan_free(Plan *p) {
+    if (!p) return;
+    for (size_t i = 0; i < p->nsubs; i++) plan_free(p->subs[i]);
+    free(p->subs);
+    for (size_t i = 0; i < p->nowned; i++) free(p->owned[i]);
+    free(p->owned);
+    free(p->values);
+    free(p->steps);
+    free(p->slot_values);
+    free(p->outputs);
+    free(p->consts32);
+    free(p);
+}

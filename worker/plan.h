@@ -1,0 +1,140 @@
+/* Plans: a graph turned into an array of kernel calls with settled operands, once for a batch class, dtype and set of outputs.
+ *
+ * A *value* is what a step reads or writes: `size` elements, either shared (one copy) or batched (one a row). All values of a
+ * run lie in one slab of two regions: shared values at `offset`, batched ones at `offset` × tile rows behind them; so one plan
+ * serves every number of rows.
+ * Steps stand in three phases, each in topological order: ONCE (what is the same for all tiles; in a step graph: for all
+ * iterations), EACH (a tile; an iteration), AFTER (what needs sums over all tiles). Values are placed by their lifetimes over
+ * that order.
+ * Ownership: a Plan refers to its Graph, which must outlive it; it owns its sub-plans. Read-only once made.
+ * Errors: plan_new returns NULL and sets the fault: not_tabulable (a network that was not linked), too_large, internal (out of
+ * memory). */
+#ifndef CAJAL_PLAN_H
+#define CAJAL_PLAN_H
+#include "schema/graph.h"
+#include "worker/fault.h"
+
+#define VALUE_NONE UINT32_MAX
+
+typedef struct Exec Exec;
+typedef struct Step Step;
+typedef struct Plan Plan;
+typedef void (*Kernel)(Exec *x, const Step *step);
+
+typedef enum {
+    HOME_SLAB,  /* at `offset` of its region */
+    HOME_CONST, /* at `offset` of the plan's constants */
+    HOME_BOUND, /* where the iteration that runs this step graph says */
+} Home;
+
+typedef struct {
+    size_t size; /* elements a row */
+    bool batched;
+    uint8_t home;
+    size_t offset; /* elements; in the batched region elements a row */
+} PlanValue;
+
+/* What a kernel knows beyond its operands; one kind a kernel family. */
+typedef struct {
+    size_t G, M, N, K; /* extents of labels in all three, in a and out, in b and out, in a and b */
+    bool ta, tb;       /* a is [G,K,M] rather than [G,M,K]; b is [G,N,K] rather than [G,K,N]; out is [G,M,N] */
+} ContractDetail;
+
+typedef struct {
+    uint32_t rank;
+    size_t *dims, *strides; /* of the output's axes: extents, and strides in the input */
+} PermuteDetail;
+
+typedef struct {
+    uint32_t count, comp; /* a value, a state */
+    size_t outer, k;      /* count is [outer, k] */
+} Readout;
+
+typedef struct {
+    Plan *plan;
+    uint32_t shared, rows; /* scratch values holding the sub-plan's two regions */
+    size_t table;          /* its pointers stand at this place behind the plan's own */
+} SubPlan;
+
+typedef struct {
+    uint32_t ncomps, ncaps, nreads;
+    size_t steps; /* iterations to run: the largest k, less one */
+    bool state_batched;
+    uint32_t *bases, *states; /* values: ncomps bases; ncomps × 2 states, taken in turn */
+    uint32_t *captures;
+    size_t *sizes; /* of the states */
+    Readout *reads;
+    size_t now; /* the states' places in this iteration: ncomps pointers behind the plan's own */
+    SubPlan step;
+} IterDetail;
+
+typedef struct {
+    uint32_t count, base, cotangent, ncaps, *captures; /* values read */
+    size_t outer, k, size;                             /* count is [outer, k], the state [size] */
+    bool state_batched, batched;                       /* batched: something is, and so are the cotangents */
+    uint32_t states;                                   /* k states, each rows × size */
+    uint32_t adjoint[2];                               /* the state's cotangent, taken in turn */
+    uint32_t count_bar, base_bar, *capture_bar;        /* parts; VALUE_NONE when nobody asks */
+    bool *capture_sum;                                 /* the part is summed over rows (and tiles) on the way */
+    size_t *capture_size;
+    SubPlan step, vjp;
+} IterVjpDetail;
+
+struct Step {
+    Kernel run;
+    Op op; /* the node it comes from, for people */
+    uint32_t out, in[3];
+    bool out_batched, in_batched[3];
+    size_t outer, inner, nin, nout; /* slide: [outer,nin,inner] -> [outer,nout,inner]; others: elements a row in `inner` */
+    size_t src, dst, count, stride; /* slide, fill; load and store: the slot or output in src */
+    bool keep;                      /* slide: the last place keeps itself */
+    ContractDetail *contract;
+    PermuteDetail *permute;
+    IterDetail *iter;
+    IterVjpDetail *vjp;
+};
+
+/* Of a step graph: bound by its iteration to where the result shall go, so nothing is copied. */
+typedef struct {
+    uint32_t value; /* VALUE_NONE: not asked for */
+    bool batched;
+} PlanOutput;
+
+typedef enum { PHASE_ONCE, PHASE_EACH, PHASE_AFTER, PHASES } Phase;
+
+struct Plan {
+    const Graph *graph;
+    bool f64, is_step;
+    bool single_tile; /* a batched value needs a sum over the batch: all rows at once, and such sums are complete in EACH */
+    PlanValue *values;
+    uint32_t nvalues;
+    Step *steps;
+    uint32_t nsteps, phase_at[PHASES + 1]; /* steps [phase_at[p], phase_at[p+1]) */
+    uint32_t *slot_values;                 /* by slot; VALUE_NONE when not needed */
+    PlanOutput *outputs;                   /* by output */
+    float *consts32;                       /* f32: the graph's constants, converted once */
+    void **owned;                          /* details of steps */
+    size_t nowned;
+    Plan **subs;
+    size_t nsubs;
+    size_t shared_size, row_size; /* elements: the shared region, and a row of the batched one */
+    size_t table;                 /* pointers a run needs, sub-plans' included */
+    double macs_shared, macs_row;
+};
+
+typedef struct {
+    const Graph *graph;
+    bool f64;
+    const bool *batched; /* by slot */
+    const bool *wanted;  /* by output */
+    bool is_step;
+    /* step graphs, by output: */
+    const bool *out_batched; /* the form the iteration wants it in */
+    const bool *adds;        /* added to what the iteration binds */
+    const bool *sums;        /* summed over rows before; then not batched */
+} PlanSpec;
+
+Plan *plan_new(const PlanSpec *spec, Fault *fault);
+void plan_free(Plan *plan);
+static inline size_t plan_element(const Plan *plan) { return plan->f64 ? sizeof(double) : sizeof(float); }
+#endif

@@ -1,0 +1,88 @@
+/* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c and planner_iter.c (a node to its
+ * steps).
+ *
+ * Everything fails by setting the fault (sticky); functions then return harmless values, and plan_new gives up at the end. */
+#ifndef CAJAL_PLANNER_H
+#define CAJAL_PLANNER_H
+#include "worker/plan.h"
+
+typedef struct {
+    Phase phase;          /* from which on it is complete */
+    bool sum;             /* added up tile by tile: lives through all of EACH */
+    uint32_t first, last; /* positions */
+} Life;
+
+typedef struct {
+    uint32_t step, value;
+} Touch;
+
+/* A node as the planner sees it, before any step. */
+typedef struct {
+    bool needed, batched;
+    bool late;                       /* a sum over the batch, or made from one: complete only after all tiles */
+    bool folded;                     /* made, summed over rows, where the sum that consumes it is */
+    uint32_t uses;                   /* needed consumers, outputs included */
+    uint32_t value;                  /* for iter_vjp the first of 2 + captures */
+    bool *part_wanted, *part_summed; /* iter_vjp */
+} NodeInfo;
+
+typedef struct {
+    const PlanSpec *spec;
+    const Graph *g;
+    Plan *plan;
+    Fault *fault;
+    NodeInfo *nodes;
+    Life *lives;
+    uint32_t values_room;
+    Phase *phases; /* by step */
+    uint32_t steps_room;
+    Touch *touches;
+    uint32_t ntouches, touches_room;
+} Planner;
+
+/* Zeroed memory that lives as long as the plan; NULL sets the fault. */
+void *planner_alloc(Planner *b, size_t count, size_t size);
+uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase);
+static inline const PlanValue *planner_get(const Planner *b, uint32_t v) { return &b->plan->values[v]; }
+static inline bool planner_ok(const Planner *b) { return b->fault->code == ERR_NONE; }
+
+/* What a step touches beside step->in[0..nin) and step->out; VALUE_NONE entries are skipped. */
+typedef struct {
+    uint32_t nin;
+    const uint32_t *reads;
+    uint32_t nreads;
+    const uint32_t *writes; /* scratch and further results */
+    uint32_t nwrites;
+    bool sums; /* step->out adds up over tiles */
+    Phase at_least;
+} StepUse;
+/* Adds a step; its phase and its results' follow from what it reads. */
+void planner_step(Planner *b, Step step, const StepUse *use);
+/* A value that adds up over tiles, among a step's further results. */
+void planner_late(Planner *b, uint32_t value);
+/* `work`: multiply-adds, or elements moved where there are none, a row or once. */
+void planner_work(Planner *b, bool batched, double work);
+
+/* planner_ops.c */
+void planner_node(Planner *b, uint32_t node);
+/* Wanted outputs: stores, or for a step graph values for its iteration to bind. */
+void planner_outputs(Planner *b);
+/* Sum of a value over rows: one shared copy, complete after all tiles. */
+uint32_t planner_sum(Planner *b, uint32_t value, Op op);
+/* The same for a node, which may have been folded into its sum. */
+uint32_t planner_summed(Planner *b, uint32_t node);
+/* A fresh copy, once a row when `batched`. */
+uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, Op op);
+/* Axis i of the result is axis perm[i] of the value; the value itself when nothing moves in memory. */
+uint32_t planner_permute(Planner *b, uint32_t value, const size_t *dims, uint32_t rank, const uint32_t *perm, Op op);
+
+/* Takes a sub-plan over, NULL included. */
+Plan *planner_own(Planner *b, Plan *sub);
+
+/* planner_contract.c: the node's value; with `summed`, its sum over rows. */
+uint32_t planner_contract(Planner *b, uint32_t node, bool summed);
+
+/* planner_iter.c */
+void planner_iter(Planner *b, uint32_t node);
+void planner_iter_vjp(Planner *b, uint32_t node);
+#endif
