@@ -28,7 +28,7 @@ all: $(PROGRAMS)
 $(BUILD)/libschema.a: $(SCHEMA)
 $(BUILD)/libcompiler.a: $(COMPILER)
 $(BUILD)/libworker.a: $(WORKER)
-$(BUILD)/libserver.a: $(SERVER)
+$(BUILD)/libserver.a: $(SERVER) $(BUILD)/obj/embedded.o
 $(BUILD)/libclient.a: $(CLIENT)
 $(BUILD)/%.a:
 	@mkdir -p $(@D)
@@ -37,14 +37,22 @@ $(BUILD)/%.a:
 LIBS_COMPILER = -lcjson -lsodium -lm
 LIBS_WORKER = -lopenblas -fopenmp $(LIBS_COMPILER)
 LIBS_SERVER = -lmicrohttpd -lsqlite3 $(LIBS_COMPILER)
-LIBS_CLIENT = -lcurl $(LIBS_COMPILER)
+LIBS_CLIENT = -lcurl -lcjson -lm
 
 $(BUILD)/cajald: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
 $(BUILD)/cajal-worker: $(BUILD)/obj/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
-$(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+$(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLIENT)
+
+# Files of schema/ that the daemon carries inside.
+$(BUILD)/gen/embedded.c: server/embed.sh schema/openapi.json $(sort $(wildcard schema/migrations/*.sql))
+	@mkdir -p $(@D)
+	sh server/embed.sh $(filter-out server/embed.sh,$^) > $@.tmp && mv $@.tmp $@
+$(BUILD)/obj/embedded.o: $(BUILD)/gen/embedded.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -69,6 +77,23 @@ $(HTTP_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/http/%.o $(SUPPORT) $(BUILD)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
 http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
+# Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIBS := $(BUILD)/obj/tests/fuzz/programs.o $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+$(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lopenblas $(LIBS_COMPILER)
+replays: $(FUZZ:%=$(BUILD)/tests/replay_%)
+$(FUZZ:%=$(BUILD)/tests/fuzz_%): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lopenblas $(LIBS_COMPILER)
+fuzzers: $(FUZZ:%=$(BUILD)/tests/fuzz_%)
+FUZZ_SECONDS ?= 60
+FUZZ_OPT = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+fuzz:
+	@$(MAKE) -s BUILD=build-fuzz CC=clang OPT='$(FUZZ_OPT)' fuzzers
+	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(FUZZ)
+
 # The targets for people first see to the packages: on a bare Debian there is no compiler yet.
 deps:
 	@deploy/install-deps.sh
@@ -81,7 +106,7 @@ run: deps
 	$(BUILD)/cajald
 test: deps
 	@$(MAKE) -s -j$(JOBS) all units http-tests
-	@tests/run.sh $(BUILD) units http conformance smoke
+	@tests/run.sh $(BUILD) units http conformance cli smoke
 # The sanitizers' pass repeats what runs C code of ours, on the SAN=1 build.
 test-san: deps
 	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests

@@ -17,20 +17,30 @@
 extern char **environ;
 enum { READY_SECONDS = 30, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
 
-static size_t read_log(const Daemon *d, char *out, size_t room) {
-    char path[96];
+static void read_log(const Daemon *d, Buf *out) {
+    char path[96], chunk[4096];
+    size_t n;
     snprintf(path, sizeof path, "%s/log", d->dir);
     FILE *in = fopen(path, "r");
-    size_t len = in ? fread(out, 1, room - 1, in) : 0;
+    buf_init(out);
+    while (in && (n = fread(chunk, 1, sizeof chunk, in)) > 0) buf_put(out, chunk, n);
     if (in) fclose(in);
-    out[len] = 0;
-    return len;
 }
 
-static void give_up(Daemon *d, const char *why) {
-    char log[LOG_SHOWN];
-    read_log(d, log, sizeof log);
-    fail_msg("daemon: %s; its log:\n%s", why, log);
+void daemon_give_up(Daemon *d, const char *why) {
+    Buf log;
+    read_log(d, &log);
+    print_error("daemon: %s; the end of its log:\n%s\n", why, buf_text(&log) + (log.len > LOG_SHOWN ? log.len - LOG_SHOWN : 0));
+    buf_release(&log);
+    fail();
+}
+
+bool daemon_logged(const Daemon *d, const char *text) {
+    Buf log;
+    read_log(d, &log);
+    bool found = strstr(buf_text(&log), text) != NULL;
+    buf_release(&log);
+    return found;
 }
 
 static void spawn(Daemon *d, const char *const *options) {
@@ -43,25 +53,25 @@ static void spawn(Daemon *d, const char *const *options) {
     for (int n = 5; options && *options && n < OPTIONS - 1; n++) args[n] = *options++;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     int error = posix_spawn(&d->pid, program, &actions, NULL, (char **)args, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (error) {
         d->pid = 0;
-        give_up(d, strerror(error));
+        daemon_give_up(d, strerror(error));
     }
 }
 
 static bool find_url(Daemon *d) {
     static const char mark[] = "ready on ";
-    char log[LOG_SHOWN];
-    read_log(d, log, sizeof log);
-    const char *at = strstr(log, mark);
-    if (!at || !strchr(at, '\n')) return false;
-    at += sizeof mark - 1;
-    snprintf(d->url, sizeof d->url, "%.*s", (int)strcspn(at, " \n"), at);
-    return true;
+    Buf log;
+    read_log(d, &log);
+    const char *at = strstr(buf_text(&log), mark);
+    bool found = at && strchr(at, '\n');
+    if (found) snprintf(d->url, sizeof d->url, "%.*s", (int)strcspn(at + sizeof mark - 1, " \n"), at + sizeof mark - 1);
+    buf_release(&log);
+    return found;
 }
 
 void daemon_start(Daemon *d, const char *const *options) {
@@ -73,9 +83,9 @@ void daemon_start(Daemon *d, const char *const *options) {
     for (int i = 0; !find_url(d); i++) {
         if (waitpid(d->pid, NULL, WNOHANG) != 0) {
             d->pid = 0;
-            give_up(d, "ended before it was ready");
+            daemon_give_up(d, "ended before it was ready");
         }
-        if (i * TICK_US > READY_SECONDS * 1000000) give_up(d, "not ready in time");
+        if (i * TICK_US > READY_SECONDS * 1000000) daemon_give_up(d, "not ready in time");
         usleep(TICK_US);
     }
     d->client = client_new(d->url, NULL);
@@ -105,7 +115,7 @@ void daemon_release(Daemon *d) {
 }
 
 void daemon_ask(Daemon *d, int status, const char *method, const char *path, const char *json, ClientResponse *response) {
-    if (client_json(d->client, method, path, json, response) != CLIENT_OK) give_up(d, client_error(d->client));
+    if (client_json(d->client, method, path, json, response) != CLIENT_OK) daemon_give_up(d, client_error(d->client));
     if (response->status != status) print_error("%s %s: %s\n", method, path, buf_text(&response->body));
     assert_int_equal(status, response->status);
 }

@@ -18,6 +18,10 @@ void daemon_start(Daemon *d, const char *const *options);
 /* Sends a signal and waits: the exit code, or 128 + the signal that ended it. */
 int daemon_stop(Daemon *d, int signal);
 void daemon_release(Daemon *d);
+/* The text stands in what the daemon, or one of its workers, has written. */
+bool daemon_logged(const Daemon *d, const char *text);
+/* Fails the test and shows the end of the log. */
+void daemon_give_up(Daemon *d, const char *why);
 
 /* A request whose answer has to have this status; the body is in *response. */
 void daemon_ask(Daemon *d, int status, const char *method, const char *path, const char *json, ClientResponse *response);

@@ -1,0 +1,65 @@
+/* What the files of the `cajal` command share: its options, its exit codes, and who does what.
+ *
+ * Ownership: options point into argv; the lists' arrays are freed by cli_options_release.
+ * Errors: functions that can end the command return an ExitCode, having said why on stderr. */
+#ifndef CAJAL_CLI_H
+#define CAJAL_CLI_H
+#include "client/client.h"
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+typedef enum {
+    EXIT_OK,
+    EXIT_REFUSED,     /* the program, its arguments or the request: a 4xx */
+    EXIT_USAGE,       /* the command line, or a file that cannot be read */
+    EXIT_UNREACHABLE, /* no answer from the service */
+    EXIT_FAILED,      /* the service failed: a 5xx, or an answer nobody understands */
+} ExitCode;
+
+typedef enum { COMMAND_COMPILE = 1, COMMAND_EVAL = 2, COMMAND_GRAD = 4, COMMAND_SHOW = 8, COMMAND_VERSION = 16 } Command;
+
+typedef struct {
+    const char **items;
+    size_t count;
+} CliList;
+
+typedef struct {
+    Command command;
+    CliList operands; /* the program unless `text`, then the arguments */
+    CliList inputs, wrt;
+    const char *text, *url, *nat_dim, *overflow, *dtype, *cotangent, *engine, *graph;
+    bool decode, matrix, json, help;
+} CliOptions;
+
+/* cli_options.c */
+ExitCode cli_options_parse(CliOptions *options, int argc, char **argv);
+void cli_options_release(CliOptions *options);
+void cli_options_help(FILE *out);
+
+/* cli_program.c: the request's body. `name` is what diagnostics call the program. */
+typedef struct {
+    const char *name;
+    const char *hash; /* "sha256:…" when the program is given so */
+    char *content;    /* the file or -e's text; free() */
+    size_t len;
+    bool json;        /* content is a request in JSON, to be completed */
+} CliProgram;
+ExitCode cli_program_read(const CliOptions *options, CliProgram *program);
+void cli_program_release(CliProgram *program);
+/* Appends the body of POST /compile, or with `call` of /eval and /grad. */
+ExitCode cli_program_body(const CliOptions *options, const CliProgram *program, bool call, Buf *out);
+/* The operands after the program. */
+CliList cli_program_args(const CliOptions *options);
+
+/* cli_print.c: answers for people */
+void cli_print_record(FILE *out, const cJSON *record);
+/* {"type","shape","data"} with an optional "values": the decoded ones instead of the numbers */
+void cli_print_tensor(FILE *out, const char *title, const cJSON *tensor);
+/* Any object of scalars, a line a member; nested ones by their path. */
+void cli_print_members(FILE *out, const cJSON *object);
+/* A problem+json, or whatever else came instead of an answer. */
+void cli_print_problem(FILE *out, const char *name, ClientResponse *response);
+
+/* cli_commands.c */
+ExitCode cli_commands_run(const CliOptions *options);
+#endif

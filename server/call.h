@@ -1,0 +1,66 @@
+/* One HTTP request on its way through the service, and its answer.
+ *
+ * A handler gets a Call whose body is complete. It answers at once, or keeps the call (call_keep), returns, and answers later, in the
+ * loop's thread; every keep is matched by a call_drop. Exactly one answer counts: later ones are ignored, so a handler need not ask whether the deadline
+ * has passed or the client has gone. When either happens `cancel` is called, once: the handler then stops what it has under way.
+ * Strings from call_query and call_header point into the connection: copy what is needed after the handler has returned. */
+#ifndef CAJAL_CALL_H
+#define CAJAL_CALL_H
+#include "server/accept.h"
+#include "server/body.h"
+#include "server/problem.h"
+#include "server/route.h"
+#include "server/server.h"
+
+struct MHD_Connection;
+typedef struct Client Client;
+
+typedef struct {
+    int status;
+    const char *type;     /* media type, static */
+    Buf head;             /* the body, or what stands before the area's part of it */
+    Area area;            /* fd -1: none */
+    size_t offset, len;   /* the area's part */
+    const char *allow;    /* 405's Allow, static */
+    const char *cache;    /* Cache-Status, static */
+} Answer;
+
+typedef struct Call {
+    Server *server;
+    struct MHD_Connection *connection; /* NULL once gone */
+    const Route *route;
+    RouteParam param;
+    bool head; /* the method is HEAD */
+    Body body;
+    Form form; /* what the client wants, of what the route offers */
+    char request_id[65];
+    int64_t started, deadline; /* nanoseconds, loop_now() */
+    void (*cancel)(void *arg);
+    void *cancel_arg;
+    /* http.c's */
+    Answer answer;
+    bool begun, answered, suspended, close;
+    unsigned refs;
+    size_t received, discarded; /* bytes of body kept, and read after a refusal */
+    Client *client;
+    Watch socket;
+    Timer timer;
+} Call;
+
+void call_keep(Call *call);
+void call_drop(Call *call);
+/* What stops the work under way; NULL: nothing does any more. */
+void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg);
+
+const char *call_query(const Call *call, const char *key); /* NULL when absent, or when the client has gone; "" for ?key */
+const char *call_header(const Call *call, const char *name);
+/* A query parameter that is a number at most `most`; `absent` without one. False: answered with bad_request. */
+bool call_query_uint(Call *call, const char *key, uint64_t absent, uint64_t most, uint64_t *out);
+
+/* Answers; body and area are taken over. A failed body is answered as internal. */
+void call_answer(Call *call, int status, const char *type, Buf *body);
+void call_answer_area(Call *call, const char *type, Buf *head, Area *area, size_t offset, size_t len);
+void call_fail(Call *call, ErrCode code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void call_fail_err(Call *call, const Err *err);
+void call_fail_diag(Call *call, const Cx *cx, const Program *p, const Diag *diag);
+#endif

@@ -1,0 +1,178 @@
+#include "server/config.h"
+#include "schema/base/log.h"
+#include "schema/limits.h"
+#include "server/version.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { OPTION_TEXT, OPTION_COUNT, OPTION_BYTES } OptionKind;
+typedef struct {
+    const char *name, *value;
+    OptionKind kind;
+    size_t offset;
+    const char *initial;
+    uint64_t least, most;
+    const char *help;
+} Option;
+
+#define TEXT(name, value, field, initial, help) {name, value, OPTION_TEXT, offsetof(Config, field), initial, 0, 0, help}
+#define COUNT(name, field, initial, least, most, help) {name, "N", OPTION_COUNT, offsetof(Config, field), initial, least, most, help}
+#define BYTES(name, field, initial, least, most, help) {name, "BYTES", OPTION_BYTES, offsetof(Config, field), initial, least, most, help}
+
+static const Option options[] = {
+    TEXT("listen", "HOST:PORT", listen, "127.0.0.1:8420", "address to serve; port 0 is any free one, named in the ready line"),
+    TEXT("data", "DIR", data, "cajal-data", "directory of the database, made when missing"),
+    COUNT("workers", workers, "0", 0, 256, "worker processes; 0: as many as use every core once"),
+    COUNT("threads", threads, "1", 1, 256, "threads of a worker"),
+    TEXT("worker", "PATH", worker, "", "the worker program; default: cajal-worker beside this one"),
+    BYTES("max-body", max_body, "1G", 1024, LIMIT_JOB_BYTES, "largest binary body"),
+    COUNT("max-nat", max_nat, "65536", 1, (uint64_t)1 << 28, "largest size of a natural"),
+    COUNT("max-queue", max_queue, "1024", 1, 1000000, "jobs that may wait for a worker"),
+    COUNT("max-inflight", max_inflight, "256", 1, 1000000, "requests in flight of one client address"),
+    COUNT("max-connections", max_connections, "4096", 8, 1000000, "open connections"),
+    COUNT("deadline", deadline_ms, "60000", 1, 86400000, "milliseconds a request may take that brings no X-Deadline-Ms"),
+    BYTES("store", store_bytes, "4G", 1 << 20, (uint64_t)1 << 50, "compiled graphs kept on disk"),
+    BYTES("memory", memory_bytes, "512M", 1 << 20, (uint64_t)1 << 50, "compiled graphs kept in memory"),
+    COUNT("drain", drain_ms, "30000", 0, 86400000, "milliseconds a shutdown waits for requests in flight"),
+    TEXT("allow-origin", "ORIGIN", allow_origin, "", "web origin that may drive the service; * for any"),
+    TEXT("token-file", "PATH", token_file, "", "file with the token that clients must bring; or CAJAL_TOKEN"),
+    TEXT("log-level", "LEVEL", log_level, "info", "debug, info, warn or error"),
+};
+enum { NOPTIONS = sizeof options / sizeof *options };
+
+static void env_name(const Option *o, char out[64]) {
+    int n = snprintf(out, 64, "CAJAL_%s", o->name);
+    for (int i = 0; i < n; i++) out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+}
+
+static void print_help(FILE *out) {
+    fprintf(out, "usage: cajald [--OPTION VALUE]…\n\nThe Cajal daemon: compiles programs to neurons and runs them, over HTTP.\n\n");
+    for (int i = 0; i < NOPTIONS; i++) {
+        char left[64], env[64];
+        snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value);
+        env_name(&options[i], env);
+        fprintf(out, "  %-24s %s (%s%s%s)\n", left, options[i].help, env, *options[i].initial ? ", " : "", options[i].initial);
+    }
+    fprintf(out, "  %-24s print this\n  %-24s print the version\n", "--help", "--version");
+}
+
+static bool read_number(const Option *o, const char *text, uint64_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (errno || end == text || !isdigit((unsigned char)*text)) return false;
+    uint64_t unit = 1;
+    if (o->kind == OPTION_BYTES && *end) {
+        unit = *end == 'k' ? 1u << 10 : *end == 'M' ? 1u << 20 : *end == 'G' ? 1u << 30 : 0;
+        end++;
+    }
+    return unit && !*end && !__builtin_mul_overflow((uint64_t)v, unit, out) && *out >= o->least && *out <= o->most;
+}
+
+static bool set(Config *config, const Option *o, const char *text, char *why, size_t room) {
+    void *field = (char *)config + o->offset;
+    if (o->kind == OPTION_TEXT) {
+        *(const char **)field = text;
+        return true;
+    }
+    if (read_number(o, text, field)) return true;
+    snprintf(why, room, "--%s: \"%s\" is not a number between %llu and %llu", o->name, text, (unsigned long long)o->least,
+             (unsigned long long)o->most);
+    return false;
+}
+
+static const Option *option_of(const char *name, size_t len) {
+    for (int i = 0; i < NOPTIONS; i++)
+        if (strlen(options[i].name) == len && memcmp(options[i].name, name, len) == 0) return &options[i];
+    return NULL;
+}
+
+static bool load_defaults(Config *config, char *why, size_t room) {
+    for (int i = 0; i < NOPTIONS; i++) {
+        char env[64];
+        env_name(&options[i], env);
+        const char *value = getenv(env);
+        if (!set(config, &options[i], value && *value ? value : options[i].initial, why, room)) return false;
+    }
+    return true;
+}
+
+static ConfigResult load_flags(Config *config, int argc, char **argv, FILE *out, char *why, size_t room) {
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help(out);
+            return CONFIG_STOP;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            fprintf(out, "cajald %s\n", CAJAL_VERSION);
+            return CONFIG_STOP;
+        }
+        const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "", *equals = strchr(name, '=');
+        const Option *o = option_of(name, equals ? (size_t)(equals - name) : strlen(name));
+        const char *value = equals ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+        if (!o || !value) {
+            snprintf(why, room, o ? "--%s needs a value" : "unknown argument %s; see --help", o ? o->name : argv[i]);
+            return CONFIG_BAD;
+        }
+        if (!set(config, o, value, why, room)) return CONFIG_BAD;
+        if (!equals) i++;
+    }
+    return CONFIG_RUN;
+}
+
+static bool load_token(Config *config, char *why, size_t room) {
+    const char *direct = getenv("CAJAL_TOKEN");
+    char line[1024] = "";
+    if (*config->token_file) {
+        FILE *f = fopen(config->token_file, "re");
+        bool read = f && fgets(line, sizeof line, f);
+        if (f) fclose(f);
+        line[strcspn(line, "\r\n")] = 0;
+        if (!read || !*line) {
+            snprintf(why, room, "--token-file: no token in %s", config->token_file);
+            return false;
+        }
+        direct = line;
+    }
+    if (!direct || !*direct) return true;
+    config->token = strdup(direct);
+    return config->token != NULL;
+}
+
+ConfigResult config_load(Config *config, int argc, char **argv, FILE *out, char *why, size_t room) {
+    *config = (Config){0};
+    *why = 0;
+    if (!load_defaults(config, why, room)) return CONFIG_BAD;
+    ConfigResult result = load_flags(config, argc, argv, out, why, room);
+    if (result != CONFIG_RUN) return result;
+    if (!load_token(config, why, room)) return CONFIG_BAD;
+    if (log_level_of(config->log_level) >= 0) return CONFIG_RUN;
+    snprintf(why, room, "--log-level: \"%s\" is none of debug, info, warn, error", config->log_level);
+    return CONFIG_BAD;
+}
+
+void config_release(Config *config) {
+    free(config->token);
+    config->token = NULL;
+}
+
+bool config_address(const char *listen, char host[256], uint16_t *port) {
+    const char *colon = strrchr(listen, ':');
+    if (!colon || colon == listen) return false;
+    size_t len = (size_t)(colon - listen);
+    if (*listen == '[' && listen[len - 1] == ']') {
+        listen++;
+        len -= 2;
+    }
+    char *end;
+    errno = 0;
+    unsigned long n = strtoul(colon + 1, &end, 10);
+    if (!len || len > 255 || errno || *end || end == colon + 1 || n > 65535) return false;
+    memcpy(host, listen, len);
+    host[len] = 0;
+    *port = (uint16_t)n;
+    return true;
+}

@@ -1,0 +1,47 @@
+/* Jobs for workers: a bounded queue, who gets what, retries, quarantine, and the end of stuck workers.
+ *
+ * An idle worker gets a job at once; several small jobs may be under way in one busy worker, so that it never waits for the daemon. A job
+ * whose worker dies is sent once more; after a second death it ends in worker_crash, and its culprit (the graph or program it names) is set aside:
+ * later jobs are refused as quarantined.
+ * Ownership: body is taken; graph and area are lent until `done` or dispatch_cancel. `done` is called exactly once, in the loop, unless cancelled. */
+#ifndef CAJAL_DISPATCH_H
+#define CAJAL_DISPATCH_H
+#include "server/pool.h"
+
+typedef struct Dispatch Dispatch;
+typedef struct Job Job;
+
+typedef struct {
+    ErrCode code;        /* why there is no reply; ERR_NONE: there is one */
+    const char *message;
+    Frame *frame;        /* built, ran or pong, unread; its own code is the handler's to look at */
+} JobResult;
+
+typedef struct {
+    FrameType type; /* FRAME_build, FRAME_run, FRAME_ping */
+    Buf body;
+    int area;       /* -1: none */
+    uint64_t key;   /* what must be loaded first; 0: nothing */
+    const void *graph;
+    size_t graph_len;
+    const char *culprit; /* copied; NULL: nobody */
+    bool small;          /* short enough to be queued behind others in a worker */
+    int64_t patience;    /* nanoseconds of execution after which the worker counts as stuck with it */
+    void (*done)(void *arg, const JobResult *result);
+    void *arg;
+} JobSpec;
+
+Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue); /* spec's events and arg are filled in here */
+void dispatch_start(Dispatch *d);
+void dispatch_free(Dispatch *d);
+
+/* NULL: `why` and its message say why not (queue_full, no_worker, quarantined, internal); the body is released. */
+Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message);
+/* The job's result is wanted no more: queued, it is dropped; under way, its result is. */
+void dispatch_cancel(Dispatch *d, Job *job);
+
+size_t dispatch_queue(const Dispatch *d);
+void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy);
+/* Appends [{"pid","state",…}] */
+void dispatch_json(Buf *out, const Dispatch *d);
+#endif

@@ -1,0 +1,25 @@
+/* The routes' handlers (route.c), one file per resource. Each gets a Call whose body is complete. */
+#ifndef CAJAL_HANDLERS_H
+#define CAJAL_HANDLERS_H
+#include "server/call.h"
+
+/* compile.c */
+void handle_compile(Call *call);
+/* programs.c */
+void handle_programs(Call *call);
+void handle_program(Call *call);
+void handle_program_delete(Call *call);
+void handle_program_graph(Call *call);
+/* eval.c */
+void handle_eval(Call *call);
+void handle_grad(Call *call);
+void handle_jvp(Call *call);
+void handle_matrix(Call *call);
+/* service.c */
+void handle_livez(Call *call);
+void handle_readyz(Call *call);
+void handle_version(Call *call);
+void handle_metrics(Call *call);
+void handle_openapi(Call *call);
+void handle_workers(Call *call);
+#endif

@@ -1,0 +1,153 @@
+/* cajald: start-up, signals, shutdown. */
+#include "compiler/canon.h"
+#include "schema/graph.h"
+#include "server/http.h"
+#include "server/program.h"
+#include "server/version.h"
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define DRAIN_TICK ((int64_t)20000000)
+enum { TASK_THREADS = 2 };
+
+typedef struct {
+    Server server;
+    Metrics metrics;
+    Watch signals;
+    Timer drain;
+    int64_t drain_until;
+} Daemon;
+
+static bool worker_path(const Config *config, char out[4096]) {
+    if (*config->worker) return (size_t)snprintf(out, 4096, "%s", config->worker) < 4096;
+    ssize_t n = readlink("/proc/self/exe", out, 4096 - 16);
+    if (n <= 0) return false;
+    out[n] = 0;
+    strcpy(strrchr(out, '/') + 1, "cajal-worker");
+    return true;
+}
+
+static int worker_count(const Config *config) {
+    cpu_set_t cpus;
+    int cores = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+    int n = config->workers ? (int)config->workers : cores / (int)config->threads;
+    return n > 0 ? n : 1;
+}
+
+/* ---- shutdown ---- */
+
+static void on_drain_tick(void *arg) {
+    Daemon *d = arg;
+    if (http_inflight(d->server.http) == 0 || loop_now() >= d->drain_until) loop_stop(d->server.loop);
+    else loop_timer(d->server.loop, &d->drain, loop_now() + DRAIN_TICK);
+}
+
+static void on_signal(void *arg, uint32_t events) {
+    Daemon *d = arg;
+    struct signalfd_siginfo info;
+    (void)events;
+    if (read(d->signals.fd, &info, sizeof info) != sizeof info) return;
+    if (d->server.draining) {
+        loop_stop(d->server.loop);
+        return;
+    }
+    log_put(&d->server.log, LOG_INFO, "shutting down", "inflight=%zu", http_inflight(d->server.http));
+    d->server.draining = true;
+    d->drain_until = loop_now() + (int64_t)d->server.config->drain_ms * 1000000;
+    http_quiesce(d->server.http);
+    d->drain = (Timer){.fire = on_drain_tick, .arg = d};
+    on_drain_tick(d);
+}
+
+/* Blocked before any thread or worker is started, which inherit the mask (workers get a clean one). */
+static bool watch_signals(Daemon *d) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return false;
+    d->signals = (Watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .events = EPOLLIN, .ready = on_signal, .arg = d};
+    return d->signals.fd >= 0 && loop_watch(d->server.loop, &d->signals);
+}
+
+/* ---- start-up ---- */
+
+static int on_idle(void *arg) { return http_turn(((Server *)arg)->http); }
+
+static bool start(Daemon *d, char *why, size_t room) {
+    Server *s = &d->server;
+    const Config *config = s->config;
+    char path[4096], version[64];
+    snprintf(why, room, "memory is short");
+    s->started = loop_now();
+    s->metrics = &d->metrics;
+    if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS))) return false;
+    snprintf(version, sizeof version, "%s/%d/%016llx", CAJAL_VERSION, CANON_VERSION, (unsigned long long)op_table_hash());
+    s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
+    if (!s->store || !worker_path(config, path)) return false;
+    PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),
+                     .threads = (int)config->threads};
+    s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
+    s->programs = programs_new(s);
+    if (!s->dispatch || !s->programs) return false;
+    s->http = http_new(s, why, room);
+    if (!s->http) return false;
+    dispatch_start(s->dispatch);
+    loop_on_idle(s->loop, on_idle, s);
+    return true;
+}
+
+/* Callers first, then those who work for them. */
+static void stop(Daemon *d) {
+    Server *s = &d->server;
+    http_free(s->http);
+    tasks_free(s->tasks);
+    if (s->loop) loop_drain(s->loop);
+    dispatch_free(s->dispatch);
+    programs_free(s->programs);
+    store_close(s->store);
+    metrics_release(s->metrics);
+    if (d->signals.fd > 0) close(d->signals.fd);
+    loop_free(s->loop);
+}
+
+static void say_ready(const Server *s) {
+    char host[256];
+    uint16_t port;
+    config_address(s->config->listen, host, &port);
+    bool v6 = strchr(host, ':') != NULL;
+    printf("cajald ready on http://%s%s%s:%u (pid %d, version %s)\n", v6 ? "[" : "", host, v6 ? "]" : "", http_port(s->http), (int)getpid(),
+           CAJAL_VERSION);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    Config config;
+    char why[512];
+    ConfigResult result = config_load(&config, argc, argv, stdout, why, sizeof why);
+    if (result != CONFIG_RUN) {
+        if (result == CONFIG_BAD) fprintf(stderr, "cajald: %s\n", why);
+        config_release(&config);
+        return result == CONFIG_STOP ? 0 : 2;
+    }
+    Daemon d = {.server = {.config = &config, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
+    metrics_init(&d.metrics);
+    bool ok = start(&d, why, sizeof why);
+    if (ok) {
+        say_ready(&d.server);
+        loop_run(d.server.loop);
+    } else {
+        fprintf(stderr, "cajald: %s\n", why);
+    }
+    stop(&d);
+    config_release(&config);
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,42 @@
+/* What the service counts, and its Prometheus text (/metrics). Counters only grow; gauges are asked for when the text is made. */
+#ifndef CAJAL_METRICS_H
+#define CAJAL_METRICS_H
+#include "schema/base/buf.h"
+#include "schema/base/map.h"
+
+/* COUNTER(field, help): one plain counter each */
+#define METRICS_COUNTERS(COUNTER) \
+    COUNTER(builds, "Programs and derivatives compiled by workers") \
+    COUNTER(runs, "Jobs executed by workers") \
+    COUNTER(jobs_failed, "Jobs that workers refused or could not finish") \
+    COUNTER(jobs_retried, "Jobs sent to a second worker after the first died") \
+    COUNTER(jobs_cancelled, "Jobs whose client went away or whose deadline passed") \
+    COUNTER(worker_starts, "Worker processes started") \
+    COUNTER(worker_deaths, "Worker processes that ended without being told to") \
+    COUNTER(worker_kills, "Workers ended by the daemon for being stuck or speaking nonsense") \
+    COUNTER(memory_hits, "Compiled graphs found in memory") \
+    COUNTER(store_hits, "Compiled graphs found on disk") \
+    COUNTER(cache_misses, "Compiled graphs that had to be built") \
+    COUNTER(store_failures, "Writes that the database refused") \
+    COUNTER(bytes_in, "Bytes of request bodies") \
+    COUNTER(bytes_out, "Bytes of answers' bodies") \
+    COUNTER(exec_ns, "Nanoseconds that workers spent executing")
+
+enum { METRICS_BUCKETS = 12 };
+typedef struct Metrics {
+#define COUNTER(field, help) uint64_t field;
+    METRICS_COUNTERS(COUNTER)
+#undef COUNTER
+    Map requests; /* "METHOD path\0status" -> struct RequestCount */
+} Metrics;
+
+typedef struct {
+    uint64_t queue, workers, busy, inflight, graph_bytes, ready;
+} MetricsGauges;
+
+void metrics_init(Metrics *m);
+void metrics_release(Metrics *m);
+/* route is the table's path ("none" for a request that has no route). */
+void metrics_request(Metrics *m, const char *method, const char *route, int status, int64_t ns);
+void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *gauges);
+#endif

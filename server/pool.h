@@ -1,0 +1,65 @@
+/* The worker processes: started, greeted, reaped, started again; frames to and from them.
+ *
+ * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause that doubles
+ * while processes end young. Workers are an array for the life of the pool: a Worker is a place, its processes come and go.
+ * Ownership: frames given to `frame` are released by the pool afterwards. */
+#ifndef CAJAL_POOL_H
+#define CAJAL_POOL_H
+#include "schema/base/log.h"
+#include "schema/wire.h"
+#include "server/loop.h"
+#include "server/metrics.h"
+#include <sys/types.h>
+
+typedef struct Pool Pool;
+typedef struct Outgoing Outgoing;
+typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
+
+typedef struct Worker {
+    Pool *pool;
+    void *data; /* the user's */
+    int index;
+    WorkerState state;
+    pid_t pid;
+    uint32_t threads;
+    char libraries[200];
+    uint64_t starts;
+    char last_end[64]; /* how the last process ended, "" when none has */
+    int sock, pidfd;   /* the pool's from here */
+    Watch on_sock, on_exit;
+    Timer timer;
+    int64_t started;
+    unsigned young_deaths;
+    const char *killed; /* why the pool ended it; NULL: it did not */
+    Outgoing *out_first, **out_end;
+} Worker;
+
+typedef struct {
+    void (*ready)(void *arg, Worker *worker);
+    void (*frame)(void *arg, Worker *worker, Frame *frame);
+    void (*died)(void *arg, Worker *worker, const char *how); /* "signal SIGSEGV", "exit code 1", or the reason it was killed for */
+} PoolEvents;
+
+typedef struct {
+    Loop *loop;
+    const Log *log;
+    Metrics *metrics;
+    const char *program; /* path of cajal-worker */
+    int workers, threads;
+    PoolEvents events;
+    void *arg;
+} PoolSpec;
+
+Pool *pool_new(const PoolSpec *spec); /* copies the strings; the processes start in pool_start */
+void pool_start(Pool *pool);
+/* Ends all processes: a second to leave by themselves, then SIGKILL. */
+void pool_free(Pool *pool);
+int pool_size(const Pool *pool);
+Worker *pool_worker(Pool *pool, int index);
+/* False while every worker keeps dying young: nothing can be expected soon. */
+bool pool_hopeful(const Pool *pool);
+
+/* Sends, now or when the socket has room; `area` is lent. False: the worker is lost (died follows). */
+bool pool_send(Worker *worker, FrameType type, uint64_t id, const Buf *body, int area);
+void pool_kill(Worker *worker, const char *why); /* why: static */
+#endif

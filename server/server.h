@@ -1,0 +1,29 @@
+/* The daemon's parts, as every handler sees them. Made and taken down in main.c, in that order; all are used in the loop's thread only,
+ * except Tasks, Log, and Store's writes. */
+#ifndef CAJAL_SERVER_H
+#define CAJAL_SERVER_H
+#include "schema/base/log.h"
+#include "server/config.h"
+#include "server/dispatch.h"
+#include "server/loop.h"
+#include "server/metrics.h"
+#include "server/store.h"
+#include "server/tasks.h"
+
+typedef struct Http Http;
+typedef struct Programs Programs;
+
+typedef struct Server {
+    const Config *config;
+    Log log;
+    Loop *loop;
+    Tasks *tasks;
+    Store *store;
+    Metrics *metrics;
+    Dispatch *dispatch;
+    Programs *programs;
+    Http *http;
+    int64_t started; /* loop_now() */
+    bool draining;   /* new requests are refused */
+} Server;
+#endif

@@ -1,0 +1,27 @@
+/* Values as callers write them (api.md, Evaluate) to tensors as workers take them.
+ *
+ * Shapes: a value of type τ has type_shape(τ), or one more leading axis, the batch; the first axis of the shape may be shorter where the type's final
+ * codomain is N (by whole multiples of what remains of the codomain): the worker pads with zeros.
+ * Errors: shape_mismatch, bad_tensor, nat_bound_exceeded; messages name the value by `name`. */
+#ifndef CAJAL_VALUE_H
+#define CAJAL_VALUE_H
+#include "compiler/type.h"
+#include "server/bulk.h"
+
+typedef struct {
+    uint8_t dtype, discrete; /* as in TensorMsg */
+    bool batched;
+    size_t rows, cols;       /* rows: 1 when not batched; cols: elements a row, 1 when discrete */
+    const void *data;        /* rows × cols elements */
+    void *owned;             /* data, when it was made here; value_release */
+} Value;
+
+/* A JSON value. `pointer` is its place in the body, `name` what messages call it. type is a sized vector type. */
+bool value_of_json(Json *json, JsonNode node, const Type *type, const char *name, const char *pointer, Value *out, Err *err);
+/* A binary tensor; data point into the body. */
+bool value_of_bulk(const BulkTensor *tensor, const unsigned char *body, const Type *type, const char *name, Value *out, Err *err);
+/* Every element of rows × cols is `v`. False when memory is short. */
+bool value_fill(Value *out, size_t rows, size_t cols, double v);
+void value_release(Value *value);
+size_t value_bytes(const Value *value);
+#endif

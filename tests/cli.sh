@@ -1,0 +1,84 @@
+#!/bin/bash
+# The `cajal` command against a running daemon ($CAJAL_URL; the command on the path): its inputs, what it prints, its exit codes.
+set -u
+passed=0 failed=0
+work=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+# Runs cajal: its exit code has to be the one given, and what it prints has to contain each of the patterns before `--`.
+cajal_says() { # what code pattern... -- arg...
+    local what=$1 want=$2 got fault=''
+    shift 2
+    local patterns=()
+    while [ "$1" != -- ]; do
+        patterns+=("$1")
+        shift
+    done
+    shift
+    cajal "$@" >out 2>err
+    got=$?
+    [ "$got" -eq "$want" ] || fault="exit code $got instead of $want"
+    for pattern in "${patterns[@]}"; do
+        cat out err | grep -qF -e "$pattern" || fault="no: $pattern"
+    done
+    # results and diagnostics do not mix
+    if [ "$want" -eq 0 ] && [ -s err ]; then fault="something on standard error"; fi
+    if [ "$want" -ne 0 ] && [ -s out ]; then fault="something on standard output"; fi
+    if [ -z "$fault" ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "cli: $what: $fault"
+        head -n 20 out err
+    fi
+}
+
+NOT='\x:2. if x then false else true'
+echo "$NOT" >not.cj
+echo '{"term": {"app": ["f", "b"]}, "context": {"f": "!(2 -o 2)", "b": "2"}}' >apply.json
+printf -- '-- twice\n\\x:2.\n  if x then x else true\n' >twice.cj
+printf '\\x:2. x\0' >nul.cj
+
+cajal_says "a file" 0 'type      2 -o 2' 'argument  2  [2]' '2 cases, all there are' -- compile not.cj
+cajal_says "standard input" 0 'type      2 -o 2' -- compile - <not.cj
+cajal_says "a request in JSON" 0 'input     b : 2  [2]' 'input     f : !(2 -o 2)  [2,2]' -- compile apply.json
+cajal_says "the answer as it came" 0 '"type":"2 -o 2"' -- compile not.cj --json
+hash=$(cajal compile not.cj --json | jq -r .program)
+cajal_says "a record by hash" 0 "program   $hash" -- show "$hash"
+cajal_says "a matrix" 0 '[2,2]' '  0  1' '  1  0' -- show not.cj --matrix
+cajal_says "a graph" 0 'digraph' -- show not.cj --graph dot
+cajal_says "an evaluation" 0 '2  [2]' '  0.75  0.25' -- eval "$hash" '[0.25, 0.75]'
+cajal_says "a batch, decoded" 0 '  false true' -- eval not.cj '{"values": [true, false]}' --decode
+cajal_says "inputs" 0 '  true' -- eval apply.json --input 'f=[[0, 1], [1, 0]]' --input=b=false --decode
+cajal_says "sizes" 0 'N[4] -o N[5]' -- compile -e '\n:N. succ n' --nat-dim 4
+cajal_says "fixed sizes" 0 'N[4] -o N[4]' -- compile -e '\n:N. succ n' --nat-dim=4 --overflow drop
+cajal_says "a gradient" 0 'output  2  [2]' 'gradient by argument 0' '  0  1' -- grad "$hash" '[0.25, 0.75]' --cotangent '[1, 0]' --wrt 0
+cajal_says "versions" 0 'version' -- version
+cajal_says "help" 0 '--cotangent JSON' 'Exit codes: 0 done' -- --help
+
+cajal_says "a place in a file" 1 'error[linear_reused]' ' --> twice.cj:3:' '^' -- compile twice.cj
+cajal_says "a place in the command line" 1 ' --> <text>:1:' -- compile -e 'y'
+cajal_says "a wrong argument" 1 'shape_mismatch' -- eval not.cj '[1, 2, 3]'
+cajal_says "a hash nobody knows" 1 'not_found' -- show "sha256:$(printf '0%.0s' {1..64})"
+
+cajal_says "no file" 2 'nowhere.cj: No such file' -- compile nowhere.cj
+cajal_says "no text" 2 'NUL' -- compile nul.cj
+cajal_says "no JSON" 2 'not JSON: [1' -- eval not.cj '[1'
+cajal_says "no hash" 2 'not a program' -- show sha256:../../livez
+cajal_says "no command" 2 'a command is missing' --
+cajal_says "an unknown option" 2 'no such option: --frobnicate' -- compile not.cj --frobnicate
+cajal_says "an option of another command" 2 'does not take --decode' -- compile not.cj --decode
+cajal_says "an option without its value" 2 'a value is missing after --url' -- compile not.cj --url
+cajal_says "nobody there" 3 'no answer from the service' -- compile not.cj --url http://127.0.0.1:1
+
+# A server that is none of ours: python's answers POST with 501.
+: >port
+python3 -u -m http.server --bind 127.0.0.1 0 >port 2>/dev/null &
+server=$!
+for _ in $(seq 100); do grep -q port port && break; sleep 0.1; done
+cajal_says "a failing service" 4 'HTTP status 501' -- compile not.cj --url "http://127.0.0.1:$(sed -n 's/.* port \([0-9]*\).*/\1/p' port)"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,151 @@
+/* Graph files. What is accepted verifies, is written back identically, survives pruning and derivation, and small ones give the
+ * same numbers by the plain evaluator and by plan and kernels. Each input is tried as it is, and with head and checksum made right,
+ * so that the contents are reached. */
+#include "compiler/compile.h"
+#include "compiler/naive.h"
+#include "compiler/prune.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/programs.h"
+#include "worker/exec.h"
+#include <math.h>
+#include <sodium.h>
+#include <string.h>
+
+enum { HEAD = 14, DIGEST = 16, ROWS = 3 };
+#define SMALL 1e5
+#define EXACT 0x1p52
+
+typedef struct {
+    const Graph *g;
+    NaiveInput *inputs;
+    ExecInput *tensors;
+    bool *batched, *wanted;
+    double **data; /* by slot */
+} Evaluation;
+
+static void fill(Evaluation *e, bool positive) {
+    for (uint32_t i = 0; i < e->g->nslots; i++) {
+        size_t n = e->g->slots[i].size * (e->batched[i] ? ROWS : 1);
+        for (size_t j = 0; j < n; j++) e->data[i][j] = positive ? 3 : (double)((i + 3 * j) % 7) - 3;
+    }
+}
+
+/* Constants become small whole numbers, so that sums are exact in any order. */
+static void set_consts(Graph *g, bool positive) {
+    for (size_t i = 0; i < g->nconsts; i++) g->consts[i] = positive ? 2 : (double)(i % 5) - 2;
+    for (uint32_t i = 0; i < g->nsubs; i++) set_consts(g->subs[i], positive);
+}
+
+static void compare(Evaluation *e, const NaiveOutput *most) {
+    const Graph *g = e->g;
+    Fault fault = {0};
+    Workspace w = {0};
+    NaiveOutput *want = calloc(g->noutputs + (size_t)1, sizeof *want);
+    ExecOutput *got = calloc(g->noutputs + (size_t)1, sizeof *got);
+    if (!naive_eval(g, ROWS, e->inputs, want)) fuzz_require(false, "a graph that evaluates once does again");
+    for (uint32_t o = 0; o < g->noutputs; o++)
+        got[o] = (ExecOutput){calloc(want[o].size * ROWS, sizeof(double)), want[o].batched};
+    Plan *plan = plan_new(&(PlanSpec){.graph = g, .f64 = true, .batched = e->batched, .wanted = e->wanted}, &fault);
+    bool ran = plan && exec_run(plan, e->tensors, got, ROWS, 2, &w, &fault);
+    fuzz_require(ran || fault.code == ERR_too_large || fault.code == ERR_not_tabulable, "a graph can be planned and run");
+    for (uint32_t o = 0; ran && o < g->noutputs; o++)
+        for (size_t i = 0; i < want[o].size * (want[o].batched ? ROWS : 1); i++)
+            if (most[o].data[i] < EXACT)
+                fuzz_require(((double *)got[o].data)[i] == want[o].data[i], "plan and plain evaluator agree");
+    plan_free(plan);
+    workspace_release(&w);
+    for (uint32_t o = 0; o < g->noutputs; o++) free(got[o].data);
+    naive_release(want, g->noutputs);
+    free(want);
+    free(got);
+}
+
+/* With positive numbers first: every op adds and multiplies only, so where those results are small, all that enters them is. */
+static void evaluate(Graph *g) {
+    const size_t n = g->nslots + (size_t)1;
+    Evaluation e = {.g = g, .inputs = calloc(n, sizeof *e.inputs), .tensors = calloc(n, sizeof *e.tensors),
+                    .batched = calloc(n, sizeof *e.batched), .wanted = calloc(g->noutputs + (size_t)1, sizeof *e.wanted),
+                    .data = calloc(n, sizeof *e.data)};
+    NaiveOutput *most = calloc(g->noutputs + (size_t)1, sizeof *most);
+    for (uint32_t i = 0; i < g->nslots; i++) {
+        size_t size = g->slots[i].size;
+        e.batched[i] = i % 2 == 0;
+        e.data[i] = calloc(size * ROWS + 1, sizeof **e.data);
+        e.inputs[i] = (NaiveInput){e.data[i], e.batched[i]};
+        e.tensors[i] = (ExecInput){.data = e.data[i], .dtype = DT_F64, .batched = e.batched[i], .cols = size};
+    }
+    for (uint32_t o = 0; o < g->noutputs; o++) e.wanted[o] = true;
+    set_consts(g, true);
+    fill(&e, true);
+    if (naive_eval(g, ROWS, e.inputs, most)) {
+        set_consts(g, false);
+        fill(&e, false);
+        compare(&e, most);
+        naive_release(most, g->noutputs);
+    }
+    for (uint32_t i = 0; i < g->nslots; i++) free(e.data[i]);
+    free(e.data);
+    free(e.inputs);
+    free(e.tensors);
+    free(e.batched);
+    free(e.wanted);
+    free(most);
+}
+
+static void check_transforms(const Graph *g) {
+    static Graph *(*const derive[])(Cx *, const Graph *) = {compile_vjp, compile_jvp};
+    Graph *pruned = prune_graph(g);
+    fuzz_require(pruned, "a graph can be pruned");
+    programs_check_graph(pruned);
+    graph_free(pruned);
+    /* compile_vjp and compile_jvp promise something for lowered graphs only: one VALUE, and inputs and arguments alone */
+    bool lowered = g->noutputs == 1 && g->outputs[0].role == OUT_VALUE;
+    for (uint32_t i = 0; i < g->nslots; i++) lowered = lowered && (g->slots[i].role <= SLOT_ARG || g->slots[i].role == SLOT_NETWORK);
+    for (uint32_t i = 0; i < g->nnodes; i++) lowered = lowered && g->nodes[i].op != OP_iter_vjp;
+    for (int d = 0; lowered && d < 2; d++) {
+        Graph *volatile derived = NULL;
+        Cx cx;
+        programs_cx(&cx);
+        CX_TRY(&cx) derived = derive[d](&cx, g);
+        if (!cx.diag.code) programs_check_graph(derived);
+        graph_free(derived);
+        cx_release(&cx);
+    }
+}
+
+static void check(const uint8_t *data, size_t size) {
+    char why[300];
+    Buf out;
+    Graph *g = graph_read(data, size, why, sizeof why);
+    if (!g) return;
+    buf_init(&out);
+    fuzz_require(graph_write(g, &out) && out.len == size && !memcmp(out.data, data, size), "a graph has one file form");
+    buf_release(&out);
+    programs_check_graph(g);
+    check_transforms(g);
+    GraphStats stats = graph_stats(g);
+    if (stats.macs < SMALL && stats.bytes < SMALL) evaluate(g);
+    graph_free(g);
+}
+
+/* The file with right head and checksum around the contents. */
+static void check_repaired(const uint8_t *data, size_t size) {
+    static const char magic[] = {'C', 'J', 'G', 'R'};
+    unsigned char sum[DIGEST];
+    Buf file;
+    buf_init(&file);
+    buf_put(&file, magic, sizeof magic);
+    buf_u16(&file, 1);
+    buf_u64(&file, op_table_hash());
+    buf_put(&file, data + HEAD, size - HEAD - DIGEST);
+    crypto_generichash(sum, DIGEST, file.data, file.len, NULL, 0);
+    buf_put(&file, sum, DIGEST);
+    check(file.data, file.len);
+    buf_release(&file);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    check(data, size);
+    if (size >= HEAD + DIGEST) check_repaired(data, size);
+    return 0;
+}

@@ -1,0 +1,48 @@
+#!/bin/bash
+# run.sh BUILD STAGE...: runs the tests of the stages (units, http, conformance, cli, smoke), shows the output of what fails, and closes with
+# the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=$1
+shift
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# The number in front of a word, in the last line that has it; 0 when there is none.
+count() { sed -n "s/$1/\\1/p" "$log" | tail -n 1 | grep . || echo 0; }
+
+run() { # name command...
+    local name=$1 began=$SECONDS code p f s
+    shift
+    timeout -k 10 900 "$@" >"$log" 2>&1 </dev/null
+    code=$?
+    if grep -q '^\[  PASSED  \]' "$log"; then
+        p=$(count '^\[  PASSED  \] \([0-9]*\) test.*') f=$(count '^\[  FAILED  \] \([0-9]*\) test.*') s=$(count '^\[  SKIPPED \] \([0-9]*\) test.*')
+    else
+        p=$(count '^\([0-9]*\) passed, .*') f=$(count '^[0-9]* passed, \([0-9]*\) failed.*') s=$(count '^.* failed, \([0-9]*\) skipped$')
+    fi
+    [ "$code" -eq 0 ] || [ "$f" -gt 0 ] || f=1           # it died
+    [ "$((p + f + s))" -gt 0 ] || { f=1; echo "it counted no test" >>"$log"; }
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    if [ "$f" -eq 0 ]; then
+        printf 'ok    %-28s %6d  (%d s)\n' "$name" "$p" "$((SECONDS - began))"
+    else
+        printf 'FAIL  %-28s %6d of %d failed, exit code %d\n' "$name" "$f" "$((p + f))" "$code"
+        # cmocka's lines of what went well are left out, and its counts: the closing line has them
+        grep -v -e '^\[ *\(RUN\|OK\|PASSED\|=*\) *\]' -e '^[0-9]* passed, ' "$log" | tail -n 60 | sed 's/^/      | /'
+    fi
+}
+
+for stage in "$@"; do
+    case $stage in
+    units) for t in "$build"/tests/test_*; do [ -x "$t" ] && run "$(basename "$t")" "$t"; done ;;
+    http) for t in "$build"/tests/http_*; do [ -x "$t" ] && run "$(basename "$t")" env "CAJAL_BUILD=$build" "$t"; done ;;
+    conformance) run conformance tests/support/with_daemon.sh "$build" tests/conformance.py ;;
+    cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;
+    smoke) run smoke tests/support/with_daemon.sh "$build" tests/smoke.sh ;;
+    *) echo "run.sh: no such stage: $stage" >&2; exit 2 ;;
+    esac
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
