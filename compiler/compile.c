@@ -1,7 +1,7 @@
 #include "compiler/compile.h"
 #include "compiler/levels.h"
 #include "compiler/lower.h"
-#include "compiler/prune.h"
+#include "compiler/rewrite.h"
 #include "schema/limits.h"
 
 /* ---- bounds as written ---- */
@@ -87,14 +87,11 @@ static Lower *lower_new(Cx *cx, const Program *p, const Checked *checked) {
 }
 
 static Graph *finish(Lower *lower, const Val *value) {
-    Cx *cx = lower->cx;
     Graph *g = lower->levels[0].graph;
     graph_output(g, OUT_VALUE, 0, value->vec.ref.node);
-    Graph *pruned = g->failed ? NULL : prune_graph(g);
-    if (!pruned) cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for the compiled graph.");
-    cx_keep(cx, g);
-    graph_free(g);
-    return pruned;
+    Graph *pruned = rewrite_prune(lower->cx, g);
+    graph_free(rewrite_give(lower->cx, g));
+    return rewrite_give(lower->cx, pruned);
 }
 
 Graph *compile_lower(Cx *cx, const Program *p, const Checked *checked, uint32_t nargs, Signature *sig) {

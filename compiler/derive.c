@@ -1,70 +1,28 @@
 /* Derivatives as graph transformations (architecture.md): the same ops again, one rule an op.
  *
- * A Derive copies the primal graph into `to` and adds cotangents (VJP, in reverse) or tangents (JVP, forwards) to it. Only active nodes
+ * A Derivation copies the primal graph and adds cotangents (VJP, in reverse) or tangents (JVP, forwards) to it. Only active nodes
  * take part: those that depend on a slot that is differentiated. Steps of iterations are derived recursively; they nest at most
  * LIMIT_GRAPH_DEPTH deep. */
 #include "compiler/compile.h"
-#include "compiler/prune.h"
-#include "schema/limits.h"
+#include "compiler/rewrite.h"
 #include <string.h>
 
 enum { NONE = UINT32_MAX };
 
 typedef struct {
-    Cx *cx;
+    Rewrite *rw;      /* the primal is copied first; slopes are added behind it */
     const Graph *from;
-    Graph *to;
-    uint32_t *moved;  /* node of from -> node of to */
     bool *active;     /* by node of from */
-    uint32_t *slope;  /* by node of from: its cotangent or tangent in to, NONE = zero */
+    uint32_t *slope;  /* by node of from: its cotangent or tangent in the new graph, NONE = zero */
 } Derivation;
 
-/* ---- emitting into `to` ---- */
-
-static void release_graph(void *graph) { graph_free(graph); }
-
-static Graph *guarded(Cx *cx, Graph *g) {
-    if (!g) cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for the gradient's graph.");
-    cx_guard(cx, g, release_graph);
-    return g;
-}
-
-static uint32_t put(Derivation *d, const NodeSpec *spec) {
-    uint32_t node = graph_add(d->to, spec);
-    if (d->to->failed)
-        cx_fail(d->cx, ERR_too_large, AT_NOWHERE, NULL, "The gradient would have more than %d neurons.", LIMIT_GRAPH_NODES);
-    return node;
-}
-
-/* dims of a node of `to`, copied: graph_add may move the arrays they stand in. */
-typedef struct {
-    uint32_t rank, at[LIMIT_GRAPH_RANK];
-} Dims;
-
-static Dims dims_of(const Graph *g, uint32_t node) {
-    Dims dims = {.rank = g->nodes[node].rank};
-    memcpy(dims.at, node_dims(g, &g->nodes[node]), dims.rank * sizeof *dims.at);
-    return dims;
-}
-
-static uint32_t put_n(Derivation *d, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr) {
-    return put(d, &(NodeSpec){.op = op, .ins = ins, .nin = nin, .dims = dims->at, .rank = dims->rank, .attrs = attrs, .nattr = nattr});
-}
-
-static uint32_t put_zero(Derivation *d, const Dims *dims) { return put_n(d, OP_zero, NULL, 0, dims, NULL, 0); }
-
-static uint32_t put_reshape(Derivation *d, uint32_t node, const Dims *dims) {
-    Dims now = dims_of(d->to, node);
-    if (now.rank == dims->rank && memcmp(now.at, dims->at, now.rank * sizeof *now.at) == 0) return node;
-    return put_n(d, OP_reshape, &node, 1, dims, NULL, 0);
-}
+static uint32_t put_zero(Derivation *d, const Dims *dims) { return rewrite_node(d->rw, OP_zero, NULL, 0, dims, NULL, 0); }
 
 static uint32_t put_slot(Derivation *d, SlotRole role, uint32_t index, const Dims *dims) {
-    size_t size = 1;
-    for (uint32_t i = 0; i < dims->rank; i++) size *= dims->at[i];
-    int64_t slot = graph_slot(d->to, role, index, size);
+    size_t size = dims_product(dims);
+    int64_t slot = graph_slot(d->rw->to, role, index, size);
     Dims flat = {.rank = 1, .at = {(uint32_t)size}};
-    return put_reshape(d, put_n(d, OP_input, NULL, 0, &flat, &slot, 1), dims);
+    return rewrite_reshape(d->rw, rewrite_node(d->rw, OP_input, NULL, 0, &flat, &slot, 1), dims);
 }
 
 /* Labels: two operands and a result, each a list. */
@@ -81,7 +39,7 @@ static uint32_t put_contract(Derivation *d, uint32_t a, const Labels *la, uint32
     int64_t attrs[3 + 9 * LIMIT_GRAPH_RANK];
     const Labels *all[] = {la, lb, lo};
     uint32_t n = 3;
-    Dims da = dims_of(d->to, a), db = dims_of(d->to, b), dims = {.rank = lo->n};
+    Dims da = dims_of(d->rw->to, a), db = dims_of(d->rw->to, b), dims = {.rank = lo->n};
     for (int k = 0; k < 3; k++) {
         attrs[k] = all[k]->n;
         memcpy(attrs + n, all[k]->at, all[k]->n * sizeof *attrs);
@@ -93,48 +51,26 @@ static uint32_t put_contract(Derivation *d, uint32_t a, const Labels *la, uint32
         for (uint32_t j = 0; j < lb->n; j++)
             if (lb->at[j] == lo->at[i]) dims.at[i] = db.at[j];
     }
-    return put_n(d, OP_contract, (uint32_t[]){a, b}, 2, &dims, attrs, n);
+    return rewrite_node(d->rw, OP_contract, (uint32_t[]){a, b}, 2, &dims, attrs, n);
 }
 
 static const GNode *node_at(const Derivation *d, uint32_t node) { return &d->from->nodes[node]; }
 static uint32_t input_of(const Derivation *d, uint32_t node, uint32_t k) { return node_ins(d->from, node_at(d, node))[k]; }
 static int64_t attr_of(const Derivation *d, uint32_t node, uint32_t k) { return node_attrs(d->from, node_at(d, node))[k]; }
 
-static uint32_t copy_node(Derivation *d, uint32_t node) {
-    const GNode *n = node_at(d, node);
-    if (n->op == OP_const) return graph_const(d->to, d->from->consts + node_attrs(d->from, n)[0], node_dims(d->from, n), n->rank);
-    uint32_t *ins = ARENA_ARRAY(&d->cx->arena, uint32_t, n->nin);
-    Graph *subs[2] = {NULL, NULL};
-    for (uint32_t k = 0; k < n->nin; k++) ins[k] = d->moved[node_ins(d->from, n)[k]];
-    for (uint32_t k = 0; k < n->nsub; k++) subs[k] = guarded(d->cx, prune_graph(d->from->subs[n->sub + k]));
-    uint32_t made = put(d, &(NodeSpec){.op = n->op, .ins = ins, .nin = n->nin, .dims = node_dims(d->from, n), .rank = n->rank,
-                                       .attrs = node_attrs(d->from, n), .nattr = n->nattr, .subs = subs, .nsub = n->nsub});
-    for (uint32_t k = 0; k < n->nsub; k++) cx_keep(d->cx, subs[k]);
-    return made;
-}
-
 /* differentiated: is this slot? NULL = all that are tensors. */
 static Derivation *derivation(Cx *cx, const Graph *from, const bool *differentiated) {
     Derivation *d = ARENA_NEW(&cx->arena, Derivation);
-    *d = (Derivation){.cx = cx, .from = from, .to = guarded(cx, graph_new())};
-    d->moved = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
+    *d = (Derivation){.rw = rewrite_new(cx, from), .from = from};
     d->slope = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
     d->active = ARENA_ARRAY(&cx->arena, bool, from->nnodes);
-    for (uint32_t i = 0; i < from->nslots; i++) graph_slot(d->to, from->slots[i].role, from->slots[i].index, from->slots[i].size);
     for (uint32_t i = 0; i < from->nnodes; i++) {
-        d->moved[i] = copy_node(d, i);
+        d->rw->moved[i] = rewrite_copy(d->rw, i);
         d->slope[i] = NONE;
         if (node_at(d, i)->op == OP_input) d->active[i] = !differentiated || differentiated[attr_of(d, i, 0)];
         for (uint32_t k = 0; k < node_at(d, i)->nin; k++) d->active[i] = d->active[i] || d->active[input_of(d, i, k)];
     }
     return d;
-}
-
-static Graph *finished(Derivation *d) {
-    Graph *pruned = d->to->failed ? NULL : prune_graph(d->to);
-    cx_keep(d->cx, d->to);
-    graph_free(d->to);
-    return guarded(d->cx, pruned);
 }
 
 /* The input node of a slot, NONE when nothing reads it. */
@@ -145,7 +81,7 @@ static uint32_t reader_of_slot(const Graph *g, uint32_t slot) {
 }
 
 static _Noreturn void fail_network(Derivation *d) {
-    cx_fail(d->cx, ERR_not_tabulable, AT_NOWHERE, NULL, "A network input has no tensor, so there is nothing to differentiate with.");
+    cx_fail(d->rw->cx, ERR_not_tabulable, AT_NOWHERE, NULL, "A network input has no tensor, so there is nothing to differentiate with.");
 }
 
 /* ---- VJP: one rule an op; y is the node, yb its cotangent in `to` ---- */
@@ -153,8 +89,8 @@ static _Noreturn void fail_network(Derivation *d) {
 static void give(Derivation *d, uint32_t y, uint32_t k, uint32_t cotangent) {
     uint32_t x = input_of(d, y, k);
     if (d->slope[x] != NONE) {
-        Dims dims = dims_of(d->to, cotangent);
-        cotangent = put_n(d, OP_add, (uint32_t[]){d->slope[x], cotangent}, 2, &dims, NULL, 0);
+        Dims dims = dims_of(d->rw->to, cotangent);
+        cotangent = rewrite_node(d->rw, OP_add, (uint32_t[]){d->slope[x], cotangent}, 2, &dims, NULL, 0);
     }
     d->slope[x] = cotangent;
 }
@@ -166,7 +102,7 @@ static Dims input_dims(const Derivation *d, uint32_t y, uint32_t k) { return dim
 static void give_transpose(Derivation *d, uint32_t y, uint32_t yb, Op op) {
     const GNode *n = node_at(d, y);
     Dims dims = input_dims(d, y, 0);
-    give(d, y, 0, put_n(d, op, &yb, 1, &dims, node_attrs(d->from, n), n->nattr));
+    give(d, y, 0, rewrite_node(d->rw, op, &yb, 1, &dims, node_attrs(d->from, n), n->nattr));
 }
 
 static void vjp_leaf(Derivation *d, uint32_t y, uint32_t yb) { (void)d, (void)y, (void)yb; }
@@ -178,7 +114,7 @@ static void vjp_place(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d
 
 static void vjp_reshape(Derivation *d, uint32_t y, uint32_t yb) {
     Dims dims = input_dims(d, y, 0);
-    give(d, y, 0, put_reshape(d, yb, &dims));
+    give(d, y, 0, rewrite_reshape(d->rw, yb, &dims));
 }
 
 /* y.dims[k] = x.dims[perm[k]], so x̄ takes dim perm[k] from ȳ's k: the inverse permutation. */
@@ -186,7 +122,7 @@ static void vjp_permute(Derivation *d, uint32_t y, uint32_t yb) {
     Dims dims = input_dims(d, y, 0);
     int64_t inverse[LIMIT_GRAPH_RANK];
     for (uint32_t k = 0; k < dims.rank; k++) inverse[attr_of(d, y, k)] = k;
-    give(d, y, 0, put_n(d, OP_permute, &yb, 1, &dims, inverse, dims.rank));
+    give(d, y, 0, rewrite_node(d->rw, OP_permute, &yb, 1, &dims, inverse, dims.rank));
 }
 
 static void vjp_add(Derivation *d, uint32_t y, uint32_t yb) {
@@ -205,12 +141,12 @@ static void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
     for (uint32_t k = 0; k < 2; k++) {
         int64_t at[] = {outer.rank, k};
         if (wants(d, y, 1 + k)) {
-            uint32_t c = put_n(d, OP_pick, &d->moved[input_of(d, y, 0)], 1, &outer, at, 2);
+            uint32_t c = rewrite_node(d->rw, OP_pick, &d->rw->moved[input_of(d, y, 0)], 1, &outer, at, 2);
             give(d, y, 1 + k, put_contract(d, c, &lo, yb, &ly, &ld));
         }
         if (wants(d, y, 0)) {
-            uint32_t c = put_contract(d, yb, &ly, d->moved[input_of(d, y, 1 + k)], &ld, &lo);
-            give(d, y, 0, put_n(d, OP_place, &c, 1, &cond, at, 2));
+            uint32_t c = put_contract(d, yb, &ly, d->rw->moved[input_of(d, y, 1 + k)], &ld, &lo);
+            give(d, y, 0, rewrite_node(d->rw, OP_place, &c, 1, &cond, at, 2));
         }
     }
 }
@@ -222,7 +158,7 @@ static void vjp_contract(Derivation *d, uint32_t y, uint32_t yb) {
     for (int k = 0; k < 3; k++)
         for (int64_t i = 0; i < attr_of(d, y, (uint32_t)k); i++) l[k].at[l[k].n++] = attr_of(d, y, at++);
     for (uint32_t k = 0; k < 2; k++)
-        if (wants(d, y, k)) give(d, y, k, put_contract(d, yb, &l[2], d->moved[input_of(d, y, 1 - k)], &l[1 - k], &l[k]));
+        if (wants(d, y, k)) give(d, y, k, put_contract(d, yb, &l[2], d->rw->moved[input_of(d, y, 1 - k)], &l[1 - k], &l[k]));
 }
 
 static Graph *step_vjp(Cx *cx, const Graph *step, const bool *captures);
@@ -231,24 +167,23 @@ static Graph *step_vjp(Cx *cx, const Graph *step, const bool *captures);
 static void vjp_iter(Derivation *d, uint32_t y, uint32_t yb) {
     const GNode *n = node_at(d, y);
     if (attr_of(d, y, 0) != 1 || attr_of(d, y, 1) != 1)
-        cx_fail(d->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
+        cx_fail(d->rw->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
     uint32_t ncaptures = n->nin - 2;
-    uint32_t *ins = ARENA_ARRAY(&d->cx->arena, uint32_t, n->nin + 1);
-    bool *captures = ARENA_ARRAY(&d->cx->arena, bool, ncaptures);
-    for (uint32_t k = 0; k < n->nin; k++) ins[k] = d->moved[input_of(d, y, k)];
+    uint32_t *ins = ARENA_ARRAY(&d->rw->cx->arena, uint32_t, n->nin + 1);
+    bool *captures = ARENA_ARRAY(&d->rw->cx->arena, bool, ncaptures);
+    for (uint32_t k = 0; k < n->nin; k++) ins[k] = d->rw->moved[input_of(d, y, k)];
     for (uint32_t k = 0; k < ncaptures; k++) captures[k] = wants(d, y, 2 + k);
     ins[n->nin] = yb;
     const Graph *step = d->from->subs[n->sub];
-    Graph *subs[] = {guarded(d->cx, prune_graph(step)), step_vjp(d->cx, step, captures)};
+    Graph *subs[] = {rewrite_prune(d->rw->cx, step), step_vjp(d->rw->cx, step, captures)};
     int64_t count = ncaptures;
-    uint32_t tuple = put(d, &(NodeSpec){.op = OP_iter_vjp, .ins = ins, .nin = n->nin + 1, .attrs = &count, .nattr = 1, .subs = subs, .nsub = 2});
-    cx_keep(d->cx, subs[0]);
-    cx_keep(d->cx, subs[1]);
+    for (int k = 0; k < 2; k++) rewrite_give(d->rw->cx, subs[k]);
+    uint32_t tuple = rewrite_add(d->rw, &(NodeSpec){.op = OP_iter_vjp, .ins = ins, .nin = n->nin + 1, .attrs = &count, .nattr = 1, .subs = subs, .nsub = 2});
     for (uint32_t k = 0; k < n->nin; k++) {
         if (!wants(d, y, k)) continue;
         int64_t part = k;
         Dims dims = input_dims(d, y, k);
-        give(d, y, k, put_n(d, OP_part, &tuple, 1, &dims, &part, 1));
+        give(d, y, k, rewrite_node(d->rw, OP_part, &tuple, 1, &dims, &part, 1));
     }
 }
 
@@ -259,7 +194,7 @@ static void vjp_call(Derivation *d, uint32_t y, uint32_t yb) {
 
 static void vjp_second(Derivation *d, uint32_t y, uint32_t yb) {
     (void)y, (void)yb;
-    cx_fail(d->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives are supported.");
+    cx_fail(d->rw->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives are supported.");
 }
 
 #define vjp_input vjp_leaf
@@ -304,9 +239,9 @@ static Graph *step_vjp(Cx *cx, const Graph *step, const bool *captures) {
     run_backward(d);
     for (uint32_t i = 0; i < step->nslots; i++) {
         const Slot *slot = &step->slots[i];
-        graph_output(d->to, slot->role == SLOT_STATE ? OUT_STATE : OUT_CAPTURE, slot->index, slot_cotangent(d, i));
+        graph_output(d->rw->to, slot->role == SLOT_STATE ? OUT_STATE : OUT_CAPTURE, slot->index, slot_cotangent(d, i));
     }
-    return finished(d);
+    return rewrite_finish_as_is(d->rw);
 }
 
 static void refuse_networks(Cx *cx, const Graph *g) {
@@ -319,20 +254,18 @@ Graph *compile_vjp(Cx *cx, const Graph *g) {
     refuse_networks(cx, g);
     Derivation *d = derivation(cx, g, NULL);
     uint32_t value = g->outputs[0].node;
-    graph_output(d->to, OUT_VALUE, 0, d->moved[value]);
+    graph_output(d->rw->to, OUT_VALUE, 0, d->rw->moved[value]);
     seed_output(d, value);
     run_backward(d);
     for (uint32_t i = 0; i < g->nslots; i++) {
         const Slot *slot = &g->slots[i];
         Dims flat = {.rank = 1, .at = {(uint32_t)slot->size}};
         int64_t at = i;
-        uint32_t like = put_n(d, OP_input, NULL, 0, &flat, &at, 1), cotangent = slot_cotangent(d, i);
-        uint32_t node = put_n(d, OP_reduce, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
-        graph_output(d->to, slot->role == SLOT_INPUT ? OUT_GRAD_INPUT : OUT_GRAD_ARG, slot->index, node);
+        uint32_t like = rewrite_node(d->rw, OP_input, NULL, 0, &flat, &at, 1), cotangent = slot_cotangent(d, i);
+        uint32_t node = rewrite_node(d->rw, OP_reduce, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
+        graph_output(d->rw->to, slot->role == SLOT_INPUT ? OUT_GRAD_INPUT : OUT_GRAD_ARG, slot->index, node);
     }
-    Graph *made = finished(d);
-    cx_keep(cx, made);
-    return made;
+    return rewrite_give(cx, rewrite_finish_as_is(d->rw));
 }
 
 /* ---- JVP ---- */
@@ -352,11 +285,11 @@ static uint32_t jvp_multilinear(Derivation *d, uint32_t y) {
             Dims xd = dims_of(d->from, x);
             bool mine = linear[k] == group, live = mine && d->slope[x] != NONE;
             any = any || live;
-            ins[k] = !mine ? d->moved[x] : live ? d->slope[x] : put_zero(d, &xd);
+            ins[k] = !mine ? d->rw->moved[x] : live ? d->slope[x] : put_zero(d, &xd);
         }
         if (!any) continue;
-        uint32_t part = put_n(d, n->op, ins, n->nin, &dims, node_attrs(d->from, n), n->nattr);
-        sum = sum == NONE ? part : put_n(d, OP_add, (uint32_t[]){sum, part}, 2, &dims, NULL, 0);
+        uint32_t part = rewrite_node(d->rw, n->op, ins, n->nin, &dims, node_attrs(d->from, n), n->nattr);
+        sum = sum == NONE ? part : rewrite_node(d->rw, OP_add, (uint32_t[]){sum, part}, 2, &dims, NULL, 0);
     }
     return sum;
 }
@@ -365,23 +298,22 @@ static uint32_t jvp_multilinear(Derivation *d, uint32_t y) {
 static uint32_t jvp_iter(Derivation *d, uint32_t y) {
     const GNode *n = node_at(d, y);
     if (attr_of(d, y, 0) != 1 || attr_of(d, y, 1) != 1)
-        cx_fail(d->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
+        cx_fail(d->rw->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
     uint32_t ncaptures = n->nin - 2, nin = 0, count = input_of(d, y, 0), base = input_of(d, y, 1);
-    uint32_t *ins = ARENA_ARRAY(&d->cx->arena, uint32_t, 4 + 2 * ncaptures);
-    bool *captures = ARENA_ARRAY(&d->cx->arena, bool, ncaptures), moving = d->slope[count] != NONE;
+    uint32_t *ins = ARENA_ARRAY(&d->rw->cx->arena, uint32_t, 4 + 2 * ncaptures);
+    bool *captures = ARENA_ARRAY(&d->rw->cx->arena, bool, ncaptures), moving = d->slope[count] != NONE;
     Dims dims = dims_of(d->from, y), state = dims_of(d->from, base);
-    ins[nin++] = d->moved[count];
+    ins[nin++] = d->rw->moved[count];
     if (moving) ins[nin++] = d->slope[count];
-    ins[nin++] = d->moved[base];
+    ins[nin++] = d->rw->moved[base];
     ins[nin++] = d->slope[base] != NONE ? d->slope[base] : put_zero(d, &state);
-    for (uint32_t k = 0; k < ncaptures; k++) ins[nin++] = d->moved[input_of(d, y, 2 + k)];
+    for (uint32_t k = 0; k < ncaptures; k++) ins[nin++] = d->rw->moved[input_of(d, y, 2 + k)];
     for (uint32_t k = 0; k < ncaptures; k++)
         if ((captures[k] = d->slope[input_of(d, y, 2 + k)] != NONE)) ins[nin++] = d->slope[input_of(d, y, 2 + k)];
     int64_t attrs[] = {1 + moving, 2, (int64_t)nin - 3 - moving, 1 + moving, 0, 1, 1, 0};
-    Graph *step = step_jvp(d->cx, d->from->subs[n->sub], captures, ncaptures);
-    uint32_t node = put(d, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = nin, .dims = dims.at, .rank = dims.rank, .attrs = attrs,
+    Graph *step = rewrite_give(d->rw->cx, step_jvp(d->rw->cx, d->from->subs[n->sub], captures, ncaptures));
+    uint32_t node = rewrite_add(d->rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = nin, .dims = dims.at, .rank = dims.rank, .attrs = attrs,
                                        .nattr = moving ? 8 : 6, .subs = &step, .nsub = 1});
-    cx_keep(d->cx, step);
     return node;
 }
 
@@ -418,9 +350,9 @@ static Graph *step_jvp(Cx *cx, const Graph *step, const bool *captures, uint32_t
     run_forward(d);
     uint32_t out = step->outputs[0].node;
     Dims dims = dims_of(step, out);
-    graph_output(d->to, OUT_STATE, 0, d->moved[out]);
-    graph_output(d->to, OUT_STATE, 1, d->slope[out] != NONE ? d->slope[out] : put_zero(d, &dims));
-    return finished(d);
+    graph_output(d->rw->to, OUT_STATE, 0, d->rw->moved[out]);
+    graph_output(d->rw->to, OUT_STATE, 1, d->slope[out] != NONE ? d->slope[out] : put_zero(d, &dims));
+    return rewrite_finish_as_is(d->rw);
 }
 
 Graph *compile_jvp(Cx *cx, const Graph *g) {
@@ -431,9 +363,7 @@ Graph *compile_jvp(Cx *cx, const Graph *g) {
     run_forward(d);
     uint32_t value = g->outputs[0].node;
     Dims dims = dims_of(g, value);
-    graph_output(d->to, OUT_VALUE, 0, d->moved[value]);
-    graph_output(d->to, OUT_TANGENT, 0, d->slope[value] != NONE ? d->slope[value] : put_zero(d, &dims));
-    Graph *made = finished(d);
-    cx_keep(cx, made);
-    return made;
+    graph_output(d->rw->to, OUT_VALUE, 0, d->rw->moved[value]);
+    graph_output(d->rw->to, OUT_TANGENT, 0, d->slope[value] != NONE ? d->slope[value] : put_zero(d, &dims));
+    return rewrite_give(cx, rewrite_finish_as_is(d->rw));
 }

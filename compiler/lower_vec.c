@@ -1,6 +1,6 @@
 /* Vectors of the lowering: typed nodes with open axes. Every function here first settles the type, and in a dry run that is all. */
 #include "compiler/lower.h"
-#include "schema/limits.h"
+#include "compiler/rewrite.h"
 #include <string.h>
 
 enum { MAX_RANK = LIMIT_GRAPH_RANK };
@@ -27,14 +27,7 @@ static uint32_t *import_cell(Lower *lower, Level *at, Ref ref) {
 
 static bool is_constant(Op op) { return op == OP_zero || op == OP_onehot || op == OP_eye; }
 
-static void release_graph(void *graph) { graph_free(graph); }
-
-Graph *level_graph(Lower *lower) {
-    Graph *g = graph_new();
-    if (!g) cx_fail(lower->cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for another graph.");
-    cx_guard(lower->cx, g, release_graph);
-    return g;
-}
+Graph *level_graph(Lower *lower) { return rewrite_guard(lower->cx, graph_new()); }
 
 static uint32_t add(Lower *lower, Graph *g, const NodeSpec *spec) {
     uint32_t node = graph_add(g, spec);
@@ -96,6 +89,7 @@ static Ref emit(Lower *lower, const Emit *e) {
         if (e->ins[i].level > level) level = e->ins[i].level;
     for (uint32_t i = 0; i < e->nin; i++) ins[i] = import(lower, e->ins[i], level);
     Graph *g = graph_at(lower, level);
+    for (uint32_t i = 0; i < e->nsub; i++) rewrite_give(lower->cx, e->subs[i]); /* taken over, even when the graph is full */
     uint32_t node = add(lower, g, &(NodeSpec){.op = e->op, .ins = ins, .nin = e->nin, .dims = e->dims, .rank = e->rank,
                                              .attrs = e->attrs, .nattr = e->nattr, .subs = e->subs, .nsub = e->nsub});
     return (Ref){level, node};
@@ -441,6 +435,5 @@ const Val *vec_iter(Lower *lower, const Val *count, const Val *base, const Level
     const uint32_t *axes = join_axes(lower, count, base, &naxes);
     Ref ref = emit(lower, &(Emit){.op = OP_iter, .ins = ins, .nin = step->ncaptures + 2, .dims = dims, .rank = rank,
                                   .attrs = (int64_t[]){1, 1, step->ncaptures, 1, 0, 0}, .nattr = 6, .subs = &step->graph, .nsub = 1});
-    cx_keep(lower->cx, step->graph);
     return make_vec(lower, base->type, ref, axes, naxes);
 }

@@ -1,0 +1,48 @@
+/* Rewriting graphs: a pass walks a graph in order, puts every node, or something else in its place, into a new one, and ends with what the
+ * outputs need.
+ *
+ *     Rewrite *rw = rewrite_new(cx, g);
+ *     for each node i: rw->moved[i] = rewrite_copy(rw, i), or a node made with rewrite_add
+ *     Graph *made = rewrite_finish(rw);
+ *
+ * Ownership: the new graph is guarded by the Cx until it is given away (rewrite_give). Steps are copied.
+ * Errors: too_large when the new graph outgrows the limits. */
+#ifndef CAJAL_REWRITE_H
+#define CAJAL_REWRITE_H
+#include "compiler/cx.h"
+#include "schema/graph.h"
+#include "schema/limits.h"
+
+typedef struct {
+    Cx *cx;
+    const Graph *from;
+    Graph *to;
+    uint32_t *moved; /* node of from -> node of to */
+} Rewrite;
+
+/* A node's dims, copied: adding nodes may move the arrays they stand in. */
+typedef struct {
+    uint32_t rank, at[LIMIT_GRAPH_RANK];
+} Dims;
+
+Rewrite *rewrite_new(Cx *cx, const Graph *from); /* slots are copied, in order */
+uint32_t rewrite_add(Rewrite *rw, const NodeSpec *spec);
+uint32_t rewrite_copy(Rewrite *rw, uint32_t node);
+/* Copies the outputs, drops dead nodes; the old `to` is freed. */
+Graph *rewrite_finish(Rewrite *rw);
+/* The same when the pass has set outputs itself. */
+Graph *rewrite_finish_as_is(Rewrite *rw);
+
+/* A copy with only the nodes the outputs need, steps included. Guarded. */
+Graph *rewrite_prune(Cx *cx, const Graph *g);
+/* The graph is the caller's from now on. */
+Graph *rewrite_give(Cx *cx, Graph *g);
+/* Guards a graph against the Cx's failure; NULL is too_large. */
+Graph *rewrite_guard(Cx *cx, Graph *g);
+
+Dims dims_of(const Graph *g, uint32_t node);
+bool dims_equal(const Dims *a, const Dims *b);
+size_t dims_product(const Dims *dims);
+uint32_t rewrite_node(Rewrite *rw, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr);
+uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims); /* the node itself when it has these dims */
+#endif
