@@ -33,7 +33,8 @@ static const OptionRow rows[] = {
     {"--decode", NULL, TAKES_NOTHING, AT_FIELD(decode), COMMAND_EVAL, "print booleans and naturals, not vectors"},
     {"--engine", "NAME", TAKES_TEXT, AT_FIELD(engine), COMMAND_EVAL, "`interpreter`: run the reference interpreter"},
     {"--cotangent", "JSON", TAKES_TEXT, AT_FIELD(cotangent), COMMAND_GRAD, "a tensor like the output (default: ones)"},
-    {"--wrt", "NAME|POSITION", TAKES_LIST, AT_FIELD(wrt), COMMAND_GRAD, "differentiate by this input or argument only; repeat for more"},
+    {"--wrt", "NAME|POSITION", TAKES_LIST, AT_FIELD(wrt), COMMAND_GRAD,
+     "differentiate by this input or argument only; repeat for more"},
     {"--nat-dim", "N", TAKES_TEXT, AT_FIELD(nat_dim), TAKES_PROGRAM, "size of a natural that nothing else bounds (default 10)"},
     {"--overflow", "MODE", TAKES_TEXT, AT_FIELD(overflow), TAKES_PROGRAM, "exact (default), drop or saturate"},
     {"--graph", "FORM", TAKES_TEXT, AT_FIELD(graph), COMMAND_SHOW, "print the neuron graph: dot, json or svg"},
@@ -59,8 +60,8 @@ void cli_options_help(FILE *out) {
     fputs("usage: cajal COMMAND [OPTION...] [--] [OPERAND...]\n\n", out);
     for (int i = 0; i < NCOMMANDS; i++)
         fprintf(out, "  cajal %-8s%-18s%s\n", commands[i].name, commands[i].operands, commands[i].help);
-    fputs("\nPROGRAM is a file (- is standard input) with a program's text, or with a request's JSON, {\"term\": …, \"context\": …, \"nat\": …},\n"
-          "when its name ends in .json or it begins with {; or the hash of a compiled program, sha256:…\n"
+    fputs("\nPROGRAM is a file (- is standard input) with a program's text; or with a request's JSON, {\"term\": …,\n"
+          "\"context\": …, \"nat\": …}, when its name ends in .json or it begins with {; or the hash of a compiled program, sha256:…\n"
           "An ARG is a JSON value: true, 3, [0.2, 0.8], {\"values\": [3, 1, 4]}.\n\n",
           out);
     for (int i = 0; i < NROWS; i++) {

@@ -155,7 +155,8 @@ static void print_variables(FILE *out, const char *label, const cJSON *list) {
     cJSON_ArrayForEach(item, list) {
         const char *name = text_of(item, "name"), *type = text_of(item, "type");
         bool smooth = cJSON_IsTrue(get(item, "smooth")), arrow = smooth && strstr(type, "-o");
-        fprintf(out, "%-10s%s%s%s%s%s%s  ", label, name, *name ? " : " : "", smooth ? "!" : "", arrow ? "(" : "", type, arrow ? ")" : "");
+        fprintf(out, "%-10s%s%s%s%s%s%s  ", label, name, *name ? " : " : "", smooth ? "!" : "", arrow ? "(" : "", type,
+                arrow ? ")" : "");
         if (cJSON_IsArray(get(item, "shape"))) print_shape(out, get(item, "shape"));
         fputc('\n', out);
     }
@@ -175,7 +176,8 @@ static void print_counts(FILE *out, const cJSON *record) {
     }
     print_line(out, "graph", buf_text(&line));
     buf_clear(&line);
-    buf_printf(&line, "%.0f cases%s", cJSON_GetNumberValue(get(verified, "cases")), cJSON_IsTrue(get(verified, "exhaustive")) ? ", all there are" : "");
+    buf_printf(&line, "%.0f cases%s", cJSON_GetNumberValue(get(verified, "cases")),
+               cJSON_IsTrue(get(verified, "exhaustive")) ? ", all there are" : "");
     print_line(out, "verified", buf_text(&line));
     buf_clear(&line);
     buf_printf(&line, "in %.0f us%s", cJSON_GetNumberValue(get(record, "compile_us")),

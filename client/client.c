@@ -88,7 +88,8 @@ static bool make_headers(const Client *client, const char *const *headers, struc
     return ok;
 }
 
-static void set_request(Client *client, const char *method, const char *url, struct curl_slist *headers, const void *body, size_t len) {
+static void set_request(Client *client, const char *method, const char *url, struct curl_slist *headers, const void *body,
+                        size_t len) {
     CURL *curl = client->curl;
     bool has_body = len || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
     curl_easy_reset(curl);

@@ -1,9 +1,9 @@
 /* A client of the Cajal service, on libcurl.
  *
- * Ownership: a Client is one kept-alive connection for one thread at a time; client_free ends it. A ClientResponse starts zeroed, is
- * overwritten by each request, and client_response_release frees what it holds.
- * Errors: CLIENT_OK means that the service answered; what it answered is response->status (HTTP). Otherwise client_error says in one
- * sentence why there is no answer. Redirects are not followed; an answer beyond CLIENT_ANSWER_BYTES is CLIENT_BROKEN. */
+ * Ownership: a Client is one kept-alive connection for one thread at a time; client_free ends it. A ClientResponse starts
+ * zeroed, is overwritten by each request, and client_response_release frees what it holds.
+ * Errors: CLIENT_OK means that the service answered; what it answered is response->status (HTTP). Otherwise client_error says in
+ * one sentence why there is no answer. Redirects are not followed; an answer beyond CLIENT_ANSWER_BYTES is CLIENT_BROKEN. */
 #ifndef CAJAL_CLIENT_H
 #define CAJAL_CLIENT_H
 #include "schema/base/buf.h"
@@ -40,8 +40,8 @@ void client_timeout(Client *client, long milliseconds);
 const char *client_url(const Client *client);
 const char *client_error(const Client *client);
 
-/* One request, with nothing added but the token. path: from the slash, with its query, sent as it is. headers: "Name: value" lines, ended by
- * NULL; may be NULL. body: may be NULL when len is 0. */
+/* One request, with nothing added but the token. path: from the slash, with its query, sent as it is. headers: "Name: value"
+ * lines, ended by NULL; may be NULL. body: may be NULL when len is 0. */
 ClientStatus client_request(Client *client, const char *method, const char *path, const char *const *headers, const void *body,
                             size_t len, ClientResponse *response);
 /* Sends JSON (NULL: no body) and asks for JSON. */

@@ -132,7 +132,7 @@ static const Type *get_real(Cx *cx, Reader *in) {
     uint64_t rank = read_count(in, LIMIT_TYPE_RANK);
     require(cx, in, rank >= 1);
     for (uint64_t i = 0; i < rank; i++) {
-        dims[i] = read_varint(in);
+        dims[i] = read_count(in, LIMIT_NUMERAL);
         require(cx, in, dims[i] >= 1);
     }
     return type_real(cx, dims, (size_t)rank);
@@ -165,7 +165,7 @@ const Type *canon_get_type(Cx *cx, Reader *in) {
             continue;
         }
         if (tag == TYPE_TAG_NAT) {
-            uint64_t bound = read_varint(in);
+            uint64_t bound = read_count(in, LIMIT_NUMERAL);
             require(cx, in, true);
             type = type_nat(cx, bound);
         } else {
@@ -313,7 +313,7 @@ Program *canon_read(Cx *cx, const unsigned char *bytes, size_t len) {
     require(cx, &r.in, start && memcmp(start, magic, sizeof magic) == 0);
     require(cx, &r.in, read_varint(&r.in) == CANON_VERSION);
     uint8_t policy = read_u8(&r.in);
-    Nat nat = {.dim = read_varint(&r.in), .overflow = (NatPolicy)policy};
+    Nat nat = {.dim = read_count(&r.in, LIMIT_NUMERAL), .overflow = (NatPolicy)policy};
     require(cx, &r.in, policy <= NAT_SATURATE && nat.dim >= 1);
     r.p = program_new(cx, nat);
     get_context(&r);

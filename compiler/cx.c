@@ -21,7 +21,7 @@ void cx_release(Cx *cx) { arena_release(&cx->arena); }
 
 struct CxCleanup {
     CxCleanup *next;
-    void *object; /* NULL once kept */
+    void *object;
     void (*release)(void *object);
 };
 
@@ -36,8 +36,7 @@ void cx_leave(Cx *cx) { cx->arena.on_fail = NULL; }
 
 void cx_unwound(Cx *cx) {
     cx->arena.on_fail = NULL;
-    for (CxCleanup *c = cx->cleanups; c; c = c->next)
-        if (c->object) c->release(c->object);
+    for (CxCleanup *c = cx->cleanups; c; c = c->next) c->release(c->object);
     cx->cleanups = NULL;
     if (cx->diag.code == ERR_NONE)
         cx->diag = (Diag){.code = ERR_too_large, .message = "Compiling this program needs more memory than one compilation may take."};
@@ -57,8 +56,11 @@ void cx_guard(Cx *cx, void *object, void (*release)(void *object)) {
 }
 
 void cx_keep(Cx *cx, void *object) {
-    for (CxCleanup *c = cx->cleanups; c; c = c->next)
-        if (c->object == object) c->object = NULL;
+    for (CxCleanup **at = &cx->cleanups; *at; at = &(*at)->next) {
+        if ((*at)->object != object) continue;
+        *at = (*at)->next;
+        return;
+    }
 }
 
 static char *format_in_arena(Cx *cx, const char *format, va_list args) {

@@ -1,7 +1,7 @@
 /* Tensors in binary bodies: safetensors and npy, read and written.
  *
- * The readers are pure functions of the bytes: whatever these are, they return either tensors that lie wholly inside the body, in a dtype of
- * DType, little-endian, row-major, without gaps or overlaps, or a bad_tensor with the reason.
+ * The readers are pure functions of the bytes: whatever these are, they return either tensors that lie wholly inside the body, in a
+ * dtype of DType, little-endian, row-major, without gaps or overlaps, or a bad_tensor with the reason.
  * Ownership: a Bulk owns its items and names (bulk_release); data stay in the body. */
 #ifndef CAJAL_BULK_H
 #define CAJAL_BULK_H

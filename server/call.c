@@ -25,7 +25,8 @@ void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg) {
 const char *call_query(const Call *call, const char *key) {
     const char *value = NULL;
     size_t len;
-    if (!call->connection || MHD_lookup_connection_value_n(call->connection, MHD_GET_ARGUMENT_KIND, key, strlen(key), &value, &len) != MHD_YES)
+    if (!call->connection || MHD_lookup_connection_value_n(call->connection, MHD_GET_ARGUMENT_KIND, key, strlen(key), &value,
+                                                           &len) != MHD_YES)
         return NULL;
     return value ? value : "";
 }

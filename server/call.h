@@ -1,8 +1,9 @@
 /* One HTTP request on its way through the service, and its answer.
  *
  * A handler gets a Call whose body is complete. It answers at once, or keeps the call (call_keep), returns, and answers later, in the
- * loop's thread; every keep is matched by a call_drop. Exactly one answer counts: later ones are ignored, so a handler need not ask whether the deadline
- * has passed or the client has gone. When either happens `cancel` is called, once: the handler then stops what it has under way.
+ * loop's thread; every keep is matched by a call_drop. Exactly one answer counts: later ones are ignored, so a handler need not ask
+ * whether the deadline has passed or the client has gone. When either happens `cancel` is called, once: the handler then stops what
+ * it has under way.
  * Strings from call_query and call_header point into the connection: copy what is needed after the handler has returned. */
 #ifndef CAJAL_CALL_H
 #define CAJAL_CALL_H
@@ -30,7 +31,6 @@ typedef struct Call {
     struct MHD_Connection *connection; /* NULL once gone */
     const Route *route;
     RouteParam param;
-    bool head; /* the method is HEAD */
     Body body;
     Form form; /* what the client wants, of what the route offers */
     char request_id[65];

@@ -13,6 +13,7 @@ struct Job {
     uint64_t id, load_id; /* load_id: of the load sent before it, 0 none */
     unsigned attempts;
     bool cancelled;
+    struct Desk *desk;    /* of the worker that has it; NULL: it waits */
     ErrCode load_code;    /* why the load failed */
     char load_message[200];
     Job *prev, *next;
@@ -30,7 +31,7 @@ typedef struct {
 } Loaded;
 
 /* What dispatch knows of a worker (Worker.data). */
-typedef struct {
+typedef struct Desk {
     JobList under_way; /* in the order sent; the first is being executed */
     Map loaded;        /* by key */
     size_t loaded_bytes;
@@ -159,6 +160,7 @@ static void watch_head(Dispatch *d, Desk *desk) {
 static void send_job(Dispatch *d, Desk *desk, Job *job) {
     list_remove(&d->queue, job);
     list_add(&desk->under_way, job, false);
+    job->desk = desk;
     desk->jobs++;
     job->load_id = 0;
     job->load_code = ERR_NONE;
@@ -185,8 +187,8 @@ static Desk *choose(Dispatch *d, const Job *job) {
         if (desk->worker->state != WORKER_READY || desk->worker->killed) continue;
         bool has = !job->spec.key || loaded_of(desk, job->spec.key);
         if (desk->under_way.count && !(job->spec.small && has && takes_more(desk))) continue;
-        if (best && (best->under_way.count < desk->under_way.count || (best->under_way.count == desk->under_way.count && (best_has || !has))))
-            continue;
+        size_t load = desk->under_way.count;
+        if (best && (load > best->under_way.count || (load == best->under_way.count && (best_has || !has)))) continue;
         best = desk;
         best_has = has;
     }
@@ -247,6 +249,11 @@ static void on_stuck(void *arg) {
     pool_kill(desk->worker, "stuck");
 }
 
+static void requeue(Dispatch *d, Job *job) {
+    job->desk = NULL;
+    list_add(&d->queue, job, true);
+}
+
 /* The job that was being executed when the worker died. */
 static void accuse(Dispatch *d, Job *job, const char *how) {
     char message[200];
@@ -259,7 +266,7 @@ static void accuse(Dispatch *d, Job *job, const char *how) {
         job_free(job);
     } else if (++job->attempts < ATTEMPTS && deaths_of(d, job->spec.culprit) < ATTEMPTS) {
         d->metrics->jobs_retried++;
-        list_add(&d->queue, job, true);
+        requeue(d, job);
     } else {
         snprintf(message, sizeof message, "The worker died on this job (%s).", how);
         finish(d, job, ERR_worker_crash, message, NULL);
@@ -277,7 +284,7 @@ static void on_died(void *arg, Worker *worker, const char *how) {
     for (Job *job; (job = desk->under_way.last);) {
         list_remove(&desk->under_way, job);
         if (job->cancelled) job_free(job);
-        else list_add(&d->queue, job, true);
+        else requeue(d, job);
     }
     if (head) accuse(d, head, how);
     if (!pool_hopeful(d->pool))
@@ -321,18 +328,18 @@ Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **mess
     return job;
 }
 
-static bool is_queued(const Dispatch *d, const Job *job) {
-    for (const Job *j = d->queue.first; j; j = j->next)
-        if (j == job) return true;
-    return false;
-}
-
-void dispatch_cancel(Dispatch *d, Job *job) {
+void dispatch_cancel(Dispatch *d, Job *job, int64_t grace) {
     d->metrics->jobs_cancelled++;
     job->cancelled = true;
-    if (!is_queued(d, job)) return;
-    list_remove(&d->queue, job);
-    job_free(job);
+    if (!job->desk) {
+        list_remove(&d->queue, job);
+        job_free(job);
+        return;
+    }
+    Timer *stuck = &job->desk->stuck;
+    int64_t due = loop_now() + grace;
+    if (job->spec.patience > grace) job->spec.patience = grace;
+    if (job->desk->under_way.first == job && stuck->on && stuck->due > due) loop_timer(d->loop, stuck, due);
 }
 
 /* ---- life, and what is told of it ---- */
@@ -401,7 +408,8 @@ void dispatch_json(Buf *out, const Dispatch *d) {
     for (int i = 0; i < pool_size(d->pool); i++) {
         const Desk *desk = &d->desks[i];
         const Worker *w = desk->worker;
-        buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"threads\":%u,\"jobs\":%llu,\"graphs\":%zu,\"starts\":%llu,\"libraries\":", i ? "," : "",
+        buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"threads\":%u,\"jobs\":%llu,\"graphs\":%zu,\"starts\":%llu,\"libraries\":",
+                   i ? "," : "",
                    w->state == WORKER_DOWN ? 0 : (int)w->pid, desk->under_way.count ? "busy" : states[w->state], w->threads,
                    (unsigned long long)desk->jobs, desk->loaded.count, (unsigned long long)w->starts);
         json_put_string(out, w->libraries);

@@ -1,9 +1,10 @@
 /* Jobs for workers: a bounded queue, who gets what, retries, quarantine, and the end of stuck workers.
  *
  * An idle worker gets a job at once; several small jobs may be under way in one busy worker, so that it never waits for the daemon. A job
- * whose worker dies is sent once more; after a second death it ends in worker_crash, and its culprit (the graph or program it names) is set aside:
- * later jobs are refused as quarantined.
- * Ownership: body is taken; graph and area are lent until `done` or dispatch_cancel. `done` is called exactly once, in the loop, unless cancelled. */
+ * whose worker dies is sent once more; after a second death it ends in worker_crash, and its culprit (the graph or program it names)
+ * is set aside: later jobs are refused as quarantined.
+ * Ownership: body is taken; graph and area are lent until `done` or dispatch_cancel. `done` is called exactly once, in the loop,
+ * unless cancelled. */
 #ifndef CAJAL_DISPATCH_H
 #define CAJAL_DISPATCH_H
 #include "server/pool.h"
@@ -37,8 +38,9 @@ void dispatch_free(Dispatch *d);
 
 /* NULL: `why` and its message say why not (queue_full, no_worker, quarantined, internal); the body is released. */
 Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message);
-/* The job's result is wanted no more: queued, it is dropped; under way, its result is. */
-void dispatch_cancel(Dispatch *d, Job *job);
+/* The job's result is wanted no more: queued, it is dropped; under way, its result is, and the worker is stuck after `grace`
+ * nanoseconds more of it. */
+void dispatch_cancel(Dispatch *d, Job *job, int64_t grace);
 
 size_t dispatch_queue(const Dispatch *d);
 void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy);

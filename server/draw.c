@@ -61,7 +61,8 @@ static void put_nodes(Buf *out, const Graph *g, const Layout *l) {
         unsigned x = left_of(l, i), y = top_of(l, i), middle = x + BOX_W / 2;
         const char *fill = is_output(g, i) ? "#d9ead3" : node->op == OP_input ? "#d0e0f5" : node->nsub ? "#fce5cd" : "#ffffff";
         buf_printf(out, "<rect x=\"%u\" y=\"%u\" width=\"%d\" height=\"%d\" rx=\"5\" fill=\"%s\"/>\n", x, y, BOX_W, BOX_H, fill);
-        buf_printf(out, "<text x=\"%u\" y=\"%u\">%u %s</text><text x=\"%u\" y=\"%u\" class=\"space\">", middle, y + 14, i, op_row(node->op)->name,
+        buf_printf(out, "<text x=\"%u\" y=\"%u\">%u %s</text><text x=\"%u\" y=\"%u\" class=\"space\">", middle, y + 14, i,
+                   op_row(node->op)->name,
                    middle, y + 27);
         put_space(out, g, node);
         buf_puts(out, "</text>\n");
@@ -76,8 +77,10 @@ void draw_svg(Buf *out, const Graph *g) {
     }
     lay_out(l, g);
     unsigned width = 2 * MARGIN + l->widest * (BOX_W + GAP_X), height = 2 * MARGIN + l->layers * (BOX_H + GAP_Y) + 10;
-    buf_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" viewBox=\"0 0 %u %u\">\n", width, height, width, height);
-    buf_puts(out, "<style>path{fill:none;stroke:#888}rect{stroke:#444}text{font:12px sans-serif;text-anchor:middle}.space{font-size:10px;fill:#555}</style>\n");
+    buf_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" viewBox=\"0 0 %u %u\">\n", width, height,
+               width, height);
+    buf_puts(out, "<style>path{fill:none;stroke:#888}rect{stroke:#444}text{font:12px sans-serif;text-anchor:middle}"
+                  ".space{font-size:10px;fill:#555}</style>\n");
     put_edges(out, g, l);
     put_nodes(out, g, l);
     if (l->n < g->nnodes) buf_printf(out, "<text x=\"%u\" y=\"%u\">%u more nodes</text>\n", width / 2, height - 6, g->nnodes - l->n);

@@ -6,7 +6,7 @@
 static void end(Eval *ev) {
     Dispatch *dispatch = ev->call->server->dispatch;
     call_on_cancel(ev->call, NULL, NULL);
-    if (ev->job) dispatch_cancel(dispatch, ev->job);
+    if (ev->job) dispatch_cancel(dispatch, ev->job, ev->resolve.patience / 2);
     for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     if (ev->area.fd >= 0) area_release(&ev->area);
     if (ev->result_area.fd >= 0) area_release(&ev->result_area);
@@ -160,7 +160,8 @@ static void variant_found(void *arg) {
 static bool suits(Eval *ev) {
     const Variant *base = ev->resolve.variant;
     if (ev->nargs > base->total_args)
-        return err_set(&ev->err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args, ev->nargs);
+        return err_set(&ev->err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args,
+                       ev->nargs);
     if (ev->kind != EVAL_MATRIX) return true;
     if (base->ninputs) return err_set(&ev->err, ERR_missing_input, "", "Only a closed program is a matrix; this one has inputs.");
     return base->type->kind == TYPE_LIN || base->type->kind == TYPE_SMOOTH ||
@@ -168,7 +169,8 @@ static bool suits(Eval *ev) {
 }
 
 static void base_found(void *arg) {
-    static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP, [EVAL_MATRIX] = DERIVE_NONE};
+    static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP,
+                                     [EVAL_MATRIX] = DERIVE_NONE};
     Eval *ev = arg;
     Resolve *r = &ev->resolve;
     if (r->failure.code) {

@@ -143,7 +143,8 @@ static bool read_wrt(Eval *ev) {
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
         bool ok = json_kind(item) == JSON_STRING   ? want_name(ev, item->valuestring)
                   : json_kind(item) == JSON_NUMBER ? want_arg(ev, item->valuedouble)
-                                                   : err_set(&ev->err, ERR_bad_request, "/wrt", "wrt names inputs, and arguments by number.");
+                                                   : err_set(&ev->err, ERR_bad_request, "/wrt",
+                                                             "wrt names inputs, and arguments by number.");
         if (!ok) return false;
     }
     return true;
@@ -171,14 +172,16 @@ static bool join_batch(Eval *ev, size_t i) {
     if (!v->data || !v->batched) return true;
     if (ev->batched && v->rows != ev->rows) {
         name_at(ev, i, name, pointer);
-        return err_set(&ev->err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name, v->rows, ev->rows);
+        return err_set(&ev->err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name,
+                       v->rows, ev->rows);
     }
     ev->batched = true;
     ev->rows = v->rows;
     return true;
 }
 
-/* The cotangent for every row: ones when none is given, repeated when it is shared, so that a shared value's gradient sums over the rows. */
+/* The cotangent for every row: ones when none is given, repeated when it is shared, so that a shared value's gradient sums over the
+ * rows. */
 static bool spread_cotangent(Eval *ev, bool batched) {
     Value *v = &ev->values[cotangent_at(ev)], spread;
     size_t rows = batched ? ev->rows : 1;
@@ -205,7 +208,8 @@ static bool check_tangents(Eval *ev) {
         Value *v = &ev->values[i];
         name_at(ev, i, name, pointer);
         if (v->data && v->batched != ev->values[i - vars(ev)].batched)
-            return err_set(&ev->err, ERR_shape_mismatch, pointer, "%s must have a batch axis where its value has one, and only there.", name);
+            return err_set(&ev->err, ERR_shape_mismatch, pointer,
+                           "%s must have a batch axis where its value has one, and only there.", name);
         if (!v->data && !value_fill(v, 1, 1, 0)) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
     }
     return true;
@@ -241,7 +245,8 @@ static bool add_result(Eval *ev, OutRole role, uint32_t index, const Type *type,
     r->rank += type_shape(type, r->shape + r->rank);
     for (uint32_t o = 0; o < v->noutputs && ev->request.engine == ENGINE_NEURONS; o++) {
         if (v->outputs[o].role != role || v->outputs[o].index != index) continue;
-        if (v->outputs[o].size != type->dim) return err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
+        if (v->outputs[o].size != type->dim)
+            return err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
         r->output = o;
     }
     if (ev->request.engine == ENGINE_INTERPRETER) r->output = 0;
@@ -293,7 +298,8 @@ static uint32_t collect_tensors(const Eval *ev, TensorMsg *tensors, const Value 
         if (i > cotangent_at(ev) || !ev->values[i].data) continue;
         const Value *value = &ev->values[i];
         from[n] = value;
-        tensors[n++] = (TensorMsg){.slot = s, .dtype = value->dtype, .batched = value->batched, .discrete = value->discrete, .cols = value->cols};
+        tensors[n++] = (TensorMsg){.slot = s, .dtype = value->dtype, .batched = value->batched, .discrete = value->discrete,
+                                   .cols = value->cols};
     }
     return n;
 }
@@ -314,8 +320,8 @@ static bool lay_out(Eval *ev, TensorMsg *tensors, const Value **from, uint32_t n
     for (size_t i = 0; i < ev->nresults; i++) {
         EvalResult *r = &ev->results[i];
         r->offset = at;
-        if (__builtin_mul_overflow(r->size, element * (r->batched ? ev->rows : 1), &r->bytes) || __builtin_add_overflow(at, r->bytes, &at) ||
-            at > LIMIT_JOB_BYTES)
+        size_t rows = r->batched ? ev->rows : 1;
+        if (__builtin_mul_overflow(r->size, element * rows, &r->bytes) || __builtin_add_overflow(at, r->bytes, &at) || at > LIMIT_JOB_BYTES)
             return too_large(ev);
     }
     ev->area_size = at;
@@ -356,7 +362,8 @@ static bool put_frame(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *resul
     uint32_t nresults = 0;
     for (size_t i = 0; i < ev->nresults; i++)
         if (ev->results[i].output != UINT32_MAX)
-            results[nresults++] = (ResultMsg){.output = ev->results[i].output, .batched = ev->results[i].batched, .offset = ev->results[i].offset};
+            results[nresults++] = (ResultMsg){.output = ev->results[i].output, .batched = ev->results[i].batched,
+                                              .offset = ev->results[i].offset};
     RunMsg m = {.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32, .rows = (uint32_t)ev->rows,
                 .area_size = ev->area_size, .results_at = ev->results_at, .ntensors = n, .nresults = nresults, .tensors = tensors,
                 .results = results, .inline_area = framed ? base : NULL, .inline_len = framed ? ev->results_at : 0,

@@ -40,7 +40,8 @@ bool eval_read_query(Eval *ev) {
     if (!(ev->call->body.kind & BODY_BINARY)) return true;
     const char *program = call_query(ev->call, "program"), *wrt = call_query(ev->call, "wrt");
     int decode = 0;
-    if (!program || strlen(program) >= sizeof ev->hash) return err_set(&ev->err, ERR_bad_request, "", "A binary body comes with ?program=sha256:….");
+    if (!program || strlen(program) >= sizeof ev->hash)
+        return err_set(&ev->err, ERR_bad_request, "", "A binary body comes with ?program=sha256:….");
     if (wrt && strlen(wrt) >= sizeof ev->wrt_text) return err_set(&ev->err, ERR_bad_request, "", "?wrt is too long.");
     strcpy(ev->hash, program);
     strcpy(ev->wrt_text, wrt ? wrt : "");
@@ -59,7 +60,8 @@ static bool read_json(Eval *ev) {
     if (named != 1) return err_set(&ev->err, ERR_bad_request, "", "Give exactly one of program, source and term.");
     if (!spec->program) return front_make(&ev->front, &ev->json, spec, ev->call->server->config->max_nat);
     return !(spec->context || spec->nat) ||
-           err_set(&ev->err, ERR_bad_request, spec->context ? "/context" : "/nat", "A program given by its hash has its own context and nat.");
+           err_set(&ev->err, ERR_bad_request, spec->context ? "/context" : "/nat",
+                   "A program given by its hash has its own context and nat.");
 }
 
 bool eval_read(void *arg) {

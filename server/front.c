@@ -18,9 +18,14 @@ static bool read_nat(const ProgramSpec *spec, uint64_t nat_limit, Nat *nat, Err 
     if (!json_decode(spec->nat, "/nat", fields, &got, err)) return false;
     if (got.dim == 0) return err_set(err, ERR_bad_request, "/nat/dim", "A natural's size is at least 1.");
     if (got.dim > nat_limit)
-        return err_set(err, ERR_nat_bound_exceeded, "/nat/dim", "Naturals of this service have at most size %llu.", (unsigned long long)nat_limit);
+        return err_set(err, ERR_nat_bound_exceeded, "/nat/dim", "Naturals of this service have at most size %llu.",
+                       (unsigned long long)nat_limit);
     *nat = (Nat){.dim = got.dim, .overflow = (NatPolicy)got.overflow};
     return true;
+}
+
+static void refuse_contexts(Front *f) {
+    err_set(&f->err, ERR_bad_request, "/context", "The text has a context of its own; give one of the two.");
 }
 
 static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat) {
@@ -28,8 +33,16 @@ static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat)
     if (spec->context) syntax_json_context(&f->cx, f->program, json, spec->context);
     bool given = f->program->context > 0;
     if (spec->term) syntax_json_term(&f->cx, f->program, json, spec->term);
-    else if (syntax_text(&f->cx, f->program, spec->source, strlen(spec->source)) && given)
-        err_set(&f->err, ERR_bad_request, "/context", "The text has a context of its own; give one of the two.");
+    else if (syntax_text(&f->cx, f->program, spec->source, strlen(spec->source)) && given) refuse_contexts(f);
+}
+
+/* Whether the text brings a context of its own, asked when it did not parse beside the request's. */
+static void blame_contexts(Front *f, const ProgramSpec *spec) {
+    Diag first = f->cx.diag;
+    CX_TRY(&f->cx) {
+        if (syntax_text(&f->cx, program_new(&f->cx, NAT_DEFAULT), spec->source, strlen(spec->source))) refuse_contexts(f);
+    }
+    f->cx.diag = first;
 }
 
 static void identify(Front *f) {
@@ -49,6 +62,7 @@ bool front_make(Front *f, Json *json, const ProgramSpec *spec, uint64_t nat_limi
         read_program(f, json, spec, nat);
         if (!f->err.code) identify(f);
     }
+    if (f->cx.diag.code == ERR_parse_error && spec->source && spec->context) blame_contexts(f, spec);
     return !f->err.code && !f->cx.diag.code;
 }
 

@@ -1,10 +1,16 @@
 #include "server/guard.h"
+#include <arpa/inet.h>
 #include <sodium.h>
 #include <string.h>
 #include <strings.h>
 
+/* By address, as anybody may own the name 127.0.0.1.example.com. */
 bool guard_is_loopback(const char *host) {
-    return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+    return strcasecmp(host, "localhost") == 0;
 }
 
 /* A Host header without its port. */

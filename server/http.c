@@ -252,7 +252,8 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
         Buf none = {0};
         call_answer(call, 204, NULL, &none);
     } else if (code) {
-        call_fail(call, code, "%s", code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
+        call_fail(call, code, "%s",
+                  code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
                                                            : "Send Authorization: Bearer with the service's token.");
     } else if (!call->route) {
         refuse_route(call, url, allow);
@@ -265,14 +266,13 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
     }
 }
 
-static Call *call_begin(Http *http, struct MHD_Connection *connection, const char *method) {
+static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     Call *call = calloc(1, sizeof *call);
     if (!call) return NULL;
     call->server = http->server;
     call->connection = connection;
     call->refs = 1;
     call->started = loop_now();
-    call->head = strcmp(method, "HEAD") == 0;
     call->answer.area.fd = -1;
     body_init(&call->body);
     set_request_id(call);
@@ -302,7 +302,7 @@ static bool take_body(Http *http, Call *call, const char *data, size_t len) {
 }
 
 static enum MHD_Result first_access(Http *http, struct MHD_Connection *connection, const char *url, const char *method, void **state) {
-    Call *call = call_begin(http, connection, method);
+    Call *call = call_begin(http, connection);
     if (!call) return MHD_NO;
     *state = call;
     uint64_t declared = declared_length(call);

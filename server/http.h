@@ -1,7 +1,7 @@
 /* libmicrohttpd on the daemon's own event loop: who may ask (guard.c), bodies, suspended connections, answers.
  *
- * A connection whose handler has not answered yet is suspended; its socket is watched, because a suspended connection does not notice that the
- * client has gone, and its timer answers `deadline`. Both cancel the call. */
+ * A connection whose handler has not answered yet is suspended; its socket is watched, because a suspended connection does not
+ * notice that the client has gone, and its timer answers `deadline`. Both cancel the call. */
 #ifndef CAJAL_HTTP_H
 #define CAJAL_HTTP_H
 #include "server/call.h"

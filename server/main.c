@@ -87,7 +87,6 @@ static bool start(Daemon *d, char *why, size_t room) {
     const Config *config = s->config;
     char path[4096], version[64];
     snprintf(why, room, "memory is short");
-    s->started = loop_now();
     s->metrics = &d->metrics;
     if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS))) return false;
     snprintf(version, sizeof version, "%s/%d/%016llx", CAJAL_VERSION, CANON_VERSION, (unsigned long long)op_table_hash());

@@ -123,7 +123,10 @@ bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
 void npy_put_header(Buf *out, DType dtype, const size_t *shape, size_t rank) {
     char dict[640];
     int n = snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (", descrs[dtype]);
-    for (size_t i = 0; i < rank; i++) n += snprintf(dict + n, sizeof dict - (size_t)n, rank == 1 || i + 1 < rank ? "%zu, " : "%zu", shape[i]);
+    for (size_t i = 0; i < rank; i++) {
+        const char *format = rank == 1 || i + 1 < rank ? "%zu, " : "%zu";
+        n += snprintf(dict + n, sizeof dict - (size_t)n, format, shape[i]);
+    }
     n += snprintf(dict + n, sizeof dict - (size_t)n, "), }");
     size_t pad = 63 - (10 + (size_t)n) % 64;
     buf_put(out, magic, sizeof magic);

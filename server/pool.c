@@ -107,6 +107,13 @@ static void close_all(Worker *w) {
     w->out_end = &w->out_first;
 }
 
+static void arm(Worker *w, void (*fire)(void *), int64_t due) {
+    Loop *loop = w->pool->spec.loop;
+    loop_untimer(loop, &w->timer);
+    w->timer = (Timer){.fire = fire, .arg = w};
+    loop_timer(loop, &w->timer, due);
+}
+
 /* Arms the timer that starts the place's next process. */
 static void restart_later(Worker *w) {
     int64_t now = loop_now(), ms = 0;
@@ -114,8 +121,13 @@ static void restart_later(Worker *w) {
     if (w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
     if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;
     w->state = WORKER_DOWN;
-    w->timer = (Timer){.fire = start_worker, .arg = w};
-    loop_timer(w->pool->spec.loop, &w->timer, now + ms * 1000000);
+    arm(w, start_worker, now + ms * 1000000);
+}
+
+static void not_started(Worker *w) {
+    close_all(w);
+    restart_later(w);
+    w->pool->spec.events.died(w->pool->spec.arg, w, "it could not be started");
 }
 
 static void on_silence(void *arg) { pool_kill(arg, "it did not say hello"); }
@@ -127,7 +139,7 @@ static void start_worker(void *arg) {
     w->started = loop_now();
     w->killed = NULL;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        restart_later(w);
+        not_started(w);
         return;
     }
     w->sock = pair[0];
@@ -140,8 +152,7 @@ static void start_worker(void *arg) {
             kill(w->pid, SIGKILL);
             waitpid(w->pid, NULL, 0);
         }
-        close_all(w);
-        restart_later(w);
+        not_started(w);
         return;
     }
     w->state = WORKER_STARTING;
@@ -151,8 +162,7 @@ static void start_worker(void *arg) {
     w->on_exit = (Watch){.fd = w->pidfd, .events = EPOLLIN, .ready = on_exit_of, .arg = w};
     loop_watch(loop, &w->on_sock);
     loop_watch(loop, &w->on_exit);
-    w->timer = (Timer){.fire = on_silence, .arg = w};
-    loop_timer(loop, &w->timer, w->started + HELLO_SECONDS * SECOND);
+    arm(w, on_silence, w->started + HELLO_SECONDS * SECOND);
 }
 
 /* ---- ending ---- */
@@ -247,8 +257,7 @@ static void on_sock(void *arg, uint32_t events) {
     if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || read_frames(w)) return;
     loop_unwatch(w->pool->spec.loop, &w->on_sock);
     if (w->killed) return;
-    w->timer = (Timer){.fire = on_leftover, .arg = w};
-    loop_timer(w->pool->spec.loop, &w->timer, loop_now() + SECOND);
+    arm(w, on_leftover, loop_now() + SECOND);
 }
 
 static bool send_later(Worker *w, FrameType type, uint64_t id, const Buf *body, int area) {

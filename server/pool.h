@@ -1,7 +1,8 @@
 /* The worker processes: started, greeted, reaped, started again; frames to and from them.
  *
- * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause that doubles
- * while processes end young. Workers are an array for the life of the pool: a Worker is a place, its processes come and go.
+ * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause
+ * that doubles while processes end young. Workers are an array for the life of the pool: a Worker is a place, its processes come and
+ * go.
  * Ownership: frames given to `frame` are released by the pool afterwards. */
 #ifndef CAJAL_POOL_H
 #define CAJAL_POOL_H

@@ -266,7 +266,8 @@ static void build(Variant *v) {
     char culprit[CANON_HASH_TEXT + 32];
     ErrCode why;
     const char *message;
-    JobSpec spec = {.type = FRAME_build, .area = -1, .culprit = culprit, .patience = v->waiting->patience, .done = built, .arg = v};
+    JobSpec spec = {.type = FRAME_build, .area = -1, .culprit = culprit,
+                    .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = built, .arg = v};
     strcpy(stpcpy(stpcpy(culprit, e->hash), " "), v->name);
     wire_put_build(&spec.body, &(BuildMsg){.program = e->canonical, .program_len = e->canonical_len, .nargs = v->nargs,
                                            .derive = (uint8_t)v->derive, .verify = variant_is_base(v), .nat_limit = server->config->max_nat});
@@ -383,7 +384,7 @@ void resolve_cancel(Resolve *r) {
     r->variant = NULL;
     /* A build that nobody waits for is not worth a worker's time; what a thread has in hand is finished and kept. */
     if (v->waiting || v->busy || !v->job) return;
-    dispatch_cancel(v->entry->programs->server->dispatch, v->job);
+    dispatch_cancel(v->entry->programs->server->dispatch, v->job, r->patience / 2);
     unlink_variant(v);
     unref(v->entry);
     variant_free(v);

@@ -1,8 +1,9 @@
 /* Programs and their compiled variants: memory, then the store, then a worker. What is asked for while it is being built is built once.
  *
- * An Entry is a program known by its hash. A Variant is one compiled form of it: the result applied to some number of arguments, and possibly a
- * derivative; the base variant ("all arguments, none") comes with the record and with the program's sizes.
- * Ownership: a Resolve that has succeeded keeps its entry and variant alive until resolve_release. Everything here runs in the loop's thread. */
+ * An Entry is a program known by its hash. A Variant is one compiled form of it: the result applied to some number of arguments, and
+ * possibly a derivative; the base variant ("all arguments, none") comes with the record and with the program's sizes.
+ * Ownership: a Resolve that has succeeded keeps its entry and variant alive until resolve_release. Everything here runs in the
+ * loop's thread. */
 #ifndef CAJAL_PROGRAM_H
 #define CAJAL_PROGRAM_H
 #include "schema/graph.h"
@@ -27,7 +28,7 @@ typedef struct Entry {
 typedef struct Resolve {
     void (*done)(void *arg);     /* the owner's: called in the loop, perhaps before programs_… returns */
     void *arg;
-    int64_t patience;            /* nanoseconds a worker may take */
+    int64_t patience;            /* twice the deadline, in nanoseconds: when nobody else waits, a build is given up after it */
     Entry *entry;                /* the answer */
     Variant *variant;            /* NULL when only the record was asked for, and found */
     Failure failure;             /* code: why there is none */

@@ -23,7 +23,8 @@ static bool read_token(const char *token, StorePlace *place) {
     unsigned char raw[128];
     size_t len;
     unsigned long long created;
-    if (sodium_base642bin(raw, sizeof raw - 1, token, strlen(token), NULL, &len, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0) return false;
+    if (sodium_base642bin(raw, sizeof raw - 1, token, strlen(token), NULL, &len, NULL,
+                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0) return false;
     raw[len] = 0;
     if (sscanf((char *)raw, "%llu %79s", &created, place->hash) != 2) return false;
     place->created = created;

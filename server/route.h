@@ -22,6 +22,7 @@ typedef struct {
 extern const Route routes[];
 extern const size_t nroutes;
 
-/* The route of a method and path; HEAD goes where GET goes. NULL: *allow is the methods the path does take, NULL when there is no such path. */
+/* The route of a method and path; HEAD goes where GET goes. NULL: *allow is the methods the path does take, NULL when there is no
+ * such path. */
 const Route *route_find(const char *method, const char *path, RouteParam *param, const char **allow);
 #endif

@@ -10,8 +10,10 @@ typedef struct {
     const char *dtype;
     JsonNode shape, offsets;
 } Entry;
-static const Field fields[] = {{"dtype", FIELD_STRING, offsetof(Entry, dtype), true, NULL}, {"shape", FIELD_ARRAY, offsetof(Entry, shape), true, NULL},
-                               {"data_offsets", FIELD_ARRAY, offsetof(Entry, offsets), true, NULL}, {NULL, 0, 0, false, NULL}};
+static const Field fields[] = {{"dtype", FIELD_STRING, offsetof(Entry, dtype), true, NULL},
+                               {"shape", FIELD_ARRAY, offsetof(Entry, shape), true, NULL},
+                               {"data_offsets", FIELD_ARRAY, offsetof(Entry, offsets), true, NULL},
+                               {NULL, 0, 0, false, NULL}};
 
 static bool bad(Err *err, const char *name, const char *what) {
     return err_set(err, ERR_bad_tensor, "", "The tensor \"%.100s\" %s.", name, what);
@@ -33,7 +35,8 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     const char *name = node->string;
     size_t offsets[2], d = 0;
     Entry e = {0};
-    if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, err)) return bad(err, name, "has no proper dtype, shape and data_offsets");
+    if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, err))
+        return bad(err, name, "has no proper dtype, shape and data_offsets");
     while (d < DT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
     if (d == DT_COUNT) return bad(err, name, "is of none of the dtypes F32, F64, I64, U8, BOOL");
     t->dtype = (DType)d;
@@ -62,8 +65,9 @@ static bool tiles(Bulk *bulk, size_t data, size_t len, Err *err) {
     size_t at = data;
     if (bulk->n) qsort(bulk->items, bulk->n, sizeof *bulk->items, by_offset);
     for (size_t i = 0; i < bulk->n; i++) {
-        if (bulk->items[i].offset != at) return bad(err, bulk->items[i].name, bulk->items[i].offset < at ? "overlaps another one" : "leaves a gap before it");
-        at += bulk->items[i].bytes;
+        const BulkTensor *t = &bulk->items[i];
+        if (t->offset != at) return bad(err, t->name, t->offset < at ? "overlaps another one" : "leaves a gap before it");
+        at += t->bytes;
     }
     return at == len || err_set(err, ERR_bad_tensor, "", "There are bytes behind the last tensor.");
 }

@@ -23,7 +23,6 @@ typedef struct Server {
     Dispatch *dispatch;
     Programs *programs;
     Http *http;
-    int64_t started; /* loop_now() */
     bool draining;   /* new requests are refused */
 } Server;
 #endif

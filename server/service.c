@@ -8,7 +8,6 @@
 #include <cjson/cJSON.h>
 #include <microhttpd.h>
 #include <sodium.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 
 #define READY_NS ((int64_t)2000000000)
@@ -32,10 +31,10 @@ void handle_openapi(Call *call) {
 void handle_version(Call *call) {
     Buf body;
     buf_init(&body);
-    buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"op_table\":\"%016llx\",\"protocol\":%d,\"libraries\":{", CAJAL_VERSION,
+    buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"op_table\":\"%016llx\",\"protocol\":%d", CAJAL_VERSION,
                CANON_VERSION, (unsigned long long)op_table_hash(), WIRE_VERSION);
-    buf_printf(&body, "\"libmicrohttpd\":\"%s\",\"sqlite\":\"%s\",\"cjson\":\"%s\",\"libsodium\":\"%s\"}}", MHD_get_version(), sqlite3_libversion(),
-               cJSON_Version(), sodium_version_string());
+    buf_printf(&body, ",\"libraries\":{\"libmicrohttpd\":\"%s\",\"sqlite\":\"%s\",\"cjson\":\"%s\",\"libsodium\":\"%s\"}}",
+               MHD_get_version(), store_library(), cJSON_Version(), sodium_version_string());
     call_answer(call, 200, "application/json", &body);
 }
 
@@ -52,7 +51,8 @@ void handle_metrics(Call *call) {
     Server *server = call->server;
     size_t ready, busy;
     dispatch_count(server->dispatch, &ready, &busy);
-    MetricsGauges gauges = {.queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy, .inflight = http_inflight(server->http),
+    MetricsGauges gauges = {.queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
+                            .inflight = http_inflight(server->http),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining};
     Buf body;
     buf_init(&body);
@@ -72,7 +72,7 @@ typedef struct {
 static void end(Probe *p) {
     loop_untimer(p->call->server->loop, &p->timer);
     call_on_cancel(p->call, NULL, NULL);
-    if (p->job) dispatch_cancel(p->call->server->dispatch, p->job);
+    if (p->job) dispatch_cancel(p->call->server->dispatch, p->job, READY_NS);
     call_drop(p->call);
     free(p);
 }
@@ -81,8 +81,8 @@ static void conclude(Probe *p, const char *worker) {
     Call *call = p->call;
     bool store = store_healthy(call->server->store), draining = call->server->draining;
     if (!worker && store && !draining) {
-        answer_text(call, "application/json", !p->verbose ? "{\"ready\":true}"
-                                                          : "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}");
+        static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
+        answer_text(call, "application/json", p->verbose ? checks : "{\"ready\":true}");
     } else {
         call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s%s%s", p->verbose && worker ? worker : "",
                   p->verbose && !store ? " The database does not answer." : "", p->verbose ? "" : "Not ready; ?verbose says why.");

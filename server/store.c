@@ -15,15 +15,19 @@ enum { SUM = crypto_generichash_BYTES_MIN };
     STATEMENT(ping, reader, "SELECT count(*) FROM sqlite_schema") \
     STATEMENT(program, reader, "SELECT canonical, record, text, version, checksum FROM programs WHERE hash = ?1") \
     STATEMENT(graph, reader, "SELECT blob, checksum, version FROM graphs WHERE hash = ?1 AND variant = ?2") \
-    STATEMENT(list, reader, "SELECT created, hash, record, text, checksum FROM programs WHERE (created, hash) < (?1, ?2) ORDER BY created DESC, hash DESC LIMIT ?3") \
-    STATEMENT(put_program, writer, "INSERT INTO programs (hash, canonical, record, text, version, checksum, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
+    STATEMENT(list, reader, "SELECT created, hash, record, text, checksum FROM programs WHERE (created, hash) < (?1, ?2)" \
+              " ORDER BY created DESC, hash DESC LIMIT ?3") \
+    STATEMENT(put_program, writer, "INSERT INTO programs (hash, canonical, record, text, version, checksum, created)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
               " ON CONFLICT (hash) DO UPDATE SET canonical = ?2, record = ?3, text = ?4, version = ?5, checksum = ?6") \
-    STATEMENT(put_graph, writer, "INSERT INTO graphs (hash, variant, version, blob, checksum, bytes, last_used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
+    STATEMENT(put_graph, writer, "INSERT INTO graphs (hash, variant, version, blob, checksum, bytes, last_used)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
               " ON CONFLICT (hash, variant) DO UPDATE SET version = ?3, blob = ?4, checksum = ?5, bytes = ?6, last_used = ?7") \
     STATEMENT(touch, writer, "UPDATE graphs SET last_used = ?3 WHERE hash = ?1 AND variant = ?2") \
     STATEMENT(delete, writer, "DELETE FROM programs WHERE hash = ?1") \
     STATEMENT(total, writer, "SELECT coalesce(sum(bytes), 0) FROM graphs") \
-    STATEMENT(evict, writer, "DELETE FROM graphs WHERE id = (SELECT g.id FROM graphs g JOIN programs p USING (hash) WHERE p.pinned = 0 ORDER BY g.last_used LIMIT 1)" \
+    STATEMENT(evict, writer, "DELETE FROM graphs WHERE id = (SELECT g.id FROM graphs g JOIN programs p USING (hash)" \
+              " WHERE p.pinned = 0 ORDER BY g.last_used LIMIT 1)" \
               " RETURNING bytes")
 
 struct Store {
@@ -106,6 +110,8 @@ void store_close(Store *store) {
 
 /* ---- reads ---- */
 
+const char *store_library(void) { return sqlite3_libversion(); }
+
 bool store_healthy(Store *store) {
     bool ok = sqlite3_step(store->ping) == SQLITE_ROW;
     finish(store->ping);
@@ -178,7 +184,8 @@ bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *o
         bool current = strcmp(column_text(s, 2), store->version) == 0;
         good = current && blob && sum_is(s, 1, sum);
         if (good) buf_put(out, blob, len);
-        else log_put(store->log, LOG_WARN, "graph not used", "hash=%s variant=%s cause=%s", hash, variant, current ? "damaged" : "outdated");
+        else log_put(store->log, LOG_WARN, "graph not used", "hash=%s variant=%s cause=%s", hash, variant,
+                     current ? "damaged" : "outdated");
         good = good && !out->failed;
     }
     finish(s);
@@ -212,7 +219,8 @@ static ErrCode outcome(Store *store, sqlite3_stmt *s, const char *what) {
     return code == SQLITE_FULL || code == SQLITE_TOOBIG ? ERR_storage_full : ERR_internal;
 }
 
-ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record, const char *text) {
+ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,
+                          const char *text) {
     unsigned char sum[SUM];
     sum_program(sum, record, text);
     pthread_mutex_lock(&store->lock);

@@ -24,6 +24,7 @@ void stored_program_release(StoredProgram *p);
 Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, const Log *log, char *why, size_t room);
 void store_close(Store *store);
 bool store_healthy(Store *store); /* a trivial read works */
+const char *store_library(void);  /* SQLite's version */
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out);
 bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *out);
@@ -38,7 +39,8 @@ typedef void StoreRow(void *arg, const char *record, size_t len);
 size_t store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
 
 /* Writes. A program that is there keeps its spelling, unless that is damaged. */
-ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record, const char *text);
+ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,
+                          const char *text);
 ErrCode store_graph_put(Store *store, const char *hash, const char *variant, const void *blob, size_t len);
 ErrCode store_touch(Store *store, const char *hash, const char *variant);
 /* ERR_not_found when there is none. */

@@ -1,7 +1,8 @@
 /* A few threads for what would hold the event loop up: large bodies, long programs, SQLite writes.
  *
- * A Task is embedded in its owner. `work` runs on a thread, then `done` in the loop; the owner touches nothing of the task's data in between.
- * tasks_free waits for what is running and drops nothing: queued tasks are worked off first (their `done` may then be left unrun). */
+ * A Task is embedded in its owner. `work` runs on a thread, then `done` in the loop; the owner touches nothing of the task's data in
+ * between. tasks_free waits for what is running and drops nothing: queued tasks are worked off first (their `done` may then be left
+ * unrun). */
 #ifndef CAJAL_TASKS_H
 #define CAJAL_TASKS_H
 #include "server/loop.h"

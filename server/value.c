@@ -94,7 +94,8 @@ static bool take_discrete(const Want *w, bool boolean, Value *out, size_t rows, 
 static bool put_natural(const Want *w, double v, int64_t *out) {
     if (!(v >= 0) || v != floor(v)) return mismatch(w, "is no natural");
     if (v >= (double)w->type->dim)
-        return err_set(w->err, ERR_nat_bound_exceeded, w->pointer, "%s is %.17g, and a natural below %zu is wanted.", w->name, v, w->type->dim);
+        return err_set(w->err, ERR_nat_bound_exceeded, w->pointer, "%s is %.17g, and a natural below %zu is wanted.", w->name, v,
+                       w->type->dim);
     *out = (int64_t)v;
     return true;
 }
@@ -103,7 +104,8 @@ static bool list_of_booleans(const Want *w, Json *json, JsonNode list, Value *ou
     size_t n = json_count(json, list), i = 0;
     if (!take_discrete(w, true, out, n, true)) return false;
     for (JsonNode item = json_items(json, list); item; item = item->next) {
-        if (json_kind(item) != JSON_BOOL) return err_set(w->err, ERR_bad_tensor, w->pointer, "%s mixes booleans with something else.", w->name);
+        if (json_kind(item) != JSON_BOOL) return err_set(w->err, ERR_bad_tensor, w->pointer, "%s mixes booleans with something else.",
+                                                         w->name);
         ((uint8_t *)out->owned)[i++] = cJSON_IsTrue(item);
     }
     return true;
@@ -156,7 +158,8 @@ static bool read_json(const Want *w, Json *json, JsonNode node, Value *out) {
     case JSON_OBJECT: return list_of_values(w, json, node, out);
     case JSON_NUMBERS:
     case JSON_ARRAY: return dense_of_json(w, json, node, out);
-    default: return err_set(w->err, ERR_bad_request, w->pointer, "%s is a boolean, a natural, nested arrays of numbers, or {\"values\": […]}.", w->name);
+    default: return err_set(w->err, ERR_bad_request, w->pointer,
+                            "%s is a boolean, a natural, nested arrays of numbers, or {\"values\": […]}.", w->name);
     }
 }
 
@@ -176,7 +179,8 @@ static int64_t discrete_at(const BulkTensor *t, const unsigned char *data, size_
 
 static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned char *data, Value *out) {
     bool boolean = w->type->kind == TYPE_BOOL;
-    if (t->rank > 1) return err_set(w->err, ERR_bad_tensor, "", "%s: a tensor of U8, I64 or BOOL has shape [] or [rows]; numbers are F32 or F64.", w->name);
+    if (t->rank > 1) return err_set(w->err, ERR_bad_tensor, "",
+                                    "%s: a tensor of U8, I64 or BOOL has shape [] or [rows]; numbers are F32 or F64.", w->name);
     if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "", "%s has an empty axis.", w->name);
     if (w->type->kind != TYPE_BOOL && w->type->kind != TYPE_NAT) return mismatch(w, "is discrete");
     if (t->dtype == DT_BOOL && !boolean) return mismatch(w, "is a boolean");
@@ -186,7 +190,8 @@ static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned 
         if (boolean && (v < 0 || v > 1)) return err_set(w->err, ERR_bad_tensor, "", "%s: %lld is no boolean.", w->name, (long long)v);
         if (v < 0) return err_set(w->err, ERR_bad_tensor, "", "%s: %lld is no natural.", w->name, (long long)v);
         if ((uint64_t)v >= w->type->dim)
-            return err_set(w->err, ERR_nat_bound_exceeded, "", "%s: %lld, and a natural below %zu is wanted.", w->name, (long long)v, w->type->dim);
+            return err_set(w->err, ERR_nat_bound_exceeded, "", "%s: %lld, and a natural below %zu is wanted.", w->name, (long long)v,
+                           w->type->dim);
     }
     *out = (Value){.dtype = (uint8_t)t->dtype, .discrete = boolean ? 2 : 1, .batched = t->rank == 1, .rows = t->count, .cols = 1, .data = data};
     return true;

@@ -1,7 +1,7 @@
 /* Values as callers write them (api.md, Evaluate) to tensors as workers take them.
  *
- * Shapes: a value of type τ has type_shape(τ), or one more leading axis, the batch; the first axis of the shape may be shorter where the type's final
- * codomain is N (by whole multiples of what remains of the codomain): the worker pads with zeros.
+ * Shapes: a value of type τ has type_shape(τ), or one more leading axis, the batch; the first axis of the shape may be shorter where
+ * the type's final codomain is N (by whole multiples of what remains of the codomain): the worker pads with zeros.
  * Errors: shape_mismatch, bad_tensor, nat_bound_exceeded; messages name the value by `name`. */
 #ifndef CAJAL_VALUE_H
 #define CAJAL_VALUE_H

@@ -1,6 +1,7 @@
 /* One compiled form of a program: its graph, and what must be known of it to run it: sized types, slots, outputs, cost.
  *
- * The blob is what the store keeps: types and graph in one. variant_open reads it (on any thread) and verifies everything; types live in the variant's Cx. */
+ * The blob is what the store keeps: types and graph in one. variant_open reads it (on any thread) and verifies everything; types
+ * live in the variant's Cx. */
 #ifndef CAJAL_VARIANT_H
 #define CAJAL_VARIANT_H
 #include "compiler/type.h"

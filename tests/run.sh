@@ -30,7 +30,7 @@ run() { # name command...
     else
         printf 'FAIL  %-28s %6d of %d failed, exit code %d\n' "$name" "$f" "$((p + f))" "$code"
         # cmocka's lines of what went well are left out, and its counts: the closing line has them
-        grep -v -e '^\[ *\(RUN\|OK\|PASSED\|=*\) *\]' -e '^[0-9]* passed, ' "$log" | tail -n 60 | sed 's/^/      | /'
+        grep -v -e '^\[ *\(RUN\|OK\|PASSED\|=*\) *\]' -e '^[0-9]* passed, ' "$log" | head -n 200 | sed 's/^/      | /'
     fi
 }
 

@@ -1,5 +1,6 @@
 #include "worker/build.h"
 #include "compiler/canon.h"
+#include "compiler/optimise.h"
 #include "worker/verify.h"
 #include <string.h>
 #include <time.h>
@@ -9,8 +10,8 @@ typedef struct {
     const BuildMsg *m;
     Program *program;
     Signature sig;
-    Graph *volatile lowered, *volatile derived; /* volatile: set between setjmp and longjmp */
-    Buf graph, types;
+    Graph *volatile graph, *volatile derived; /* volatile: set between setjmp and longjmp */
+    Buf file, types;
     Verified verified;
     uint64_t compile_us, verify_us;
 } Build;
@@ -21,19 +22,27 @@ static uint64_t now_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static const Graph *result(const Build *b) { return b->derived ? b->derived : b->lowered; }
+static const Graph *result(const Build *b) { return b->derived ? b->derived : b->graph; }
+
+/* Takes g. */
+static Graph *optimised(Build *b, Graph *g) {
+    rewrite_guard(&b->cx, g);
+    Graph *made = optimise_graph(&b->cx, g);
+    graph_free(rewrite_give(&b->cx, g));
+    return made;
+}
 
 static void compile(Build *b) {
     const BuildMsg *m = b->m;
     b->program = canon_read(&b->cx, m->program, m->program_len);
     Checked *checked = check_program(&b->cx, b->program);
-    b->lowered = compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig);
-    if (m->derive == DERIVE_VJP) b->derived = compile_vjp(&b->cx, b->lowered);
-    if (m->derive == DERIVE_JVP) b->derived = compile_jvp(&b->cx, b->lowered);
+    b->graph = optimised(b, compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig));
+    if (m->derive == DERIVE_VJP) b->derived = optimised(b, compile_vjp(&b->cx, b->graph));
+    if (m->derive == DERIVE_JVP) b->derived = optimised(b, compile_jvp(&b->cx, b->graph));
     char why[200];
     if (!graph_verify(result(b), why, sizeof why))
         cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The compiled graph is broken: %s", why);
-    if (!graph_write(result(b), &b->graph))
+    if (!graph_write(result(b), &b->file))
         cx_fail(&b->cx, ERR_too_large, AT_NOWHERE, NULL, "The compiled graph does not fit into memory.");
     canon_put_type(&b->types, b->sig.type);
     for (uint32_t i = 0; i < b->sig.ninputs; i++) canon_put_type(&b->types, b->sig.inputs[i]);
@@ -63,9 +72,9 @@ static void put_diag(const Diag *diag, Buf *out) {
 }
 
 static void put_built(const Build *b, Buf *out) {
-    GraphStats stats = graph_stats(b->lowered);
-    BuiltMsg built = {.graph = b->graph.data,
-                      .graph_len = b->graph.len,
+    GraphStats stats = graph_stats(b->graph);
+    BuiltMsg built = {.graph = b->file.data,
+                      .graph_len = b->file.len,
                       .types = b->types.data,
                       .types_len = b->types.len,
                       .ninputs = b->sig.ninputs,
@@ -92,15 +101,15 @@ void build_answer(const BuildMsg *m, Workspace *w, Buf *out) {
     bool whole = m->nargs == WIRE_ALL_ARGS || m->nargs == b.sig.nargs;
     if (!b.cx.diag.code && m->verify && whole && m->derive == DERIVE_NONE) {
         start = now_us();
-        verify_program(&b.cx, b.program, &b.sig, b.lowered, seed_of(m), w, &b.verified);
+        verify_program(&b.cx, b.program, &b.sig, b.graph, seed_of(m), w, &b.verified);
         workspace_trim(w);
         b.verify_us = now_us() - start;
     }
     if (b.cx.diag.code) put_diag(&b.cx.diag, out);
     else put_built(&b, out);
-    graph_free(b.lowered);
+    graph_free(b.graph);
     graph_free(b.derived);
-    buf_release(&b.graph);
+    buf_release(&b.file);
     buf_release(&b.types);
     cx_release(&b.cx);
 }

@@ -3,7 +3,7 @@
  * so that the contents are reached. */
 #include "compiler/compile.h"
 #include "compiler/naive.h"
-#include "compiler/prune.h"
+#include "compiler/optimise.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include "worker/exec.h"
@@ -60,6 +60,28 @@ static void compare(Evaluation *e, const NaiveOutput *most) {
     free(got);
 }
 
+/* The optimised graph, which rounds differently at most. */
+static void compare_optimised(Evaluation *e, const NaiveOutput *most) {
+    const Graph *g = e->g;
+    NaiveOutput *want = calloc(g->noutputs + (size_t)1, sizeof *want), *got = calloc(g->noutputs + (size_t)1, sizeof *got);
+    Graph *volatile made = NULL;
+    Cx cx;
+    programs_cx(&cx);
+    CX_TRY(&cx) made = optimise_graph(&cx, g);
+    bool both = made && naive_eval(g, ROWS, e->inputs, want) && naive_eval(made, ROWS, e->inputs, got);
+    for (uint32_t o = 0; both && o < g->noutputs; o++)
+        for (size_t i = 0; i < want[o].size * (want[o].batched ? ROWS : 1); i++) {
+            double w = want[o].data[i], had = got[o].data[got[o].batched == want[o].batched ? i : i % want[o].size];
+            if (most[o].data[i] < EXACT) fuzz_require(fabs(had - w) <= 1e-9 * (1 + most[o].data[i]), "optimised and plain graph agree");
+        }
+    naive_release(want, g->noutputs);
+    naive_release(got, g->noutputs);
+    free(want);
+    free(got);
+    graph_free(made);
+    cx_release(&cx);
+}
+
 /* With positive numbers first: every op adds and multiplies only, so where those results are small, all that enters them is. */
 static void evaluate(Graph *g) {
     const size_t n = g->nslots + (size_t)1;
@@ -81,6 +103,7 @@ static void evaluate(Graph *g) {
         set_consts(g, false);
         fill(&e, false);
         compare(&e, most);
+        compare_optimised(&e, most);
         naive_release(most, g->noutputs);
     }
     for (uint32_t i = 0; i < g->nslots; i++) free(e.data[i]);
@@ -92,25 +115,26 @@ static void evaluate(Graph *g) {
     free(most);
 }
 
+static void check_transform(const Graph *g, Graph *(*transform)(Cx *, const Graph *)) {
+    Graph *volatile made = NULL;
+    Cx cx;
+    programs_cx(&cx);
+    CX_TRY(&cx) made = rewrite_give(&cx, transform(&cx, g));
+    fuzz_require(!cx.diag.code || cx.diag.code == ERR_too_large, "only the limits keep a graph from being transformed");
+    if (!cx.diag.code) programs_check_graph(made);
+    graph_free(made);
+    cx_release(&cx);
+}
+
 static void check_transforms(const Graph *g) {
-    static Graph *(*const derive[])(Cx *, const Graph *) = {compile_vjp, compile_jvp};
-    Graph *pruned = prune_graph(g);
-    fuzz_require(pruned, "a graph can be pruned");
-    programs_check_graph(pruned);
-    graph_free(pruned);
     /* compile_vjp and compile_jvp promise something for lowered graphs only: one VALUE, and inputs and arguments alone */
     bool lowered = g->noutputs == 1 && g->outputs[0].role == OUT_VALUE;
     for (uint32_t i = 0; i < g->nslots; i++) lowered = lowered && (g->slots[i].role <= SLOT_ARG || g->slots[i].role == SLOT_NETWORK);
     for (uint32_t i = 0; i < g->nnodes; i++) lowered = lowered && g->nodes[i].op != OP_iter_vjp;
-    for (int d = 0; lowered && d < 2; d++) {
-        Graph *volatile derived = NULL;
-        Cx cx;
-        programs_cx(&cx);
-        CX_TRY(&cx) derived = derive[d](&cx, g);
-        if (!cx.diag.code) programs_check_graph(derived);
-        graph_free(derived);
-        cx_release(&cx);
-    }
+    check_transform(g, rewrite_prune);
+    check_transform(g, optimise_graph);
+    if (lowered) check_transform(g, compile_vjp);
+    if (lowered) check_transform(g, compile_jvp);
 }
 
 static void check(const uint8_t *data, size_t size) {

@@ -9,7 +9,7 @@ static Nat nat_of(const char *text) {
     unsigned long long dim = NAT_DEFAULT.dim;
     char policy[20] = "exact";
     sscanf(text, "-- nat: %19llu %19s", &dim, policy);
-    return (Nat){dim, !strcmp(policy, "drop") ? NAT_DROP : !strcmp(policy, "saturate") ? NAT_SATURATE : NAT_EXACT};
+    return (Nat){dim ? dim : 1, !strcmp(policy, "drop") ? NAT_DROP : !strcmp(policy, "saturate") ? NAT_SATURATE : NAT_EXACT};
 }
 
 static bool is_utf8(const char *at, const char *end) {

@@ -3,8 +3,10 @@
 #include "compiler/compile.h"
 #include "compiler/interp.h"
 #include "compiler/naive.h"
+#include "compiler/optimise.h"
 #include "compiler/syntax.h"
 #include "tests/fuzz/fuzz.h"
+#include <math.h>
 #include <string.h>
 
 enum { NAT_LIMIT = 64, CASES = 16, STEPS = 100000 };
@@ -41,6 +43,7 @@ Program *programs_of_json(Cx *cx, Json *json, Program **made) {
     Policy policy = {.dim = NAT_DEFAULT.dim};
     if (!json_decode(json->root, "", body_fields, &body, &err)) return NULL;
     if (body.nat && !json_decode(body.nat, "/nat", nat_fields, &policy, &err)) return NULL;
+    if (!policy.dim) return NULL; /* refused before a compile, as in server/program.c */
     *made = program_new(cx, (Nat){policy.dim, (NatPolicy)policy.overflow});
     if (body.context) syntax_json_context(cx, *made, json, body.context);
     syntax_json_term(cx, *made, json, body.term);
@@ -175,6 +178,7 @@ typedef struct {
     Checked *checked;
     Signature sig;
     Graph *graph;
+    Graph *optimised;
     double **vectors; /* by slot */
     double *want;
 } Subject;
@@ -227,6 +231,9 @@ static void compare(Subject *s, size_t number) {
         fuzz_require(naive_eval(g, 1, inputs, &got), "a compiled graph evaluates");
         for (size_t i = 0; i < got.size; i++) fuzz_require(got.data[i] == s->want[i], "the neurons agree with the interpreter");
         naive_release(&got, 1);
+        fuzz_require(naive_eval(s->optimised, 1, inputs, &got), "an optimised graph evaluates");
+        for (size_t i = 0; i < got.size; i++) fuzz_require(fabs(got.data[i] - s->want[i]) < 1e-9, "optimised neurons agree with the interpreter");
+        naive_release(&got, 1);
     }
     free(places);
     free(inputs);
@@ -244,11 +251,18 @@ static void check_meaning(Subject *s) {
     free(s->want);
 }
 
-static void check_derivative(Subject *s, Graph *(*derive)(Cx *, const Graph *)) {
-    Graph *volatile derived = NULL;
-    CX_TRY(s->cx) derived = derive(s->cx, s->graph);
+/* A graph made from another, checked; NULL when there was no room for it. The caller's. */
+static Graph *transform(Subject *s, Graph *(*pass)(Cx *, const Graph *), const Graph *g) {
+    Graph *volatile made = NULL;
+    CX_TRY(s->cx) made = pass(s->cx, g);
     if (s->cx->diag.code) programs_show(s->cx, s->program);
-    else programs_check_graph(derived);
+    else programs_check_graph(made);
+    return made;
+}
+
+static void check_derivative(Subject *s, Graph *(*derive)(Cx *, const Graph *)) {
+    Graph *derived = transform(s, derive, s->graph);
+    if (derived) graph_free(transform(s, optimise_graph, derived));
     graph_free(derived);
 }
 
@@ -262,7 +276,9 @@ static void check_compile(Subject *s) {
     programs_check_graph(s->graph);
     check_derivative(s, compile_vjp);
     check_derivative(s, compile_jvp);
-    check_meaning(s);
+    s->optimised = transform(s, optimise_graph, s->graph);
+    if (s->optimised) check_meaning(s);
+    graph_free(s->optimised);
     graph_free(s->graph);
 }
 

@@ -270,11 +270,11 @@ static void test_rows_do_not_see_each_other(void **state) {
     for (int r = 0; r < ROWS; r++) {
         buf_clear(&one);
         buf_puts(&one, buf_text(&head));
-        put_row(&one, &seed, DIM);
-        buf_puts(&one, "}}");
+        buf_putc(&one, '['), put_row(&one, &seed, DIM);
+        buf_puts(&one, "]}}");
         ask(a, 200, EVAL, buf_text(&one));
         char *want = cJSON_PrintUnformatted(cJSON_GetArrayItem(batch, r));
-        ask_part(a, "data", want);
+        ask_part(a, "data.0", want);
         cJSON_free(want);
     }
     cJSON_Delete(batch);

@@ -37,12 +37,16 @@ void ask_stop(Ask *a) {
 
 void ask_ends_well(void **state) { ask_stop(*state); }
 
-int ask_teardown(void **state) {
-    Ask *a = *state;
+void ask_release(Ask *a) {
     daemon_release(&a->daemon);
     client_response_release(&a->response);
     cJSON_Delete(a->json);
-    free(a);
+    *a = (Ask){0};
+}
+
+int ask_teardown(void **state) {
+    ask_release(*state);
+    free(*state);
     return 0;
 }
 

@@ -17,6 +17,7 @@ typedef struct {
 int ask_setup(void **state);
 int ask_setup_empty(void **state);
 int ask_teardown(void **state);
+void ask_release(Ask *a); /* what ask_teardown does, without freeing the Ask */
 /* The last test of a group: ask_stop. (cmocka does not count failures of a group's teardown.) */
 void ask_ends_well(void **state);
 void ask_start(Ask *a, const char *const *options);

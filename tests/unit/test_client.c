@@ -37,7 +37,9 @@ static void *serve(void *arg) {
     }
     char byte;
     if (s->reply) send(fd, s->reply, strlen(s->reply), MSG_NOSIGNAL);
-    else while (recv(fd, &byte, 1, 0) > 0) {}
+    else
+        while (recv(fd, &byte, 1, 0) > 0) {
+        }
     close(fd);
     return NULL;
 }
@@ -62,7 +64,9 @@ static void test_json(void **state) {
     (void)state;
     Server server;
     ClientResponse response = {0};
-    server_start(&server, "HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 422 No\r\nContent-Length: 3\r\nX-Request-Id: \t abc \r\n\r\n{ }");
+    server_start(
+        &server,
+        "HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 422 No\r\nContent-Length: 3\r\nX-Request-Id: \t abc \r\n\r\n{ }");
     Client *client = client_new(server.url, "secret");
     assert_int_equal(CLIENT_OK, client_json(client, "POST", "/compile?a=1", "{\"source\": \"x\"}", &response));
     server_stop(&server);

@@ -2,6 +2,7 @@
  *   correctness   on basis vectors the graph's value is the interpreter's result, under all three policies
  *   sizes         every discrete value the interpreter computes fits the size inferred (interp_vector fails otherwise)
  *   linearity     the value is linear in each linear input and argument, whatever the others are
+ *   passes        each pass, and all of them, keep the value of graph, VJP and JVP, and make no graph dearer
  *   derivatives   ⟨ȳ, J·ẋ⟩ = ⟨Jᵀ·ȳ, ẋ⟩, and J·ẋ is what central differences say
  * CAJAL_SEED repeats a run, CAJAL_PROGRAMS sets how many programs. */
 #include <setjmp.h>
@@ -13,6 +14,8 @@
 #include "compiler/compile.h"
 #include "compiler/interp.h"
 #include "compiler/naive.h"
+#include "compiler/optimise.h"
+#include "compiler/region.h"
 #include "compiler/syntax.h"
 #include "tests/support/gen.h"
 #include <math.h>
@@ -278,6 +281,42 @@ static void body_derivative(Subject *s) {
     free_vectors(s->jvp, in_jvp);
 }
 
+/* ---- passes ---- */
+
+static void expect_same(Subject *s, const Graph *before, const Graph *after, double **v) {
+    char why[300];
+    if (!graph_verify(after, why, sizeof why)) report(s, why);
+    assert_int_equal(before->nslots, after->nslots);
+    assert_int_equal(before->noutputs, after->noutputs);
+    NaiveOutput *want = eval(s, before, v), *got = eval(s, after, v);
+    for (uint32_t o = 0; o < before->noutputs; o++) {
+        double scale = largest(want[o].data, want[o].size);
+        assert_int_equal(want[o].size, got[o].size);
+        for (size_t i = 0; i < want[o].size; i++)
+            if (!close_to(got[o].data[i], want[o].data[i], scale, 1e-9)) report(s, "a pass changes the value");
+    }
+    if (region_graph_cost(after) > region_graph_cost(before)) report(s, "a pass makes the graph dearer");
+    free_outputs(before, want);
+    free_outputs(after, got);
+}
+
+static void body_passes(Subject *s) {
+    static Graph *(*const passes[])(Cx *, const Graph *) = {optimise_collapse, optimise_recur, optimise_graph};
+    const Graph *all[] = {s->graph, s->vjp, s->jvp};
+    for (int i = 0; i < 3; i++) {
+        double **v = new_vectors(all[i]);
+        fill(s, all[i], v);
+        for (int p = 0; p < 3; p++) {
+            Graph *volatile made = NULL;
+            CX_TRY(&s->cx) made = rewrite_give(&s->cx, passes[p](&s->cx, all[i]));
+            if (s->cx.diag.code) report(s, s->cx.diag.message);
+            expect_same(s, all[i], made, v);
+            graph_free(made);
+        }
+        free_vectors(all[i], v);
+    }
+}
+
 /* ---- the graphs themselves ---- */
 
 static void body_graphs(Subject *s) {
@@ -303,10 +342,11 @@ static void body_graphs(Subject *s) {
 static void test_correct(void **state) { (void)state; for_programs("correct", body_correct); }
 static void test_linear(void **state) { (void)state; for_programs("linear", body_linear); }
 static void test_derivative(void **state) { (void)state; for_programs("derivative", body_derivative); }
+static void test_passes(void **state) { (void)state; for_programs("passes", body_passes); }
 static void test_graphs(void **state) { (void)state; for_programs("graphs", body_graphs); }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_correct), cmocka_unit_test(test_linear), cmocka_unit_test(test_derivative),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_correct), cmocka_unit_test(test_linear), cmocka_unit_test(test_derivative), cmocka_unit_test(test_passes),
                                        cmocka_unit_test(test_graphs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,670 @@
+"""A second reading of the Cajal language, made from design/language.md alone and never from the compiler's code.
+
+It is slow and literal on purpose: the checker (§3) adds grades in dictionaries, the sizes (§6) inline every function and run every
+iteration's size sequence, and the meaning (§5) is exact arithmetic on Python integers. Where the compiler and this file disagree, the
+page decides who is right. `compare.py` holds a running service against it on random programs, `programs.py` makes those.
+
+    t = parse(json_term, json_context, nat)      Program, or raises Fault("parse_error")
+    t.check()                                    the erased type of the whole, or raises Fault(code)
+    t.sized()                                    the sized type of the whole, or raises Fault("nat_bound_exceeded")
+    t.evaluate(inputs, args, sized)              the flat result, integers; inputs and args are flat lists of integers
+Fault carries an error code of the service, Budget says that the reading is too slow for this program.
+
+Points that the page leaves open, and how they are read here, are marked "Reading:".
+"""
+import re
+
+LIMIT = 65536
+KEYWORDS = {"true", "false", "tt", "ff", "succ", "if", "then", "else", "let", "in", "iter"}
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_']*\Z")
+
+
+class Fault(Exception):
+    """The program is wrong; args[0] is the code."""
+
+
+class Budget(Exception):
+    """The naive reading would take too long."""
+
+
+# Types: ("2",) | ("N", k or None) | ("R", extents) | ("lin", A, B) | ("smooth", A, B)
+
+TOKEN = re.compile(r"\s*(-o|⊸|[0-9]+|[NR!()\[\],])")
+BOOL = ("2",)
+
+
+class TypeParser:
+    def __init__(self, text):
+        self.tokens, at = [], 0
+        text = text.rstrip()
+        while at < len(text):
+            found = TOKEN.match(text, at)
+            if not found:
+                raise Fault("parse_error")
+            self.tokens.append(found.group(1))
+            at = found.end()
+        self.tokens.append("")
+
+    def take(self, *wanted):
+        if self.tokens[0] in wanted:
+            return self.tokens.pop(0)
+        return None
+
+    def need(self, wanted):
+        if not self.take(wanted):
+            raise Fault("parse_error")
+
+    def extent(self):
+        token = self.tokens.pop(0)
+        if not token.isdigit() or int(token) < 1:
+            raise Fault("parse_error")
+        return int(token)
+
+    def atom(self):
+        if self.take("2"):
+            return BOOL
+        if self.take("N"):
+            if not self.take("["):
+                return ("N", None)
+            bound = self.extent()
+            self.need("]")
+            return ("N", bound)
+        if self.take("R"):
+            self.need("[")
+            extents = [self.extent()]
+            while self.take(","):
+                extents.append(self.extent())
+            self.need("]")
+            return ("R", tuple(extents))
+        self.need("(")
+        inner = self.arrow()
+        self.need(")")
+        return inner
+
+    def arrow(self, top=False):
+        """A type; at the top of a binder or a context also (True, type) for `!type`."""
+        smooth = bool(self.take("!"))
+        domain = self.atom()
+        if self.take("-o", "⊸"):
+            whole = ("smooth" if smooth else "lin", domain, self.arrow())
+            return (False, whole) if top else whole
+        if smooth and not top:
+            raise Fault("parse_error")
+        return (smooth, domain) if top else domain
+
+
+def parse_declared(text):
+    """(smooth, type) of a binder's or context variable's text."""
+    if not isinstance(text, str):
+        raise Fault("parse_error")
+    parser = TypeParser(text)
+    declared = parser.arrow(top=True)
+    if parser.tokens != [""]:
+        raise Fault("parse_error")
+    return declared
+
+
+def show(t):
+    if t[0] == "2":
+        return "2"
+    if t[0] == "N":
+        return "N" if t[1] is None else f"N[{t[1]}]"
+    if t[0] == "R":
+        return "R[" + ",".join(map(str, t[1])) + "]"
+    domain = show(t[1])
+    if is_arrow(t[1]):
+        domain = f"({domain})"
+    return ("!" if t[0] == "smooth" else "") + f"{domain} -o {show(t[2])}"
+
+
+def show_declared(smooth, t):
+    return ("!(" + show(t) + ")" if is_arrow(t) else "!" + show(t)) if smooth else show(t)
+
+
+def is_arrow(t):
+    return t[0] in ("lin", "smooth")
+
+
+def erase(t):
+    if t[0] == "N":
+        return ("N", None)
+    return (t[0], erase(t[1]), erase(t[2])) if is_arrow(t) else t
+
+
+def is_vector(t):
+    return t[0] != "smooth" and (t[0] != "lin" or (is_vector(t[1]) and is_vector(t[2])))
+
+
+def well_formed(t):
+    """In A ⊸ B, A is a vector type; under !A ⊸ B it may be any."""
+    if not is_arrow(t):
+        return True
+    return (t[0] == "smooth" or is_vector(t[1])) and well_formed(t[1]) and well_formed(t[2])
+
+
+def bounds(t):
+    if t[0] == "N":
+        return [] if t[1] is None else [t[1]]
+    return bounds(t[1]) + bounds(t[2]) if is_arrow(t) else []
+
+
+def fill(t, dim):
+    """The sized type of a declared one: what has no bound has size dim."""
+    if t[0] == "N":
+        return size_n(dim if t[1] is None else t[1])
+    return (t[0], fill(t[1], dim), fill(t[2], dim)) if is_arrow(t) else t
+
+
+def size_n(k):
+    if k > LIMIT:
+        raise Fault("nat_bound_exceeded")
+    return ("N", k)
+
+
+def dim_of(t):
+    if t[0] == "2":
+        return 2
+    if t[0] == "N":
+        return t[1]
+    if t[0] == "R":
+        n = 1
+        for extent in t[1]:
+            n *= extent
+        return n
+    return dim_of(t[1]) * dim_of(t[2])
+
+
+def fits(a, b):
+    """a ≤ b in the order of sized types; a bound missing in b wants nothing."""
+    if a[0] == "N":
+        return b[1] is None or (a[1] is not None and a[1] <= b[1])
+    return fits_wanted(b[1], a[1]) and fits(a[2], b[2]) if is_arrow(a) else True
+
+
+def fits_wanted(a, b):
+    """a ≤ b where a bound missing in a wants nothing: the contravariant side of fits."""
+    if a[0] == "N":
+        return a[1] is None or a[1] <= b[1]
+    return fits(b[1], a[1]) and fits_wanted(a[2], b[2]) if is_arrow(a) else True
+
+
+def join(a, b, pick=max):
+    """Largest codomain, smallest domain; with pick=min the meet."""
+    if a[0] == "N":
+        return ("N", pick(a[1], b[1]))
+    if is_arrow(a):
+        return (a[0], join(a[1], b[1], min if pick is max else max), join(a[2], b[2], pick))
+    return a
+
+
+# Terms: ("var", x) | ("bool", v) | ("num", n) | ("succ", e) | ("if", c, a, b) | ("fun", x, smooth, type, body)
+#        | ("app", f, a) | ("iter", base, y, step, count) | ("let", x, e, body)
+
+def name_of(value):
+    if not isinstance(value, str) or not NAME.match(value) or value in KEYWORDS:
+        raise Fault("parse_error")
+    return value
+
+
+def parse_term(j):
+    if isinstance(j, bool):
+        return ("bool", j)
+    if isinstance(j, str):
+        return ("var", name_of(j))
+    if isinstance(j, (int, float)):
+        if j < 0 or j != int(j) or j > 2 ** 53:
+            raise Fault("parse_error")
+        return ("num", int(j))
+    if not isinstance(j, dict):
+        raise Fault("parse_error")
+    keys = set(j)
+    if keys == {"succ"}:
+        return ("succ", parse_term(j["succ"]))
+    if keys == {"if", "then", "else"}:
+        return ("if", parse_term(j["if"]), parse_term(j["then"]), parse_term(j["else"]))
+    if keys == {"fun", "type", "body"}:
+        return ("fun", name_of(j["fun"]), *parse_declared(j["type"]), parse_term(j["body"]))
+    if keys == {"app"}:
+        if not isinstance(j["app"], list) or len(j["app"]) < 2:
+            raise Fault("parse_error")
+        parts = [parse_term(part) for part in j["app"]]
+        term = parts[0]
+        for part in parts[1:]:
+            term = ("app", term, part)
+        return term
+    if keys == {"iter"}:
+        it = j["iter"]
+        if not isinstance(it, dict) or set(it) != {"base", "var", "step", "count"}:
+            raise Fault("parse_error")
+        return ("iter", parse_term(it["base"]), name_of(it["var"]), parse_term(it["step"]), parse_term(it["count"]))
+    if keys == {"let", "be", "in"}:
+        return ("let", name_of(j["let"]), parse_term(j["be"]), parse_term(j["in"]))
+    raise Fault("parse_error")
+
+
+def parse(term, context=None, nat=None):
+    return Program(parse_term(term), {name_of(x): parse_declared(t) for x, t in (context or {}).items()}, nat or {})
+
+
+# Usages: variable identity ↦ ONE, or the code that says why its grade is ω; grade 0 is absence.
+
+ONE = "1"
+
+
+def add(u, v):
+    """U + V: a variable in both is used more than once, whatever the grades were."""
+    return {x: "linear_reused" if x in u and x in v else u.get(x) or v.get(x) for x in [*u, *(x for x in v if x not in u)]}
+
+
+def joined(u, v):
+    """Reading: a cause from inside a branch came before the `if`, so it stays before linear_branches."""
+    out = {}
+    for x in [*u, *v]:
+        causes = [g for g in (u.get(x), v.get(x)) if g not in (None, ONE)]
+        out[x] = ONE if u.get(x) == v.get(x) == ONE else causes[0] if causes else "linear_branches"
+    return out
+
+
+def times(grade, u):
+    """grade·U for a grade that is not 0; an ω inside keeps its own cause."""
+    return {x: grade if g == ONE else g for x, g in u.items()}
+
+
+class Checker:
+    """§3. Reading: the place of a type error is the sub-term that has the wrong type, so it is judged as soon as that is known."""
+
+    def __init__(self):
+        self.fresh = 0
+        self.types = {}  # id of an iteration's term ↦ its erased type
+
+    def bind(self, scope, name, t):
+        self.fresh += 1
+        return {**scope, name: (self.fresh, t)}, self.fresh
+
+    def check(self, e, scope):
+        return getattr(self, "check_" + e[0])(e, scope)
+
+    def want(self, got, wanted):
+        if got != wanted:
+            raise Fault("type_mismatch")
+
+    def check_var(self, e, scope):
+        if e[1] not in scope:
+            raise Fault("unbound_variable")
+        identity, t = scope[e[1]]
+        return t, {identity: ONE}
+
+    def check_bool(self, e, scope):
+        return BOOL, {}
+
+    def check_num(self, e, scope):
+        return ("N", None), {}
+
+    def check_succ(self, e, scope):
+        t, u = self.check(e[1], scope)
+        self.want(t, ("N", None))
+        return t, u
+
+    def check_if(self, e, scope):
+        c, uc = self.check(e[1], scope)
+        self.want(c, BOOL)
+        a, ua = self.check(e[2], scope)
+        b, ub = self.check(e[3], scope)
+        self.want(b, a)
+        return a, add(uc, joined(ua, ub))
+
+    def check_fun(self, e, scope):
+        _, name, smooth, declared, body = e
+        inner, x = self.bind(scope, name, erase(declared))
+        b, u = self.check(body, inner)
+        judge(declared, smooth, u.pop(x, None))
+        return ("smooth" if smooth else "lin", erase(declared), b), u
+
+    def check_app(self, e, scope):
+        f, uf = self.check(e[1], scope)
+        if not is_arrow(f):
+            raise Fault("not_a_function")
+        a, ua = self.check(e[2], scope)
+        self.want(a, f[1])
+        return f[2], add(uf, times("linear_smooth", ua) if f[0] == "smooth" else ua)
+
+    def check_let(self, e, scope):
+        t, ue = self.check(e[2], scope)
+        inner, x = self.bind(scope, e[1], t)
+        b, u = self.check(e[3], inner)
+        g = u.pop(x, None)
+        if g is None:
+            raise Fault("linear_unused")
+        return b, add(times(g, ue), u)
+
+    def check_iter(self, e, scope):
+        _, base, name, step, count = e
+        t, ub = self.check(base, scope)
+        if not is_vector(t):
+            raise Fault("not_a_vector")
+        inner, y = self.bind(scope, name, t)
+        s, us = self.check(step, inner)
+        self.want(s, t)
+        g = us.pop(y, None)
+        if g is None:
+            raise Fault("linear_unused")
+        c, uc = self.check(count, scope)
+        self.want(c, ("N", None))
+        self.types[id(e)] = t
+        return t, add(add(times(g, ub), times("linear_in_step", us)), uc)
+
+
+def judge(declared, smooth, grade):
+    """A binder or context variable on leaving it."""
+    if not well_formed(declared) or (not smooth and not is_vector(declared)):
+        raise Fault("not_a_vector")
+    if not smooth and grade != ONE:
+        raise Fault("linear_unused" if grade is None else grade)
+
+
+# Sizes. A size value is a sized type (numbers, tables, networks) or one of these, which are inlined.
+
+class Closure:
+    def __init__(self, term, env):
+        self.term, self.env = term, env
+
+
+class Choice:
+    """An `if` between functions."""
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+
+class Guard:
+    """A closure that was given to a parameter whose function type has bounds."""
+    def __init__(self, declared, f):
+        self.declared, self.f = declared, f
+
+
+class Sizer:
+    """§6, by inlining every function and running every iteration's sequence of sizes."""
+
+    def __init__(self, dim, fixed, steps=100000):
+        self.dim, self.fixed, self.steps = dim, fixed, steps
+
+    def size(self, e, env):
+        self.steps -= 1
+        if self.steps < 0:
+            raise Budget()
+        return getattr(self, "size_" + e[0])(e, env)
+
+    def number(self, k):
+        return ("N", self.dim) if self.fixed else size_n(k)
+
+    def size_var(self, e, env):
+        return env[e[1]]
+
+    def size_bool(self, e, env):
+        return BOOL
+
+    def size_num(self, e, env):
+        return self.number(e[1] + 1)
+
+    def size_succ(self, e, env):
+        return self.number(self.size(e[1], env)[1] + 1)
+
+    def size_if(self, e, env):
+        self.size(e[1], env)
+        return self.either(self.size(e[2], env), self.size(e[3], env))
+
+    def either(self, a, b):
+        if isinstance(a, tuple) and isinstance(b, tuple) and not is_arrow(a):
+            return join(a, b)
+        return Choice(a, b)
+
+    def size_fun(self, e, env):
+        return Closure(e, env)
+
+    def size_app(self, e, env):
+        f = self.size(e[1], env)
+        return self.apply(f, self.size(e[2], env))
+
+    def size_let(self, e, env):
+        return self.size(e[3], {**env, e[1]: self.size(e[2], env)})
+
+    def size_iter(self, e, env):
+        _, base, name, step, count = e
+        state = largest = self.table(self.size(base, env))
+        for _ in range(self.size(count, env)[1] - 1):
+            before, state = state, self.table(self.size(step, {**env, name: state}))
+            if state == before:
+                break
+            largest = join(largest, state)
+        return largest
+
+    def apply(self, f, a):
+        if isinstance(f, Closure):
+            return self.size(f.term[4], {**f.env, f.term[1]: self.admit(f.term[3], a)})
+        if isinstance(f, Choice):
+            return self.either(self.apply(f.a, a), self.apply(f.b, a))
+        if isinstance(f, Guard):
+            return self.admit(f.declared[2], self.apply(f.f, self.admit(f.declared[1], a)))
+        a = self.table(a)
+        if not fits(a, f[1]):
+            raise Fault("nat_bound_exceeded")
+        return f[2]
+
+    def admit(self, declared, a):
+        """A bound is only a check: the argument keeps its own size.
+        Reading: a bound inside a parameter's function type is checked whenever the function is applied through that parameter."""
+        if not bounds(declared):
+            return a
+        if not isinstance(a, tuple):
+            return Guard(declared, a)
+        if not fits(a, declared):
+            raise Fault("nat_bound_exceeded")
+        return a
+
+    def table(self, v):
+        """The sized type of a value where it is tabulated."""
+        if isinstance(v, tuple):
+            return v
+        domain = self.domain(v)
+        return (self.kind(v), domain, self.table(self.apply(v, domain)))
+
+    def kind(self, v):
+        if isinstance(v, tuple):
+            return v[0]
+        if isinstance(v, Closure):
+            return "smooth" if v.term[2] else "lin"
+        return self.kind(v.a if isinstance(v, Choice) else v.f)
+
+    def domain(self, v):
+        """The size of a tabulated function's parameter. Known choice of the service: an `if` is evaluated at the smaller of both."""
+        if isinstance(v, tuple):
+            return v[1]
+        if isinstance(v, Closure):
+            return fill(v.term[3], self.dim)
+        if isinstance(v, Choice):
+            return join(self.domain(v.a), self.domain(v.b), min)
+        return meet_declared(v.declared[1], self.domain(v.f))
+
+
+def meet_declared(declared, sized, pick=min):
+    """The meet (join with max) of a sized type with a declared one, where a missing bound says nothing."""
+    if sized[0] == "N":
+        return ("N", sized[1] if declared[1] is None else pick(declared[1], sized[1]))
+    if is_arrow(sized):
+        return (sized[0], meet_declared(declared[1], sized[1], max if pick is min else min), meet_declared(declared[2], sized[2], pick))
+    return sized
+
+
+# Meaning. A value of 2, N and R is a list of integers (of N: as long as it needs to be), of a function a Python function.
+
+def plus(a, b):
+    if callable(a):
+        return lambda v: plus(a(v), b(v))
+    if len(a) < len(b):
+        a, b = b, a
+    return [x + y for x, y in zip(a, b)] + a[len(b):]
+
+
+def scale(c, a):
+    if c == 1:
+        return a
+    return (lambda v: scale(c, a(v))) if callable(a) else [c * x for x in a]
+
+
+def zero(t):
+    if is_arrow(t):
+        return lambda v: zero(t[2])
+    return [] if t[0] == "N" else [0] * dim_of(t)
+
+
+def basis(i):
+    return [0] * i + [1]
+
+
+def combine(coefficients, value_of, nothing):
+    """Σᵢ coefficients[i]·value_of(i), leaving out what is multiplied by 0."""
+    total = None
+    for i, c in enumerate(coefficients):
+        if c != 0:
+            part = scale(c, value_of(i))
+            total = part if total is None else plus(total, part)
+    return nothing if total is None else total
+
+
+def tabulated(t, f):
+    """The same function as a matrix, its columns computed when first needed. Of functions of functions only the results are."""
+    if not is_arrow(t):
+        return f
+    columns = {}
+
+    def column(i):
+        if i not in columns:
+            columns[i] = tabulated(t[2], f(basis(i) if t[1][0] == "N" else [int(j == i) for j in range(dim_of(t[1]))]))
+        return columns[i]
+    if is_arrow(t[1]):
+        return lambda v: tabulated(t[2], f(v))
+    return lambda v: combine(v, column, zero(t[2]))
+
+
+def flatten(t, v):
+    """The vector of a value of the sized type t; nothing may be cut off."""
+    n = dim_of(t)
+    if not is_arrow(t):
+        if any(v[n:]):
+            raise AssertionError("a value is larger than its size")
+        return (v + [0] * n)[:n]
+    wide = dim_of(t[1])
+    columns = [flatten(t[2], v(unflatten(t[1], [int(j == i) for j in range(wide)]))) for i in range(wide)]
+    return [columns[i][o] for o in range(dim_of(t[2])) for i in range(wide)]
+
+
+def unflatten(t, vector):
+    if not is_arrow(t):
+        return list(vector)
+    wide = dim_of(t[1])
+    return lambda a: combine(flatten(t[1], a), lambda i: unflatten(t[2], vector[i::wide]), unflatten(t[2], [0] * dim_of(t[2])))
+
+
+class Meaning:
+    """§5, under the policy: ⟦if⟧ and ⟦iter⟧ are the sums as written."""
+
+    def __init__(self, dim, policy, types, steps=200000):
+        self.dim, self.policy, self.types, self.steps = dim, policy, types, steps
+
+    def run(self, e, env):
+        self.steps -= 1
+        if self.steps < 0:
+            raise Budget()
+        return getattr(self, "run_" + e[0])(e, env)
+
+    def run_var(self, e, env):
+        return env[e[1]]
+
+    def run_bool(self, e, env):
+        return [1, 0] if e[1] else [0, 1]
+
+    def run_num(self, e, env):
+        if self.policy == "exact" or e[1] < self.dim:
+            return basis(e[1])
+        return [] if self.policy == "drop" else basis(self.dim - 1)
+
+    def run_succ(self, e, env):
+        shifted = [0] + self.run(e[1], env)
+        if self.policy == "exact" or len(shifted) <= self.dim:
+            return shifted
+        last = shifted.pop()
+        if self.policy == "saturate":
+            shifted[-1] += last
+        return shifted
+
+    def run_if(self, e, env):
+        c = self.run(e[1], env)
+        if c[1] == 0:
+            return scale(c[0], self.run(e[2], env))
+        if c[0] == 0:
+            return scale(c[1], self.run(e[3], env))
+        return plus(scale(c[0], self.run(e[2], env)), scale(c[1], self.run(e[3], env)))
+
+    def run_fun(self, e, env):
+        return lambda v: self.run(e[4], {**env, e[1]: v})
+
+    def run_app(self, e, env):
+        f = self.run(e[1], env)
+        return f(self.run(e[2], env))
+
+    def run_let(self, e, env):
+        return self.run(e[3], {**env, e[1]: self.run(e[2], env)})
+
+    def run_iter(self, e, env):
+        _, base, name, step, count = e
+        t = self.types[id(e)]
+        states = [tabulated(t, self.run(base, env))]
+
+        def state(i):
+            while len(states) <= i:
+                states.append(tabulated(t, self.run(step, {**env, name: states[-1]})))
+            return states[i]
+        return combine(self.run(count, env), state, zero(t))
+
+
+class Program:
+    def __init__(self, term, context, nat):
+        self.term, self.context = term, context
+        self.dim, self.policy = nat.get("dim", 10), nat.get("overflow", "exact")
+        self.types = None
+
+    def check(self):
+        checker = Checker()
+        scope, uses = {}, {}
+        for name, (_, t) in self.context.items():
+            scope, uses[name] = checker.bind(scope, name, erase(t))
+        t, u = checker.check(self.term, scope)
+        for name in sorted(self.context):
+            smooth, declared = self.context[name]
+            judge(declared, smooth, u.get(uses[name]))
+        self.types = checker.types
+        return t
+
+    def sized(self):
+        if self.policy != "exact":
+            if any(k != self.dim for k in self.all_bounds(self.term) + [k for _, t in self.context.values() for k in bounds(t)]):
+                raise Fault("nat_bound_exceeded")
+        sizer = Sizer(self.dim, self.policy != "exact")
+        env = {name: fill(t, self.dim) for name, (_, t) in self.context.items()}
+        return sizer.table(sizer.size(self.term, env))
+
+    def all_bounds(self, e):
+        here = bounds(e[3]) if e[0] == "fun" else []
+        return here + [k for part in e[1:] if isinstance(part, tuple) and part and part[0] in TERMS for k in self.all_bounds(part)]
+
+    def evaluate(self, inputs, args, sized):
+        """The result as a flat vector of the sized type `sized`, which is the program's, less its arguments' domains."""
+        meaning = Meaning(self.dim, self.policy, self.types)
+        env = {name: unflatten(fill(t, self.dim), inputs[name]) for name, (_, t) in self.context.items()}
+        value = meaning.run(self.term, env)
+        for vector in args:
+            value = value(unflatten(sized[1], vector))
+            sized = sized[2]
+        return flatten(sized, value)
+
+
+TERMS = {"var", "bool", "num", "succ", "if", "fun", "app", "iter", "let"}

@@ -1,0 +1,303 @@
+/* Jobs and workers. The workers are this program itself, started again: what they do is written in the job (fake_worker). */
+#include "schema/graph.h"
+#include "server/dispatch.h"
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define MS ((int64_t)1000000)
+
+/* ---- the other side ---- */
+
+static void answer_load(const Frame *frame, int *loads) {
+    LoadMsg load;
+    Buf body = {0};
+    if (!wire_get_load(frame, &load)) _exit(9);
+    ++*loads;
+    bool refuse = load.graph_len == 3 && memcmp(load.graph, "bad", 3) == 0;
+    wire_put_ran(&body, &(RanMsg){.code = refuse ? ERR_too_large : 0, .message = (const unsigned char *)"no room",
+                                  .message_len = refuse ? 7 : 0});
+    wire_send(WIRE_FD, FRAME_ran, frame->id, &body, -1);
+    buf_release(&body);
+}
+
+/* The "program" says what to do; the reply's neurons are how many graphs were loaded here. */
+static void answer_build(const Frame *frame, int loads) {
+    BuildMsg build;
+    Buf body = {0};
+    if (!wire_get_build(frame, &build)) _exit(9);
+    const char *what = (const char *)build.program;
+    if (strncmp(what, "die", 3) == 0) raise(SIGKILL);
+    if (strncmp(what, "hang", 4) == 0) pause();
+    if (strncmp(what, "nap", 3) == 0) usleep(50000);
+    wire_put_built(&body, &(BuiltMsg){.neurons = (uint64_t)loads, .compile_us = (uint64_t)getpid()});
+    wire_send(WIRE_FD, FRAME_built, frame->id, &body, -1);
+    buf_release(&body);
+}
+
+static int fake_worker(void) {
+    int loads = 0;
+    Buf body = {0};
+    wire_put_hello(&body, &(HelloMsg){.version = WIRE_VERSION, .op_table = op_table_hash(), .pid = (uint32_t)getpid(), .threads = 1,
+                                      .libraries = "none", .libraries_len = 4});
+    wire_send(WIRE_FD, FRAME_hello, 1, &body, -1);
+    buf_release(&body);
+    Frame frame;
+    while (wire_recv(WIRE_FD, &frame) == 1) {
+        if (frame.type == FRAME_load) answer_load(&frame, &loads);
+        if (frame.type == FRAME_build) answer_build(&frame, loads);
+        if (frame.type == FRAME_ping) wire_send(WIRE_FD, FRAME_pong, frame.id, &body, -1);
+        frame_release(&frame);
+    }
+    return 0;
+}
+
+/* ---- this side ---- */
+
+typedef struct {
+    Loop *loop;
+    Metrics metrics;
+    Log log;
+    Dispatch *dispatch;
+    int open; /* jobs not done */
+    Timer limit;
+} Bench;
+
+typedef struct {
+    Bench *bench;
+    bool done;
+    ErrCode code;
+    char message[200];
+    uint64_t loads, pid;
+    FrameType type;
+} Ticket;
+
+static void too_long(void *arg) {
+    (void)arg;
+    fail_msg("the jobs did not end");
+}
+
+static Bench *bench_new(int workers, size_t max_queue) {
+    Bench *b = calloc(1, sizeof *b);
+    b->loop = loop_new();
+    b->log = (Log){.level = LOG_LEVELS, .fd = 2};
+    metrics_init(&b->metrics);
+    PoolSpec spec = {.loop = b->loop, .log = &b->log, .metrics = &b->metrics, .program = "/proc/self/exe", .workers = workers,
+                     .threads = 1};
+    b->dispatch = dispatch_new(&spec, max_queue);
+    assert_non_null(b->dispatch);
+    dispatch_start(b->dispatch);
+    return b;
+}
+
+static void bench_free(Bench *b) {
+    dispatch_free(b->dispatch);
+    metrics_release(&b->metrics);
+    loop_free(b->loop);
+    free(b);
+}
+
+static int stop_when_done(void *arg) {
+    Bench *b = arg;
+    if (!b->open) loop_stop(b->loop);
+    return -1;
+}
+
+static void bench_run(Bench *b) {
+    b->limit = (Timer){.fire = too_long};
+    loop_timer(b->loop, &b->limit, loop_now() + 20000 * MS);
+    loop_on_idle(b->loop, stop_when_done, b);
+    loop_run(b->loop);
+}
+
+static void on_done(void *arg, const JobResult *result) {
+    Ticket *t = arg;
+    BuiltMsg built;
+    t->done = true;
+    t->code = result->code;
+    snprintf(t->message, sizeof t->message, "%s", result->message);
+    if (!result->code) t->type = result->frame->type;
+    if (!result->code && t->type == FRAME_built) {
+        assert_true(wire_get_built(result->frame, &built));
+        t->loads = built.neurons;
+        t->pid = built.compile_us;
+    }
+    t->bench->open--;
+}
+
+typedef struct {
+    const char *what, *culprit, *graph;
+    uint64_t key;
+    int64_t patience;
+} Order;
+
+static Job *submit(Bench *b, Ticket *t, Order o, ErrCode *why) {
+    const char *message;
+    *t = (Ticket){.bench = b};
+    JobSpec spec = {.type = FRAME_build, .area = -1, .culprit = o.culprit, .key = o.key, .graph = o.graph,
+                    .graph_len = o.graph ? strlen(o.graph) : 0,
+                    .patience = o.patience ? o.patience : 10000 * MS, .done = on_done, .arg = t};
+    wire_put_build(&spec.body, &(BuildMsg){.program = (const unsigned char *)o.what, .program_len = strlen(o.what) + 1});
+    Job *job = dispatch_submit(b->dispatch, &spec, why, &message);
+    b->open += job != NULL;
+    return job;
+}
+
+static void test_jobs_are_answered(void **state) {
+    (void)state;
+    Bench *b = bench_new(2, 100);
+    Ticket tickets[20], ping = {.bench = b};
+    ErrCode why;
+    const char *message;
+    for (int i = 0; i < 20; i++) assert_non_null(submit(b, &tickets[i], (Order){.what = "echo"}, &why));
+    JobSpec spec = {.type = FRAME_ping, .area = -1, .patience = 1000 * MS, .done = on_done, .arg = &ping};
+    assert_non_null(dispatch_submit(b->dispatch, &spec, &why, &message));
+    b->open++;
+    bench_run(b);
+    for (int i = 0; i < 20; i++) assert_true(tickets[i].done && tickets[i].code == ERR_NONE);
+    assert_int_equal(ping.type, FRAME_pong);
+    bench_free(b);
+}
+
+static void test_a_full_queue_refuses(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 3);
+    Ticket tickets[4];
+    ErrCode why;
+    for (int i = 0; i < 3; i++) assert_non_null(submit(b, &tickets[i], (Order){.what = "echo"}, &why));
+    assert_null(submit(b, &tickets[3], (Order){.what = "echo"}, &why));
+    assert_int_equal(why, ERR_queue_full);
+    bench_run(b);
+    bench_free(b);
+}
+
+static void test_a_cancelled_job_is_not_answered(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 10);
+    Ticket first, second, third;
+    ErrCode why;
+    submit(b, &first, (Order){.what = "nap"}, &why);
+    Job *job = submit(b, &second, (Order){.what = "die"}, &why);
+    submit(b, &third, (Order){.what = "echo"}, &why);
+    dispatch_cancel(b->dispatch, job, 0);
+    b->open--;
+    bench_run(b);
+    assert_false(second.done);
+    assert_int_equal(third.code, ERR_NONE);
+    assert_int_equal(b->metrics.worker_deaths, 0);
+    bench_free(b);
+}
+
+static void test_a_killer_is_retried_once_then_set_aside(void **state) {
+    (void)state;
+    Bench *b = bench_new(2, 10);
+    Ticket killer, other, again;
+    ErrCode why;
+    submit(b, &killer, (Order){.what = "die", .culprit = "killer"}, &why);
+    submit(b, &other, (Order){.what = "nap", .culprit = "other"}, &why);
+    bench_run(b);
+    assert_int_equal(killer.code, ERR_worker_crash);
+    assert_non_null(strstr(killer.message, "SIGKILL"));
+    assert_int_equal(other.code, ERR_NONE);
+    assert_int_equal(b->metrics.worker_deaths, 2);
+    assert_int_equal(b->metrics.jobs_retried, 1);
+    assert_null(submit(b, &again, (Order){.what = "die", .culprit = "killer"}, &why));
+    assert_int_equal(why, ERR_quarantined);
+    bench_free(b);
+}
+
+static void test_a_stuck_worker_is_ended(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 10);
+    Ticket stuck, next;
+    ErrCode why;
+    submit(b, &stuck, (Order){.what = "hang", .culprit = "slow", .patience = 50 * MS}, &why);
+    submit(b, &next, (Order){.what = "echo"}, &why);
+    bench_run(b);
+    assert_int_equal(stuck.code, ERR_deadline);
+    assert_int_equal(next.code, ERR_NONE);
+    assert_int_equal(b->metrics.worker_kills, 1);
+    bench_free(b);
+}
+
+typedef struct {
+    Bench *bench;
+    Job *job;
+    Timer timer;
+} Hurry;
+
+static void hurry_up(void *arg) {
+    Hurry *h = arg;
+    dispatch_cancel(h->bench->dispatch, h->job, 10 * MS);
+}
+
+static void test_cancelling_shortens_a_running_jobs_life(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 10);
+    Ticket first, hung, next;
+    ErrCode why;
+    submit(b, &first, (Order){.what = "echo"}, &why);
+    Job *job = submit(b, &hung, (Order){.what = "hang", .patience = 60000 * MS}, &why);
+    submit(b, &next, (Order){.what = "echo"}, &why);
+    b->open--;
+    Hurry hurry = {.bench = b, .job = job, .timer = {.fire = hurry_up, .arg = &hurry}};
+    loop_timer(b->loop, &hurry.timer, loop_now() + 300 * MS);
+    bench_run(b);
+    assert_false(hung.done);
+    assert_int_equal(next.code, ERR_NONE);
+    assert_int_equal(b->metrics.worker_kills, 1);
+    bench_free(b);
+}
+
+static void test_a_graph_is_loaded_once(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 10);
+    Ticket tickets[3], bad;
+    ErrCode why;
+    for (int i = 0; i < 3; i++) submit(b, &tickets[i], (Order){.what = "echo", .key = 7, .graph = "graph"}, &why);
+    submit(b, &bad, (Order){.what = "echo", .key = 8, .graph = "bad"}, &why);
+    bench_run(b);
+    for (int i = 0; i < 3; i++) assert_int_equal(tickets[i].loads, 1);
+    assert_int_equal(bad.code, ERR_too_large);
+    assert_string_equal(bad.message, "no room");
+    bench_free(b);
+}
+
+static void test_without_workers_jobs_fail(void **state) {
+    (void)state;
+    Bench *b = calloc(1, sizeof *b);
+    b->loop = loop_new();
+    b->log = (Log){.level = LOG_LEVELS, .fd = 2};
+    PoolSpec spec = {.loop = b->loop, .log = &b->log, .metrics = &b->metrics, .program = "/bin/false", .workers = 1, .threads = 1};
+    b->dispatch = dispatch_new(&spec, 10);
+    dispatch_start(b->dispatch);
+    Ticket t;
+    ErrCode why;
+    submit(b, &t, (Order){.what = "echo"}, &why);
+    bench_run(b);
+    assert_int_equal(t.code, ERR_no_worker);
+    assert_null(submit(b, &t, (Order){.what = "echo"}, &why));
+    assert_int_equal(why, ERR_no_worker);
+    bench_free(b);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--threads") == 0) return fake_worker();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jobs_are_answered),
+        cmocka_unit_test(test_a_full_queue_refuses),
+        cmocka_unit_test(test_a_cancelled_job_is_not_answered),
+        cmocka_unit_test(test_a_killer_is_retried_once_then_set_aside),
+        cmocka_unit_test(test_a_stuck_worker_is_ended),
+        cmocka_unit_test(test_cancelling_shortens_a_running_jobs_life),
+        cmocka_unit_test(test_a_graph_is_loaded_once),
+        cmocka_unit_test(test_without_workers_jobs_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,212 @@
+/* The database: what is put comes back; what is damaged, outdated or evicted does not. */
+#include "compiler/canon.h"
+#include "server/store.h"
+#include <setjmp.h>
+#include <sodium.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { ROOM = 4000 };
+static const Log quiet = {.level = LOG_LEVELS, .fd = 2};
+
+typedef struct {
+    char dir[64];
+    Store *store;
+} Box;
+
+static Store *open_at(const char *dir, const char *version, uint64_t bytes) {
+    char why[300] = "";
+    Store *store = store_open(dir, version, bytes, &quiet, why, sizeof why);
+    if (!store) print_message("%s\n", why);
+    return store;
+}
+
+static int make(void **state) {
+    Box *box = calloc(1, sizeof *box);
+    strcpy(box->dir, "/tmp/cajal-store-XXXXXX");
+    if (sodium_init() < 0 || !mkdtemp(box->dir)) return -1;
+    box->store = open_at(box->dir, "v1", 10 * ROOM);
+    *state = box;
+    return box->store ? 0 : -1;
+}
+
+static int drop(void **state) {
+    Box *box = *state;
+    char command[128];
+    store_close(box->store);
+    snprintf(command, sizeof command, "rm -rf '%s'", box->dir);
+    int code = system(command);
+    free(box);
+    return code;
+}
+
+static void reopen(Box *box, const char *version) {
+    store_close(box->store);
+    box->store = open_at(box->dir, version, 10 * ROOM);
+    assert_non_null(box->store);
+}
+
+/* Runs SQL behind the store's back. */
+static void meddle(const Box *box, const char *sql) {
+    char path[128];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/cajal.db", box->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db) > 0 || strncmp(sql, "PRAGMA", 6) == 0, 1);
+    sqlite3_close(db);
+}
+
+static void put_program(Store *store, const char *canonical, char hash[CANON_HASH_TEXT]) {
+    char record[100];
+    canon_hash((const unsigned char *)canonical, strlen(canonical), hash);
+    snprintf(record, sizeof record, "{\"program\":\"%s\"", hash);
+    assert_int_equal(store_program_put(store, hash, canonical, strlen(canonical), record, "a text"), ERR_NONE);
+}
+
+static void test_program_comes_back(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT];
+    StoredProgram p;
+    put_program(box->store, "some bytes", hash);
+    reopen(box, "v1");
+    assert_true(store_program_get(box->store, hash, &p));
+    assert_int_equal(p.canonical_len, 10);
+    assert_memory_equal(p.canonical, "some bytes", 10);
+    assert_non_null(strstr(p.record, hash));
+    assert_string_equal(p.text, "a text");
+    stored_program_release(&p);
+    assert_false(store_program_get(box->store, "sha256:0", &p));
+    assert_true(store_healthy(box->store));
+}
+
+static void test_outdated_record_is_not_used(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT];
+    StoredProgram p;
+    Buf blob = {0};
+    put_program(box->store, "some bytes", hash);
+    assert_int_equal(store_graph_put(box->store, hash, "*/none", "graph", 5), ERR_NONE);
+    reopen(box, "v2");
+    assert_true(store_program_get(box->store, hash, &p));
+    assert_null(p.record);
+    assert_string_equal(p.text, "a text");
+    stored_program_release(&p);
+    assert_false(store_graph_get(box->store, hash, "*/none", &blob));
+}
+
+static void test_damage_is_found(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT];
+    StoredProgram p;
+    Buf blob = {0};
+    put_program(box->store, "some bytes", hash);
+    assert_int_equal(store_graph_put(box->store, hash, "*/none", "graph", 5), ERR_NONE);
+    assert_true(store_graph_get(box->store, hash, "*/none", &blob));
+    assert_int_equal(blob.len, 5);
+    buf_release(&blob);
+    meddle(box, "UPDATE graphs SET blob = x'67726170FF'");
+    assert_false(store_graph_get(box->store, hash, "*/none", &blob));
+    meddle(box, "UPDATE programs SET record = '{'");
+    assert_true(store_program_get(box->store, hash, &p));
+    assert_null(p.record);
+    stored_program_release(&p);
+    meddle(box, "UPDATE programs SET canonical = x'00'");
+    assert_false(store_program_get(box->store, hash, &p));
+    /* Putting it again mends it. */
+    put_program(box->store, "some bytes", hash);
+    assert_true(store_program_get(box->store, hash, &p));
+    assert_non_null(p.record);
+    stored_program_release(&p);
+}
+
+static void test_eviction_takes_the_least_recently_used(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT], variant[16], blob[ROOM] = "";
+    Buf out = {0};
+    put_program(box->store, "some bytes", hash);
+    for (int i = 0; i < 10; i++) {
+        snprintf(variant, sizeof variant, "%d/none", i);
+        assert_int_equal(store_graph_put(box->store, hash, variant, blob, sizeof blob), ERR_NONE);
+        usleep(2);
+    }
+    assert_int_equal(store_touch(box->store, hash, "0/none"), ERR_NONE);
+    assert_int_equal(store_graph_put(box->store, hash, "10/none", blob, sizeof blob), ERR_NONE);
+    assert_true(store_graph_get(box->store, hash, "0/none", &out));
+    assert_false(store_graph_get(box->store, hash, "1/none", &out));
+    assert_true(store_graph_get(box->store, hash, "2/none", &out));
+    assert_true(store_graph_get(box->store, hash, "10/none", &out));
+    buf_release(&out);
+    StoredProgram p;
+    assert_true(store_program_get(box->store, hash, &p));
+    stored_program_release(&p);
+    /* Pinned ones stay, even over the limit. */
+    meddle(box, "UPDATE programs SET pinned = 1");
+    assert_int_equal(store_graph_put(box->store, hash, "11/none", blob, sizeof blob), ERR_NONE);
+    assert_true(store_graph_get(box->store, hash, "2/none", &out));
+    buf_release(&out);
+}
+
+static void count_row(void *arg, const char *record, size_t len) {
+    assert_true(len > 10 && record[0] == '{');
+    ++*(int *)arg;
+}
+
+static void test_pages_cover_everything_once(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT], canonical[16];
+    for (int i = 0; i < 23; i++) {
+        snprintf(canonical, sizeof canonical, "program %d", i);
+        put_program(box->store, canonical, hash);
+    }
+    StorePlace after = {0}, last = {0};
+    int rows = 0;
+    size_t n, pages = 0;
+    while ((n = store_programs(box->store, &after, 5, count_row, &rows, &last)) > 0) {
+        if (pages++ == 0) assert_true(last.created > 0);
+        after = last;
+    }
+    assert_int_equal(rows, 23);
+    assert_int_equal(pages, 5);
+}
+
+static void test_delete_takes_the_graphs_along(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT];
+    Buf blob = {0};
+    StoredProgram p;
+    put_program(box->store, "some bytes", hash);
+    assert_int_equal(store_graph_put(box->store, hash, "*/none", "graph", 5), ERR_NONE);
+    assert_int_equal(store_program_delete(box->store, hash), ERR_NONE);
+    assert_int_equal(store_program_delete(box->store, hash), ERR_not_found);
+    assert_false(store_program_get(box->store, hash, &p));
+    assert_false(store_graph_get(box->store, hash, "*/none", &blob));
+}
+
+static void test_a_later_schema_is_refused(void **state) {
+    Box *box = *state;
+    char why[300] = "";
+    meddle(box, "PRAGMA user_version = 1000");
+    assert_null(store_open(box->dir, "v1", ROOM, &quiet, why, sizeof why));
+    assert_non_null(strstr(why, "later version"));
+    assert_null(store_open("/dev/null/nowhere", "v1", ROOM, &quiet, why, sizeof why));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_program_comes_back, make, drop),
+        cmocka_unit_test_setup_teardown(test_outdated_record_is_not_used, make, drop),
+        cmocka_unit_test_setup_teardown(test_damage_is_found, make, drop),
+        cmocka_unit_test_setup_teardown(test_eviction_takes_the_least_recently_used, make, drop),
+        cmocka_unit_test_setup_teardown(test_pages_cover_everything_once, make, drop),
+        cmocka_unit_test_setup_teardown(test_delete_takes_the_graphs_along, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_later_schema_is_refused, make, drop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
