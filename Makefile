@@ -27,7 +27,7 @@ CLI := $(call objects,$(wildcard client/main.c client/cli_*.c))
 PROGRAMS := $(BUILD)/cajald $(BUILD)/cajal-worker $(BUILD)/cajal
 all: $(PROGRAMS)
 
-$(BUILD)/libschema.a: $(SCHEMA)
+$(BUILD)/libschema.a: $(SCHEMA) $(BUILD)/obj/build_id.o
 $(BUILD)/libcompiler.a: $(COMPILER)
 $(BUILD)/libworker.a: $(WORKER)
 $(BUILD)/libserver.a: $(SERVER) $(BUILD)/obj/embedded.o
@@ -47,6 +47,15 @@ $(BUILD)/cajal-worker: $(BUILD)/obj/worker/main.o $(BUILD)/libworker.a $(BUILD)/
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
 $(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLIENT)
+
+# The compiler's fingerprint (schema/build.h).
+COMPILES := $(sort $(foreach d,compiler schema schema/base,$(wildcard $(d)/*.c $(d)/*.h $(d)/*.def)))
+$(BUILD)/gen/build_id.c: $(COMPILES)
+	@mkdir -p $(@D)
+	echo "#include \"schema/build.h\"\nconst char build_id[] = \"$$(cat $(COMPILES) | sha256sum | cut -c1-16)\";" > $@
+$(BUILD)/obj/build_id.o: $(BUILD)/gen/build_id.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 # Files of schema/ that the daemon carries inside.
 $(BUILD)/gen/embedded.c: server/embed.sh schema/openapi.json $(sort $(wildcard schema/migrations/*.sql))

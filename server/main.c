@@ -1,5 +1,6 @@
 /* cajald: start-up, signals, shutdown. */
 #include "compiler/canon.h"
+#include "schema/build.h"
 #include "schema/graph.h"
 #include "server/http.h"
 #include "server/program.h"
@@ -89,7 +90,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     snprintf(why, room, "memory is short");
     s->metrics = &d->metrics;
     if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS))) return false;
-    snprintf(version, sizeof version, "%s/%d/%016llx", CAJAL_VERSION, CANON_VERSION, (unsigned long long)op_table_hash());
+    snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     if (!s->store || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),

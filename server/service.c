@@ -1,5 +1,6 @@
 /* The service itself: /livez /readyz /version /metrics /openapi.json /workers */
 #include "compiler/canon.h"
+#include "schema/build.h"
 #include "server/embedded.h"
 #include "server/handlers.h"
 #include "server/http.h"
@@ -31,8 +32,8 @@ void handle_openapi(Call *call) {
 void handle_version(Call *call) {
     Buf body;
     buf_init(&body);
-    buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"op_table\":\"%016llx\",\"protocol\":%d", CAJAL_VERSION,
-               CANON_VERSION, (unsigned long long)op_table_hash(), WIRE_VERSION);
+    buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"compiler\":\"%s\",\"op_table\":\"%016llx\",\"protocol\":%d", CAJAL_VERSION,
+               CANON_VERSION, build_id, (unsigned long long)op_table_hash(), WIRE_VERSION);
     buf_printf(&body, ",\"libraries\":{\"libmicrohttpd\":\"%s\",\"sqlite\":\"%s\",\"cjson\":\"%s\",\"libsodium\":\"%s\"}}",
                MHD_get_version(), store_library(), cJSON_Version(), sodium_version_string());
     call_answer(call, 200, "application/json", &body);
