@@ -1,6 +1,7 @@
 /* Programs as text. A first line `-- nat: DIM POLICY` sets the policy, as in tests/golden. */
 #include "compiler/syntax.h"
 #include "compiler/utf8.h"
+#include "schema/limits.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include <string.h>
@@ -9,7 +10,8 @@ static Nat nat_of(const char *text) {
     unsigned long long dim = NAT_DEFAULT.dim;
     char policy[20] = "exact";
     sscanf(text, "-- nat: %19llu %19s", &dim, policy);
-    return (Nat){dim ? dim : 1, !strcmp(policy, "drop") ? NAT_DROP : !strcmp(policy, "saturate") ? NAT_SATURATE : NAT_EXACT};
+    if (!dim || dim > LIMIT_NUMERAL) dim = NAT_DEFAULT.dim; /* no request says that */
+    return (Nat){dim, !strcmp(policy, "drop") ? NAT_DROP : !strcmp(policy, "saturate") ? NAT_SATURATE : NAT_EXACT};
 }
 
 static bool is_utf8(const char *at, const char *end) {

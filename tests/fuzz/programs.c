@@ -43,7 +43,7 @@ Program *programs_of_json(Cx *cx, Json *json, Program **made) {
     Policy policy = {.dim = NAT_DEFAULT.dim};
     if (!json_decode(json->root, "", body_fields, &body, &err)) return NULL;
     if (body.nat && !json_decode(body.nat, "/nat", nat_fields, &policy, &err)) return NULL;
-    if (!policy.dim) return NULL; /* refused before a compile, as in server/program.c */
+    if (!policy.dim) return NULL; /* refused before a compile, as in server/front.c */
     *made = program_new(cx, (Nat){policy.dim, (NatPolicy)policy.overflow});
     if (body.context) syntax_json_context(cx, *made, json, body.context);
     syntax_json_term(cx, *made, json, body.term);

@@ -16,9 +16,22 @@ static void put_basis(Buf *out, int rows, int shift) {
     buf_putc(out, ']');
 }
 
+static void put_program(Buf *out, int steps) {
+    buf_printf(out, "{\"source\":\"f : !(R[%d] -o R[%d]), x : R[%d], n : N[%d] |- iter {x | y -> f y} (n)\"", DIM, DIM, DIM, steps + 1);
+}
+
+void slow_compile(Ask *a, int steps) {
+    Buf body;
+    buf_init(&body);
+    put_program(&body, steps);
+    buf_putc(&body, '}');
+    ask(a, 200, "POST /compile", buf_text(&body));
+    buf_release(&body);
+}
+
 void slow_put(Buf *out, int steps) {
-    buf_printf(out, "{\"source\":\"f : !(R[%d] -o R[%d]), x : R[%d], n : N[%d] |- iter {x | y -> f y} (n)\",\"inputs\":{\"n\":%d,\"f\":", DIM, DIM,
-               DIM, steps + 1, steps);
+    put_program(out, steps);
+    buf_printf(out, ",\"inputs\":{\"n\":%d,\"f\":", steps);
     put_basis(out, DIM, DIM - 1);
     buf_puts(out, ",\"x\":");
     put_basis(out, ROWS, 0);

@@ -8,6 +8,8 @@
 enum { SLOW_SECOND = 10000, SLOW_MOST = 65000 };
 /* The body; steps differ, programs differ. Append to an empty buffer. */
 void slow_put(Buf *out, int steps);
+/* Compiles the program beforehand, so that the request is one job for a worker. */
+void slow_compile(Ask *a, int steps);
 /* The last answer is that of slow_put(steps). */
 void slow_check(const Ask *a, int steps);
 #endif

@@ -1,5 +1,5 @@
-/* Golden programs: tests/golden/NAME.cajal (text) or NAME.json (a /compile request) beside NAME.out, which holds the type, the graph and, for
- * closed programs, the value; or the diagnostic exactly as it is printed. A first line `-- nat: DIM POLICY` sets the policy of a text.
+/* Golden programs: tests/golden/NAME.cajal (text) or NAME.json (a /compile request) beside NAME.out, which holds the type, the graph as lowered
+ * and as optimised (where that differs) and, for closed programs, the value; or the diagnostic exactly as it is printed. A first line `-- nat: DIM POLICY` sets the policy of a text.
  * CAJAL_GOLDEN=write writes the .out files anew: read the difference before committing it. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 
 #include "compiler/compile.h"
 #include "compiler/naive.h"
+#include "compiler/optimise.h"
 #include "compiler/syntax.h"
 #include "schema/limits.h"
 #include <dirent.h>
@@ -52,16 +53,22 @@ static void read_program(Cx *cx, Json *json, const char *path, const char *text,
     syntax_json_term(cx, *made, json, json_get(json->root, "term"));
 }
 
-static void put_graph(Buf *out, const Graph *g) {
-    Buf json;
+/* `unless`: the text of another graph; nothing is said when this one's is the same. */
+static void put_graph(Buf *out, const char *name, const Graph *g, const Graph *unless) {
+    Buf json, other;
     buf_init(&json);
+    buf_init(&other);
     graph_json(&json, g);
+    if (unless) graph_json(&other, unless);
+    if (unless && !strcmp(buf_text(&json), buf_text(&other))) buf_clear(&json);
+    else buf_printf(out, "%s ", name);
     for (const char *p = buf_text(&json); *p; p++) {
         if (!strncmp(p, "{\"id\"", 5) || !strncmp(p, "\"outputs\"", 9)) buf_puts(out, "\n  ");
         buf_putc(out, *p);
     }
-    buf_putc(out, '\n');
+    if (json.len) buf_putc(out, '\n');
     buf_release(&json);
+    buf_release(&other);
 }
 
 static void put_value(Buf *out, const Graph *g, const Type *type) {
@@ -81,7 +88,7 @@ static char *describe(const char *path) {
     Json json = {0};
     Cx cx;
     Program *volatile shown = NULL;
-    Graph *volatile graph = NULL;
+    Graph *volatile graph = NULL, *volatile optimised = NULL;
     buf_init(&out);
     cx_init(&cx);
     CX_TRY(&cx) {
@@ -92,8 +99,10 @@ static char *describe(const char *path) {
         graph = compile_lower(&cx, p, checked, UINT32_MAX, &sig);
         buf_printf(&out, "type %s\ntext ", type_text(&cx, sig.type));
         syntax_print(&out, &cx, p);
-        buf_puts(&out, "\ngraph ");
-        put_graph(&out, graph);
+        buf_putc(&out, '\n');
+        put_graph(&out, "graph", graph, NULL);
+        optimised = optimise_graph(&cx, graph);
+        put_graph(&out, "optimised", optimised, graph);
         if (sig.ninputs == 0 && sig.type->vector) {
             graph_free(graph);
             graph = compile_lower(&cx, p, checked, 0, &sig);
@@ -105,6 +114,7 @@ static char *describe(const char *path) {
         syntax_render(&out, &cx, shown, &cx.diag);
     }
     if (graph) graph_free(graph);
+    if (optimised) graph_free(optimised);
     json_release(&json);
     cx_release(&cx);
     free(text);
