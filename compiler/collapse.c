@@ -15,16 +15,30 @@ static uint32_t put_matrix(Rewrite *rw, uint32_t root, const double *table, size
     return rewrite_reshape(rw, rewrite_node(rw, OP_contract, (uint32_t[]){node, matrix}, 2, &out, labels, 7), dims);
 }
 
-/* A node nobody outside its region reads disappears with the region; the others are replaced where a table is no dearer. */
+/* Small tables are looked at even where they would be no gain: they may be the identity, or zero, which cost nothing. */
+enum { SMALL_TABLE = 1024 };
+
+static bool is_free(const double *table, size_t n, size_t m) {
+    bool zero = true, eye = n == m;
+    for (size_t i = 0; i < n * m; i++) {
+        zero = zero && table[i] == 0;
+        eye = eye && table[i] == (i / m == i % m ? 1.0 : 0.0);
+    }
+    return zero || eye;
+}
+
+/* A node nobody outside its region reads disappears with the region; the others are replaced where a table is cheaper. */
 static uint32_t collapse_node(Rewrite *rw, Regions *r, uint32_t node) {
     const Graph *g = r->g;
     uint32_t root = r->root[node];
     Dims dims = dims_of(g, node);
     if (!r->boundary[node] || root == node || !r->saving[node]) return rewrite_copy(rw, node);
     size_t size = g->nodes[node].size, rows = root == ROOT_NONE ? 1 : g->nodes[root].size;
-    if (root != ROOT_NONE && REGION_CALL + (double)size * (double)rows >= r->saving[node]) return rewrite_copy(rw, node);
+    double cells = (double)size * (double)rows;
+    bool gains = root == ROOT_NONE || REGION_CALL + cells < r->saving[node];
+    if (!gains && cells > SMALL_TABLE) return rewrite_copy(rw, node);
     const double *table = region_table(rw->cx, r, node, OPTIMISE_CELLS);
-    if (!table) return rewrite_copy(rw, node);
+    if (!table || (!gains && !is_free(table, rows, size))) return rewrite_copy(rw, node);
     return root == ROOT_NONE ? region_put_constant(rw, table, &dims) : put_matrix(rw, rw->moved[root], table, rows, &dims);
 }
 

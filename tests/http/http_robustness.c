@@ -125,10 +125,10 @@ static void test_nine_megabytes(void **state) {
 
 /* A client of a byte at a time does not hold others up. */
 static void test_slow_client(void **state) {
-    static const char request[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67\r\n\r\n" EVAL_NOT;
+    static const char request[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 62\r\n\r\n" EVAL_NOT;
     Ask *a = *state;
     ClientResponse answer = {0};
-    assert_int_equal(67, sizeof EVAL_NOT - 1);
+    assert_int_equal(62, sizeof EVAL_NOT - 1);
     int fd = raw_open(a->daemon.url);
     for (size_t i = 0; i < sizeof request - 1; i++) {
         raw_send(fd, request + i, 1);
@@ -141,7 +141,7 @@ static void test_slow_client(void **state) {
 }
 
 static void test_half_requests(void **state) {
-    static const char request[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67\r\n\r\n" EVAL_NOT;
+    static const char request[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 62\r\n\r\n" EVAL_NOT;
     Ask *a = *state;
     for (size_t i = 0; i < sizeof request - 1; i += 2) {
         int fd = raw_open(a->daemon.url);
@@ -223,6 +223,7 @@ static void test_too_many_connections(void **state) {
     Ask *a = *state;
     int fds[40];
     ask_start(a, (const char *[]){"--max-connections", "16", NULL});
+    still_well(a);
     for (int i = 0; i < 40; i++) fds[i] = raw_open(a->daemon.url);
     still_well(a); /* the client's own connection was first */
     for (int i = 0; i < 40; i++) close(fds[i]);

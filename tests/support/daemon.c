@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 extern char **environ;
-enum { READY_SECONDS = 30, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
+enum { READY_SECONDS = 30, ANSWER_MS = 60000, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
 
 static void read_log(const Daemon *d, Buf *out) {
     char path[96], chunk[4096];
@@ -90,6 +90,7 @@ void daemon_start(Daemon *d, const char *const *options) {
     }
     d->client = client_new(d->url, NULL);
     assert_non_null(d->client);
+    client_timeout(d->client, ANSWER_MS);
 }
 
 int daemon_stop(Daemon *d, int signal) {
