@@ -7,16 +7,14 @@
  * at every link. */
 enum { INLINE_USES = 8, TABLE_CELLS = 4096 };
 
-typedef struct Remembered Remembered;
-struct Remembered {
-    Remembered *next;
+typedef struct {
     const Type *argument;
     const Type *result; /* dry runs: the result's type */
     const Val *table;   /* the function over that argument type */
-};
+} Remembered;
 struct Uses {
-    uint32_t count;
-    Remembered *known;
+    uint32_t count, known, room; /* room: a power of two */
+    Remembered **slots;          /* open addressing by the argument type */
 };
 
 /* ---- environments ---- */
@@ -152,12 +150,26 @@ static void step_let(Lower *lower, LowerFrame *f) {
 
 /* ---- applying ---- */
 
+static Remembered **remembered_slot(const Uses *uses, const Type *argument) {
+    uint32_t i = argument->hash & (uses->room - 1);
+    while (uses->slots[i] && uses->slots[i]->argument != argument) i = (i + 1) & (uses->room - 1);
+    return &uses->slots[i];
+}
+
 static Remembered *remembered(Lower *lower, Uses *uses, const Type *argument) {
-    for (Remembered *r = uses->known; r; r = r->next)
-        if (r->argument == argument) return r;
-    Remembered *r = ARENA_NEW(&lower->cx->arena, Remembered);
-    *r = (Remembered){.next = uses->known, .argument = argument};
-    return uses->known = r;
+    if (2 * uses->known >= uses->room) {
+        Uses grown = {.count = uses->count, .known = uses->known, .room = uses->room ? 2 * uses->room : 8};
+        grown.slots = ARENA_ARRAY(&lower->cx->arena, Remembered *, grown.room);
+        for (uint32_t i = 0; i < uses->room; i++)
+            if (uses->slots[i]) *remembered_slot(&grown, uses->slots[i]->argument) = uses->slots[i];
+        *uses = grown;
+    }
+    Remembered **slot = remembered_slot(uses, argument);
+    if (*slot) return *slot;
+    *slot = ARENA_NEW(&lower->cx->arena, Remembered);
+    (*slot)->argument = argument;
+    uses->known++;
+    return *slot;
 }
 
 /* Inlines a closure. */

@@ -141,6 +141,7 @@ static Graph *extract(Cx *cx, Regions *r, uint32_t node, uint32_t ncone) {
         }
     }
     graph_output(rw->to, OUT_VALUE, 0, rw->moved[node]);
+    if (rw->to->failed) cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for another graph.");
     return rw->to;
 }
 

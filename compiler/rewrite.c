@@ -14,7 +14,15 @@ Graph *rewrite_give(Cx *cx, Graph *g) {
     return g;
 }
 
+/* What was built beyond a limit, or without memory, is no graph. */
+static void check(Cx *cx, const Graph *g) {
+    if (g->failed)
+        cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL,
+                "The compiled program would have more than %d neurons, or a space of more than %zu numbers.", LIMIT_GRAPH_NODES, LIMIT_SPACE);
+}
+
 Rewrite *rewrite_new(Cx *cx, const Graph *from) {
+    check(cx, from);
     Rewrite *rw = ARENA_NEW(&cx->arena, Rewrite);
     *rw = (Rewrite){.cx = cx, .from = from, .to = rewrite_guard(cx, graph_new())};
     rw->moved = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
@@ -22,15 +30,9 @@ Rewrite *rewrite_new(Cx *cx, const Graph *from) {
     return rw;
 }
 
-static void check(Rewrite *rw) {
-    if (rw->to->failed)
-        cx_fail(rw->cx, ERR_too_large, AT_NOWHERE, NULL,
-                "The compiled program would have more than %d neurons, or a space of more than %zu numbers.", LIMIT_GRAPH_NODES, LIMIT_SPACE);
-}
-
 uint32_t rewrite_add(Rewrite *rw, const NodeSpec *spec) {
     uint32_t node = graph_add(rw->to, spec);
-    check(rw);
+    check(rw->cx, rw->to);
     return node;
 }
 
@@ -43,7 +45,7 @@ uint32_t rewrite_copy(Rewrite *rw, uint32_t node) {
     const GNode *n = &g->nodes[node];
     if (n->op == OP_const) {
         uint32_t made = graph_const(rw->to, g->consts + node_attrs(g, n)[0], node_dims(g, n), n->rank);
-        check(rw);
+        check(rw->cx, rw->to);
         return made;
     }
     uint32_t *ins = ARENA_ARRAY(&rw->cx->arena, uint32_t, n->nin);
@@ -56,7 +58,7 @@ uint32_t rewrite_copy(Rewrite *rw, uint32_t node) {
 }
 
 Graph *rewrite_finish_as_is(Rewrite *rw) {
-    check(rw);
+    check(rw->cx, rw->to);
     Graph *pruned = rewrite_prune(rw->cx, rw->to);
     graph_free(rewrite_give(rw->cx, rw->to));
     return pruned;
@@ -82,7 +84,7 @@ Graph *rewrite_prune(Cx *cx, const Graph *g) {
     for (uint32_t i = 0; i < g->nnodes; i++)
         if (needed[i]) rw->moved[i] = rewrite_copy(rw, i);
     copy_outputs(rw);
-    check(rw);
+    check(rw->cx, rw->to);
     return rw->to;
 }
 

@@ -38,7 +38,7 @@
 #define LIMIT_GRAPH_RANK 64       /* axes of a node */
 #define LIMIT_GRAPH_BYTES ((size_t)256 << 20)
 #define LIMIT_SPACE ((size_t)1 << 28)    /* elements in one node's space */
-#define LIMIT_JOB_BYTES ((size_t)4 << 30) /* a job's working memory in the worker */
+#define LIMIT_JOB_BYTES ((size_t)1 << 30) /* a job's working memory in the worker */
 #define LIMIT_JOB_MACS ((double)1e13)    /* a job's estimated multiply-adds */
 #define LIMIT_ROWS ((size_t)1 << 24)
 

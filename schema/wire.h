@@ -9,8 +9,9 @@
 #define CAJAL_WIRE_H
 #include "schema/base/buf.h"
 #include "schema/errors.h"
+#include "schema/limits.h"
 
-enum { WIRE_VERSION = 1, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3 };
+enum { WIRE_VERSION = 2, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3 };
 
 /* FRAME(name, direction, meaning); ids pair a reply with its request */
 #define WIRE_FRAMES(FRAME) \
@@ -18,6 +19,7 @@ enum { WIRE_VERSION = 1, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, 
     FRAME(build, daemon, "compile one variant of a program")   FRAME(built, worker, "its graph and record, or a diagnostic") \
     FRAME(load, daemon, "keep a graph under a key")            FRAME(drop, daemon, "forget it") \
     FRAME(run, daemon, "execute a loaded graph or interpret")  FRAME(ran, worker, "done, or an error; also answers load") \
+    FRAME(runs, daemon, "several small runs, inline")          FRAME(rans, worker, "their answers, in that order, inline") \
     FRAME(ping, daemon, "")                                    FRAME(pong, worker, "")
 typedef enum {
     FRAME_NONE,
@@ -60,7 +62,7 @@ typedef struct {
     size_t libraries_len;
 } HelloMsg;
 
-typedef enum { DERIVE_NONE, DERIVE_VJP, DERIVE_JVP } Derive;
+typedef enum { DERIVE_NONE, DERIVE_VJP, DERIVE_JVP, DERIVE_LOWERED /* the value, not optimised: for people to look at */ } Derive;
 #define WIRE_ALL_ARGS UINT32_MAX
 
 typedef struct {
@@ -115,7 +117,7 @@ typedef struct {
     bool batched;    /* the daemon's expectation; the worker refuses a difference */
     uint64_t offset;
 } ResultMsg;
-enum { WIRE_TENSORS = 4096 };
+enum { WIRE_TENSORS = LIMIT_GRAPH_SLOTS };
 typedef struct {
     uint64_t key;
     uint8_t dtype; /* F32 or F64 */
@@ -162,4 +164,11 @@ void wire_put_run(Buf *out, const RunMsg *m);
 bool wire_get_run(const Frame *frame, RunMsg *m);
 void wire_put_ran(Buf *out, const RanMsg *m);
 bool wire_get_ran(const Frame *frame, RanMsg *m);
+
+/* The members of a runs or rans frame, one after the other: what is put between begin and end is one. */
+size_t wire_begin_member(Buf *out);
+void wire_end_member(Buf *out, size_t begun);
+/* The next one as a run or ran frame of its own, which has no id and points into the whole (not to be released). False at the end
+ * (then reader_done) and when the rest is no member. */
+bool wire_next_member(const Frame *whole, Reader *in, Frame *member);
 #endif

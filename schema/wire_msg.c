@@ -23,7 +23,7 @@ static const WireField hello_fields[] = {
     U(32, HelloMsg, threads, UINT32_MAX), BYTES(HelloMsg, libraries), END,
 };
 static const WireField build_fields[] = {
-    BYTES(BuildMsg, program), U(32, BuildMsg, nargs, UINT32_MAX), U(8, BuildMsg, derive, DERIVE_JVP), FLAG(BuildMsg, verify),
+    BYTES(BuildMsg, program), U(32, BuildMsg, nargs, UINT32_MAX), U(8, BuildMsg, derive, DERIVE_LOWERED), FLAG(BuildMsg, verify),
     U(64, BuildMsg, nat_limit, UINT64_MAX), END,
 };
 static const WireField built_fields[] = {
@@ -184,4 +184,25 @@ void run_msg_release(RunMsg *msg) {
     free(msg->results);
     msg->tensors = NULL;
     msg->results = NULL;
+}
+
+enum { MEMBER_HEAD = 4 }; /* its length */
+
+size_t wire_begin_member(Buf *out) {
+    buf_u32(out, 0);
+    return out->len;
+}
+
+void wire_end_member(Buf *out, size_t begun) {
+    if (out->failed) return;
+    Buf length = {.data = out->data + begun - MEMBER_HEAD, .room = MEMBER_HEAD};
+    buf_u32(&length, (uint32_t)(out->len - begun));
+}
+
+bool wire_next_member(const Frame *whole, Reader *in, Frame *member) {
+    if (in->failed || in->at == in->len) return false;
+    const size_t len = read_u32(in);
+    const unsigned char *body = read_raw(in, len);
+    *member = (Frame){.type = whole->type == FRAME_runs ? FRAME_run : FRAME_ran, .body = (unsigned char *)body, .len = len, .area = -1};
+    return body != NULL;
 }

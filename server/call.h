@@ -43,7 +43,6 @@ typedef struct Call {
     unsigned refs;
     size_t received, discarded; /* bytes of body kept, and read after a refusal */
     Client *client;
-    Watch socket;
     Timer timer;
 } Call;
 

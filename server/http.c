@@ -131,6 +131,58 @@ static enum MHD_Result send_answer(Http *http, Call *call) {
     return result;
 }
 
+/* ---- connections ---- */
+
+/* A connection's socket, watched as long as it is open for the client's going away: a suspended connection does not notice, and of one whose
+ * last bytes and FIN come together libmicrohttpd reads the bytes only, for its epoll is edge-triggered. */
+typedef struct {
+    Watch watch;
+    Loop *loop;
+    Call *suspended;
+} Socket;
+
+static void cancel(Call *call);
+
+static void on_gone(void *arg) {
+    Call *call = arg;
+    Buf none;
+    buf_init(&none);
+    call_keep(call);
+    cancel(call);
+    call_answer(call, CLIENT_GONE, NULL, &none);
+    call_drop(call);
+}
+
+static void on_hangup(void *arg, uint32_t events) {
+    Socket *s = arg;
+    (void)events;
+    loop_unwatch(s->loop, &s->watch);
+    if (s->suspended) on_gone(s->suspended);
+    else shutdown(s->watch.fd, SHUT_RD); /* loses nothing that has come, and is an event to libmicrohttpd */
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
+    Http *http = arg;
+    Loop *loop = http->server->loop;
+    Socket *s = *context;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *context = s = calloc(1, sizeof *s);
+        if (!s) return;
+        s->loop = loop;
+        s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
+        loop_watch(loop, &s->watch);
+    } else if (s) {
+        loop_unwatch(loop, &s->watch);
+        free(s);
+        *context = NULL;
+    }
+}
+
+static Socket *socket_of(const Call *call) {
+    return MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 /* ---- suspended connections ---- */
 
 static void cancel(Call *call) {
@@ -148,23 +200,12 @@ static void on_deadline(void *arg) {
     call_drop(call);
 }
 
-static void on_socket(void *arg, uint32_t events) {
-    Call *call = arg;
-    (void)events;
-    call_keep(call);
-    cancel(call);
-    Buf none;
-    buf_init(&none);
-    call_answer(call, CLIENT_GONE, NULL, &none);
-    call_drop(call);
-}
-
 static void suspend(Http *http, Call *call) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    call->socket = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_socket, .arg = call};
-    call->timer = (Timer){.fire = on_deadline, .arg = call};
-    loop_watch(http->server->loop, &call->socket);
-    loop_timer(http->server->loop, &call->timer, call->deadline);
+    Socket *s = socket_of(call);
+    bool gone = s && !s->watch.on;
+    if (s) s->suspended = call;
+    call->timer = (Timer){.fire = gone ? on_gone : on_deadline, .arg = call};
+    loop_timer(http->server->loop, &call->timer, gone ? loop_now() : call->deadline);
     MHD_suspend_connection(call->connection);
     call->suspended = true;
 }
@@ -173,10 +214,12 @@ void http_answered(Call *call) {
     if (!call->suspended) return;
     Http *http = call->server->http;
     call->suspended = false;
-    loop_unwatch(http->server->loop, &call->socket);
     loop_untimer(http->server->loop, &call->timer);
     map_remove(&http->suspended, &call, sizeof call);
-    if (call->connection) MHD_resume_connection(call->connection);
+    if (!call->connection) return;
+    Socket *s = socket_of(call);
+    if (s) s->suspended = NULL;
+    MHD_resume_connection(call->connection);
 }
 
 /* ---- requests ---- */
@@ -409,7 +452,7 @@ Http *http_new(Server *server, char *why, size_t room) {
     if (fd >= 0)
         http->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, http,
                                      MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, fd,
-                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections,
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);

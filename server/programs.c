@@ -66,6 +66,7 @@ typedef struct {
     Resolve resolve;
     Task task;
     int form;
+    bool lowered; /* the graph before optimisation is wanted */
     Buf body;
     bool busy, cancelled;
 } Lookup;
@@ -108,12 +109,16 @@ static void drawn(void *arg) {
 
 static void found(void *arg) {
     Lookup *l = arg;
-    const Resolve *r = &l->resolve;
+    Resolve *r = &l->resolve;
     if (r->failure.code) {
         front_explain(NULL, l->call, &r->failure);
     } else if (l->form == RECORD) {
         record_finish(&l->body, r->entry->record, strlen(r->entry->record), r->hit);
         call_answer(l->call, 200, "application/json", &l->body);
+    } else if (l->lowered) {
+        l->lowered = false;
+        programs_variant(l->call->server->programs, r, r->variant->total_args, DERIVE_LOWERED);
+        return;
     } else {
         l->busy = true;
         l->task = (Task){.work = draw, .done = drawn, .arg = l};
@@ -123,13 +128,13 @@ static void found(void *arg) {
     end(l);
 }
 
-static void look_up(Call *call, int form) {
+static void look_up(Call *call, int form, bool lowered) {
     Lookup *l = calloc(1, sizeof *l);
     if (!l) {
         call_fail(call, ERR_internal, "Memory is short.");
         return;
     }
-    *l = (Lookup){.call = call, .form = form};
+    *l = (Lookup){.call = call, .form = form, .lowered = lowered};
     l->resolve = (Resolve){.done = found, .arg = l, .patience = 2 * (call->deadline - call->started)};
     call_keep(call);
     call_on_cancel(call, on_cancel, l);
@@ -137,13 +142,18 @@ static void look_up(Call *call, int form) {
     else programs_base(call->server->programs, &l->resolve, NULL, call->param.text);
 }
 
-void handle_program(Call *call) { look_up(call, RECORD); }
+void handle_program(Call *call) { look_up(call, RECORD, false); }
 
 void handle_program_graph(Call *call) {
-    const char *format = call_query(call, "format");
+    const char *format = call_query(call, "format"), *stage = call_query(call, "stage");
+    bool lowered = stage && strcmp(stage, "lowered") == 0;
     int form = 0;
+    if (stage && !lowered && strcmp(stage, "optimised") != 0) {
+        call_fail(call, ERR_bad_request, "?stage is one of optimised, lowered.");
+        return;
+    }
     while (format && form < GRAPH_FORMS && strcmp(format, graph_forms[form]) != 0) form++;
-    if (form < GRAPH_FORMS) look_up(call, form);
+    if (form < GRAPH_FORMS) look_up(call, form, lowered);
     else call_fail(call, ERR_bad_request, "?format is one of json, dot, svg.");
 }
 

@@ -7,7 +7,7 @@
 bool variant_is_base(const Variant *v) { return v->nargs == WIRE_ALL_ARGS && v->derive == DERIVE_NONE; }
 
 void variant_name(char out[24], uint32_t nargs, Derive derive) {
-    static const char *const derivatives[] = {"none", "vjp", "jvp"};
+    static const char *const derivatives[] = {"none", "vjp", "jvp", "lowered"};
     if (nargs == WIRE_ALL_ARGS) snprintf(out, 24, "*/%s", derivatives[derive]);
     else snprintf(out, 24, "%u/%s", nargs, derivatives[derive]);
 }

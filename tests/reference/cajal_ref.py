@@ -93,14 +93,21 @@ class TypeParser:
         return (smooth, domain) if top else domain
 
 
-def parse_declared(text):
-    """(smooth, type) of a binder's or context variable's text."""
+def spelled(text):
+    """(smooth, type) of a binder's or context variable's text, well-formed or not."""
     if not isinstance(text, str):
         raise Fault("parse_error")
     parser = TypeParser(text)
     declared = parser.arrow(top=True)
     if parser.tokens != [""]:
         raise Fault("parse_error")
+    return declared
+
+
+def parse_declared(text):
+    declared = spelled(text)
+    if not well_formed(declared[1]):
+        raise Fault("not_a_vector")  # Reading: what §1 says of types is judged where they are read, before §3 begins
     return declared
 
 
@@ -271,7 +278,8 @@ def times(grade, u):
 
 
 class Checker:
-    """§3. Reading: the place of a type error is the sub-term that has the wrong type, so it is judged as soon as that is known."""
+    """§3. Reading of "post-order": a node's rule is judged when all of the node's parts have been, from left to right, and the
+    binder of an iteration's step or of a let on leaving its scope."""
 
     def __init__(self):
         self.fresh = 0
@@ -307,9 +315,9 @@ class Checker:
 
     def check_if(self, e, scope):
         c, uc = self.check(e[1], scope)
-        self.want(c, BOOL)
         a, ua = self.check(e[2], scope)
         b, ub = self.check(e[3], scope)
+        self.want(c, BOOL)
         self.want(b, a)
         return a, add(uc, joined(ua, ub))
 
@@ -322,9 +330,9 @@ class Checker:
 
     def check_app(self, e, scope):
         f, uf = self.check(e[1], scope)
+        a, ua = self.check(e[2], scope)
         if not is_arrow(f):
             raise Fault("not_a_function")
-        a, ua = self.check(e[2], scope)
         self.want(a, f[1])
         return f[2], add(uf, times("linear_smooth", ua) if f[0] == "smooth" else ua)
 
@@ -340,15 +348,15 @@ class Checker:
     def check_iter(self, e, scope):
         _, base, name, step, count = e
         t, ub = self.check(base, scope)
-        if not is_vector(t):
-            raise Fault("not_a_vector")
         inner, y = self.bind(scope, name, t)
         s, us = self.check(step, inner)
-        self.want(s, t)
         g = us.pop(y, None)
         if g is None:
             raise Fault("linear_unused")
         c, uc = self.check(count, scope)
+        if not is_vector(t):
+            raise Fault("not_a_vector")
+        self.want(s, t)
         self.want(c, ("N", None))
         self.types[id(e)] = t
         return t, add(add(times(g, ub), times("linear_in_step", us)), uc)
@@ -356,7 +364,7 @@ class Checker:
 
 def judge(declared, smooth, grade):
     """A binder or context variable on leaving it."""
-    if not well_formed(declared) or (not smooth and not is_vector(declared)):
+    if not smooth and not is_vector(declared):
         raise Fault("not_a_vector")
     if not smooth and grade != ONE:
         raise Fault("linear_unused" if grade is None else grade)
@@ -454,6 +462,8 @@ class Sizer:
         Reading: a bound inside a parameter's function type is checked whenever the function is applied through that parameter."""
         if not bounds(declared):
             return a
+        if isinstance(a, Choice):
+            return Choice(self.admit(declared, a.a), self.admit(declared, a.b))
         if not isinstance(a, tuple):
             return Guard(declared, a)
         if not fits(a, declared):
@@ -464,7 +474,7 @@ class Sizer:
         """The sized type of a value where it is tabulated."""
         if isinstance(v, tuple):
             return v
-        domain = self.domain(v)
+        domain = fill(self.domain(v), self.dim)
         return (self.kind(v), domain, self.table(self.apply(v, domain)))
 
     def kind(self, v):
@@ -475,23 +485,24 @@ class Sizer:
         return self.kind(v.a if isinstance(v, Choice) else v.f)
 
     def domain(self, v):
-        """The size of a tabulated function's parameter. Known choice of the service: an `if` is evaluated at the smaller of both."""
+        """The declared type of a tabulated function's parameter.
+        Known choice of the service: an `if` is evaluated at the smaller of both sizes.
+        Reading: a closure's own parameter without a bound takes the one of the parameter that the closure was given to."""
         if isinstance(v, tuple):
             return v[1]
         if isinstance(v, Closure):
-            return fill(v.term[3], self.dim)
+            return v.term[3]
         if isinstance(v, Choice):
-            return join(self.domain(v.a), self.domain(v.b), min)
-        return meet_declared(v.declared[1], self.domain(v.f))
+            return join(fill(self.domain(v.a), self.dim), fill(self.domain(v.b), self.dim), min)
+        return both(v.declared[1], self.domain(v.f))
 
 
-def meet_declared(declared, sized, pick=min):
-    """The meet (join with max) of a sized type with a declared one, where a missing bound says nothing."""
-    if sized[0] == "N":
-        return ("N", sized[1] if declared[1] is None else pick(declared[1], sized[1]))
-    if is_arrow(sized):
-        return (sized[0], meet_declared(declared[1], sized[1], max if pick is min else min), meet_declared(declared[2], sized[2], pick))
-    return sized
+def both(s, t, pick=min):
+    """The meet of two declared types, where a missing bound says nothing; with max the join."""
+    if s[0] == "N":
+        known = [k for k in (s[1], t[1]) if k is not None]
+        return ("N", pick(known) if known else None)
+    return (s[0], both(s[1], t[1], max if pick is min else min), both(s[2], t[2], pick)) if is_arrow(s) else s
 
 
 # Meaning. A value of 2, N and R is a list of integers (of N: as long as it needs to be), of a function a Python function.
@@ -638,8 +649,7 @@ class Program:
         for name, (_, t) in self.context.items():
             scope, uses[name] = checker.bind(scope, name, erase(t))
         t, u = checker.check(self.term, scope)
-        for name in sorted(self.context):
-            smooth, declared = self.context[name]
+        for name, (smooth, declared) in self.context.items():  # Reading: several errors there come in the order as written
             judge(declared, smooth, u.get(uses[name]))
         self.types = checker.types
         return t

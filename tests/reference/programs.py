@@ -9,9 +9,13 @@ class Stuck(Exception):
     """No term of the wanted type was found here."""
 
 
+class Lost(Exception):
+    """Too many tries: start again."""
+
+
 class Maker:
     def __init__(self, rng):
-        self.rng, self.names = rng, 0
+        self.rng, self.names, self.tries = rng, 0, 0
 
     def name(self):
         self.names += 1
@@ -44,7 +48,10 @@ class Maker:
     # A term of type t that uses each of `linear` [(name, type)] once and of `free` {name: type} what it likes.
 
     def term(self, t, linear, free, fuel):
-        for _ in range(6):
+        for _ in range(3):
+            self.tries -= 1
+            if self.tries < 0:
+                raise Lost()
             try:
                 return self.attempt(t, linear, free, fuel - 1)
             except Stuck:
@@ -57,8 +64,8 @@ class Maker:
             return self.small(t, linear, free, fuel)
         if t[0] in ("lin", "smooth") and self.rng.random() < 0.55:
             return self.function(t, linear, free, fuel)
-        form = self.rng.choices(["small", "succ", "if", "app", "smooth", "let", "lets", "iter", "call"],
-                                [2, 2 if t == N else 0, 4, 3, 2, 2, 4, 4 if ref.is_vector(t) else 0, 3])[0]
+        form = self.rng.choices(["small", "succ", "if", "app", "smooth", "let", "lets", "iter", "call", "handed", "loop"],
+                                [2, 2 if t == N else 0, 4, 3, 2, 2, 4, 4 if ref.is_vector(t) else 0, 3, 3, 3 if ref.is_vector(t) else 0])[0]
         return getattr(self, "make_" + form)(t, linear, free, fuel)
 
     def make_small(self, t, linear, free, fuel):
@@ -115,13 +122,20 @@ class Maker:
                          "step": self.used_once(t, (y, t), inner, fuel - 1)}}
 
     def used_once(self, t, entry, free, fuel):
-        """A term that uses the variable at least once; more often when it is in free too."""
+        """A term that uses the variable at least once; more often when it is in free too. Mostly more than the variable itself."""
+        if t == N and self.rng.random() < 0.25:
+            return {"succ": self.used_once(t, entry, free, fuel - 1)}
         if entry[0] in free and self.rng.random() < 0.5:
             for _ in range(3):
                 term = self.term(t, [], free, fuel)
                 if entry[0] in mentioned(term):
                     return term
-        return self.term(t, [entry], {x: v for x, v in free.items() if x != entry[0]}, fuel)
+        others, term = {x: v for x, v in free.items() if x != entry[0]}, entry[0]
+        for _ in range(2):
+            if term == entry[0]:
+                make = self.function if t[0] == "lin" and self.rng.random() < 0.6 else self.term
+                term = make(t, [entry], others, fuel)
+        return term
 
     def function(self, t, linear, free, fuel):
         x = self.name()
@@ -173,13 +187,30 @@ class Maker:
         inner = {**free, f: kind}
         body = self.term(t, linear, inner, fuel)
         if f not in mentioned(body):
-            body = self.term(t, linear + [(f, kind)], {y: v for y, v in free.items() if y != f}, fuel) if ref.is_vector(kind) else \
-                {"let": self.name(), "be": f, "in": body}
+            if not ref.is_vector(kind):
+                raise Stuck()
+            body = self.term(t, linear + [(f, kind)], {y: v for y, v in free.items() if y != f}, fuel)
         return {"let": f, "be": value, "in": body}
 
     def make_iter(self, t, linear, free, fuel):
         first, rest = self.split(linear)
         return self.iterate(t, rest, free, fuel, self.term(N, first, free, fuel - 1))
+
+    def make_handed(self, t, linear, free, fuel):
+        """A function handed to a parameter whose function type has bounds."""
+        f, a = self.name(), self.type(1, 0)
+        kind = ("lin" if self.rng.random() < 0.7 else "smooth", N if self.rng.random() < 0.6 else a, N if self.rng.random() < 0.5 else self.type(1, 0))
+        if any(y == f for y, _ in linear):
+            raise Stuck()
+        given = self.make_if(kind, [], free, fuel) if self.rng.random() < 0.3 else self.term(kind, [], free, fuel)
+        body = self.term(t, linear, {**free, f: kind}, fuel)
+        return {"app": [{"fun": f, "type": self.declare(True, kind, 0.5), "body": body}, given]}
+
+    def make_loop(self, t, linear, free, fuel):
+        """The result of an iteration over functions, applied."""
+        first, rest = self.split(linear)
+        a = N if self.rng.random() < 0.6 else self.type(1, 0)
+        return {"app": [self.iterate(("lin", a, t), first, free, fuel, self.term(N, [], free, fuel - 1)), self.term(a, rest, free, fuel)]}
 
     def make_call(self, t, linear, free, fuel):
         """Applies a variable whose result, after one or two arguments, is of the type."""
@@ -202,7 +233,7 @@ class Maker:
 
     def well_typed(self):
         while True:
-            self.names = 0
+            self.names, self.tries = 0, 150
             context, linear, free = {}, [], {}
             for _ in range(self.rng.choice([0, 0, 1, 1, 2, 3])):
                 x, t, smooth = self.name(), self.type(2, reals=0.1), self.rng.random() < 0.5
@@ -220,7 +251,7 @@ class Maker:
                 t = ("lin" if self.rng.random() < 0.7 else "smooth", self.type(2 if self.rng.random() < 0.4 else 0), t)
             try:
                 term = self.term(t, linear, free, self.rng.randrange(2, 9))
-            except Stuck:
+            except (Stuck, Lost):
                 continue
             if count(term) <= 90:
                 return {"term": term, "context": context, "nat": self.nat()}
@@ -238,9 +269,20 @@ class Maker:
             context = {x: self.declare(self.rng.random() < 0.5, self.type(2)) for x in "xyz" if self.rng.random() < 0.5}
             return {"term": self.wild(self.rng.randrange(2, 5)), "context": context, "nat": self.nat()}
         program = self.well_typed()
+        if self.rng.random() < 0.5:
+            return self.overused(program)
         for _ in range(self.rng.choice([1, 1, 2])):
             program = self.damage(program)
         return program
+
+    def overused(self, program):
+        """Smooth context variables that occur are declared linear, those that occur once before others."""
+        found = {x: sum(look(program["term"], at) == x for at in places(program["term"])) for x, t in program["context"].items() if t[0] == "!"}
+        often = [x for x, n in found.items() if n == 1] or [x for x, n in found.items() if n > 1]
+        if not often:
+            return self.damage(program)
+        context = {x: ref.show_declared(False, ref.spelled(t)[1]) if x in often else t for x, t in program["context"].items()}
+        return {**program, "context": context}
 
     def wild(self, fuel):
         name, w = self.rng.choice("xyz"), lambda: self.wild(fuel - 1)
@@ -272,7 +314,7 @@ class Maker:
         at = self.rng.choice(spots)
         old = look(term, at)
         names = sorted(mentioned(term)) or ["x"]
-        kind = self.rng.randrange(6)
+        kind = self.rng.choice([0, 1, 2, 2, 3, 3, 4, 4, 5])
         if kind == 0:
             new = self.rng.choice(names)
         elif kind == 1:
@@ -280,10 +322,13 @@ class Maker:
         elif kind == 2:
             new = look(term, self.rng.choice(spots))
         elif kind == 3 and isinstance(old, dict) and "fun" in old:
-            smooth, t = ref.parse_declared(old["type"])
+            try:
+                smooth, t = ref.spelled(old["type"])
+            except ref.Fault:
+                return program
             new = {**old, "type": self.rng.choice([ref.show_declared(not smooth, t), self.wild_type()])}
         elif kind == 4:
-            context = {x: ref.show_declared(not ref.parse_declared(t)[0], ref.parse_declared(t)[1]) if self.rng.random() < 0.5 else t
+            context = {x: ref.show_declared(not ref.spelled(t)[0], ref.spelled(t)[1]) if self.rng.random() < 0.5 else t
                        for x, t in program["context"].items()}
             return {**program, "context": context}
         else:
