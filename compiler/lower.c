@@ -281,8 +281,8 @@ static void step_network(Lower *lower, LowerFrame *f) {
     applied->network.index = network->network.index;
     applied->network.nargs = n + 1;
     applied->network.args = args;
-    const Type *cod = type_with_size(lower->cx, type->cod, lower->p->nat.dim, false);
-    pop_frame(lower, type->cod->vector ? vec_call(lower, applied, cod, f->node) : applied);
+    const Type *cod = type->cod->vector ? type_with_size(lower->cx, type->cod, lower->p->nat.dim, false) : NULL;
+    pop_frame(lower, cod ? vec_call(lower, applied, cod, f->node) : applied);
 }
 
 /* ---- bounds ---- */
@@ -321,7 +321,8 @@ static uint64_t bound_or(void *ctx, uint64_t a, uint64_t b, bool contra) {
     return a ? a : b;
 }
 
-/* A choice's parameter is the smaller of its branches'. Choices and bounds nest as deep as the term, so their chain is a worklist. */
+/* A choice's parameter is the smaller of its branches'. Choices and bounds nest as deep as the term, so their chain is a worklist; there
+ * may be many more ways through it than values, so they count as steps. */
 const Type *param_type(Lower *lower, const Val *function) {
     Cx *cx = lower->cx;
     const Type *found = NULL, *written = NULL;
@@ -330,6 +331,7 @@ const Type *param_type(Lower *lower, const Val *function) {
     todo[n++] = function;
     while (n) {
         const Val *val = todo[--n];
+        if (++lower->steps > LIMIT_LOWER_STEPS) fail_steps(lower, program_root(lower->p));
         if (n + 2 > room) {
             todo = arena_grow(&cx->arena, todo, n, room * 2, sizeof *todo);
             room *= 2;

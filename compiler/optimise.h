@@ -13,7 +13,9 @@
 
 Graph *optimise_collapse(Cx *cx, const Graph *g);
 Graph *optimise_recur(Cx *cx, const Graph *g);
-/* All of them; the graph is the caller's (graph_free). */
+/* All of them, steps included (which nest at most LIMIT_GRAPH_DEPTH deep). */
+Graph *optimise_all(Cx *cx, const Graph *g);
+/* The same; the graph is the caller's (graph_free). */
 Graph *optimise_graph(Cx *cx, const Graph *g);
 
 /* How large one table may be, and what the tables of one graph may cost to find, in multiply-adds. */

@@ -17,8 +17,6 @@ typedef struct {
     size_t k, size, outer;
 } Recurrence;
 
-static Graph *optimise(Cx *cx, const Graph *g);
-
 /* The values of a constant leaf of the new graph, NULL when it is none or a large one. */
 static const double *constant(Recurrence *rec, uint32_t node) {
     const Graph *g = rec->rw->to;
@@ -72,7 +70,7 @@ static void specialise(Recurrence *rec) {
     if (kept == rec->ncaptures) return;
     Graph *step = specialised(rec, values, renumbered);
     graph_free(rewrite_give(rec->cx, rec->step));
-    rec->step = optimise(rec->cx, step);
+    rec->step = optimise_all(rec->cx, step);
     graph_free(rewrite_give(rec->cx, step));
     rec->ncaptures = kept;
 }
@@ -230,7 +228,7 @@ static uint32_t recur_node(Rewrite *rw, uint32_t node) {
     uint32_t *ins = ARENA_ARRAY(&cx->arena, uint32_t, n->nin);
     Graph **subs = ARENA_ARRAY(&cx->arena, Graph *, n->nsub);
     for (uint32_t i = 0; i < n->nin; i++) ins[i] = rw->moved[node_ins(g, n)[i]];
-    for (uint32_t i = 0; i < n->nsub; i++) subs[i] = optimise(cx, g->subs[n->sub + i]);
+    for (uint32_t i = 0; i < n->nsub; i++) subs[i] = optimise_all(cx, g->subs[n->sub + i]);
     if (n->op == OP_iter && attrs[0] == 1 && attrs[1] == 1) {
         Recurrence rec = {.rw = rw, .cx = cx, .count = ins[0], .base = ins[1], .captures = ins + 2, .ncaptures = n->nin - 2, .step = subs[0],
                           .dims = dims_of(g, node), .size = rw->to->nodes[ins[1]].size};
@@ -249,17 +247,3 @@ Graph *optimise_recur(Cx *cx, const Graph *g) {
     for (uint32_t i = 0; i < g->nnodes; i++) rw->moved[i] = recur_node(rw, i);
     return rewrite_finish(rw);
 }
-
-static Graph *dropping(Cx *cx, Graph *old, Graph *made) {
-    graph_free(rewrite_give(cx, old));
-    return made;
-}
-
-/* Steps nest at most LIMIT_GRAPH_DEPTH deep. */
-static Graph *optimise(Cx *cx, const Graph *g) {
-    Graph *now = optimise_collapse(cx, g), *next = optimise_recur(cx, now);
-    now = dropping(cx, now, next);
-    return dropping(cx, now, optimise_collapse(cx, now));
-}
-
-Graph *optimise_graph(Cx *cx, const Graph *g) { return rewrite_give(cx, optimise(cx, g)); }
