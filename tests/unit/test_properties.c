@@ -2,6 +2,7 @@
  *   correctness   on basis vectors the graph's value is the interpreter's result, under all three policies
  *   sizes         every discrete value the interpreter computes fits the size inferred (interp_vector fails otherwise)
  *   linearity     the value is linear in each linear input and argument, whatever the others are
+ *   tables        with fewer arguments given the value is the table of the rest: applied to them it is the same
  *   passes        each pass, and all of them, keep the value of graph, VJP and JVP, and make no graph dearer
  *   derivatives   ⟨ȳ, J·ẋ⟩ = ⟨Jᵀ·ȳ, ẋ⟩, and J·ẋ is what central differences say
  * CAJAL_SEED repeats a run, CAJAL_PROGRAMS sets how many programs. */
@@ -281,6 +282,53 @@ static void body_derivative(Subject *s) {
     free_vectors(s->jvp, in_jvp);
 }
 
+/* ---- tables ---- */
+
+static double *slot_vector(const Graph *g, double **v, SlotRole role, uint32_t index) {
+    for (uint32_t i = 0; i < g->nslots; i++)
+        if (g->slots[i].role == role && g->slots[i].index == index) return v[i];
+    return NULL;
+}
+
+/* table [m, n] · x, in place: entry (o, i) stands at o·n + i */
+static void apply_table(double *table, size_t m, const double *x, size_t n) {
+    for (size_t o = 0; o < m; o++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) sum += table[o * n + i] * x[i];
+        table[o] = sum;
+    }
+}
+
+static void body_tables(Subject *s) {
+    double **v = new_vectors(s->graph);
+    fill(s, s->graph, v);
+    NaiveOutput *want = eval(s, s->graph, v);
+    for (uint32_t given = 0; given < s->sig.nargs; given++) {
+        Signature sig;
+        Graph *volatile g = NULL;
+        CX_TRY(&s->cx) g = compile_lower(&s->cx, s->program, s->checked, given, &sig);
+        if (s->cx.diag.code == ERR_not_tabulable || s->cx.diag.code == ERR_too_large || s->cx.diag.code == ERR_nat_bound_exceeded) continue;
+        if (s->cx.diag.code) report(s, s->cx.diag.message);
+        assert_ptr_equal(sig.type, s->sig.type);
+        double **w = new_vectors(g);
+        transfer(g, w, s->graph, v, false);
+        NaiveOutput *got = eval(s, g, w);
+        const Type *type = sig.type;
+        for (uint32_t i = 0; i < given; i++) type = type->cod;
+        if (got->size != type->dim) report(s, "a table has another size than its type");
+        for (uint32_t i = given; i < s->sig.nargs; i++, type = type->cod)
+            apply_table(got->data, type->cod->dim, slot_vector(s->graph, v, SLOT_ARG, i), type->dom->dim);
+        double scale = largest(want->data, want->size);
+        for (size_t i = 0; i < want->size; i++)
+            if (!close_to(got->data[i], want->data[i], scale, 1e-10)) report(s, "a table is not its function");
+        free_outputs(g, got);
+        free_vectors(g, w);
+        graph_free(g);
+    }
+    free_outputs(s->graph, want);
+    free_vectors(s->graph, v);
+}
+
 /* ---- passes ---- */
 
 static void expect_same(Subject *s, const Graph *before, const Graph *after, double **v) {
@@ -342,11 +390,12 @@ static void body_graphs(Subject *s) {
 static void test_correct(void **state) { (void)state; for_programs("correct", body_correct); }
 static void test_linear(void **state) { (void)state; for_programs("linear", body_linear); }
 static void test_derivative(void **state) { (void)state; for_programs("derivative", body_derivative); }
+static void test_tables(void **state) { (void)state; for_programs("tables", body_tables); }
 static void test_passes(void **state) { (void)state; for_programs("passes", body_passes); }
 static void test_graphs(void **state) { (void)state; for_programs("graphs", body_graphs); }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_correct), cmocka_unit_test(test_linear), cmocka_unit_test(test_derivative), cmocka_unit_test(test_passes),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_correct), cmocka_unit_test(test_linear), cmocka_unit_test(test_derivative), cmocka_unit_test(test_tables), cmocka_unit_test(test_passes),
                                        cmocka_unit_test(test_graphs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
