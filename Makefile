@@ -70,6 +70,9 @@ $(BUILD)/obj/%.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 # Kernels may use what the compiler can vectorise, but never reorder sums behind our back.
 $(BUILD)/obj/worker/%.o: CFLAGS += -fopenmp
+ifndef SAN
+$(BUILD)/obj/worker/kernels/%.o: CFLAGS += -O3
+endif
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
@@ -79,6 +82,8 @@ UNITS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
+# Makes allocations fail.
+$(BUILD)/tests/test_faults: LDFLAGS += $(foreach f,malloc calloc realloc aligned_alloc strdup free,-Wl,--wrap=$(f))
 units: $(UNITS)
 
 # HTTP tests: the same, but each starts a daemon of its own from $(BUILD).
@@ -90,7 +95,7 @@ http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
 # Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(BUILD)/obj/tests/fuzz/programs.o $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/safetensors.c server/npy.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 $(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lopenblas $(LIBS_COMPILER)
@@ -110,6 +115,21 @@ fuzz:
 	@$(MAKE) -s BUILD=build-fuzz CC=clang OPT='$(FUZZ_OPT)' fuzzers
 	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
+# A second reading of the language in Python, held against the service on random programs
+REFERENCE_SECONDS ?= 60
+reference: all
+	@tests/support/with_daemon.sh $(BUILD) tests/reference/compare.py --seconds $(REFERENCE_SECONDS)
+
+# Bench: tests/bench/README.md
+BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent)
+$(BUILD)/bench/bare $(BUILD)/bench/load: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/file.o $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lmicrohttpd
+$(BUILD)/bench/tiny $(BUILD)/bench/recurrent: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/peer.o $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
+bench-programs: $(BENCH)
+
 # The targets for people first see to the packages: on a bare Debian there is no compiler yet.
 deps:
 	@deploy/install-deps.sh
@@ -121,15 +141,19 @@ run: deps
 	@$(MAKE) -s -j$(JOBS) all
 	$(BUILD)/cajald
 test: deps
-	@$(MAKE) -s -j$(JOBS) all units http-tests
-	@tests/run.sh $(BUILD) units http conformance cli smoke
+	@$(MAKE) -s -j$(JOBS) all units http-tests replays
+	@tests/run.sh $(BUILD) units replay http conformance cli smoke
 # The same tests once more on the SAN=1 build.
 test-san: deps
-	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests
-	@tests/run.sh build-asan units http conformance cli smoke
+	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests replays
+	@tests/run.sh build-asan units replay http conformance cli smoke
 check: deps
 	@$(MAKE) -s -j$(JOBS) all
 	@tests/check.sh $(BUILD)
+
+bench: deps
+	@$(MAKE) -s -j$(JOBS) all bench-programs
+	@python3 -B tests/bench/bench.py $(BUILD)
 
 PREFIX ?= /usr/local
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -143,7 +167,7 @@ install: all
 	install -m 644 deploy/cajal.sysusers $(LIBDIR)/sysusers.d/cajal.conf
 	install -m 644 deploy/cajal.tmpfiles $(LIBDIR)/tmpfiles.d/cajal.conf
 clean:
-	rm -rf build build-asan
+	rm -rf build build-asan build-fuzz
 
 help:
 	@echo 'make demo      build everything, start a daemon and show what it does'
@@ -151,9 +175,12 @@ help:
 	@echo 'make run       build, and run the daemon on 127.0.0.1:8420 with data in ./cajal-data'
 	@echo 'make all       build only: cajald, cajal-worker, cajal'
 	@echo 'make test-san  all tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make fuzz      look for inputs that break the readers, FUZZ_SECONDS (60) each; needs clang'
+	@echo 'make reference compare the service with a second reading of the language, on random programs; REFERENCE_SECONDS (60)'
 	@echo 'make check     the rules of the house: includes, links, sizes, OpenAPI, warnings of both compilers'
+	@echo 'make bench     a few minutes: a table of what the service costs beside the libraries under it'
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: all units http-tests deps demo run test test-san check install clean help
+.PHONY: all units http-tests replays fuzzers fuzz reference bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

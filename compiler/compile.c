@@ -73,7 +73,7 @@ static const Val *apply_next(Lower *lower, const Val *function, uint32_t index, 
     param->smooth = type->kind == TYPE_SMOOTH;
     param->type = param_type(lower, function);
     const Val *arg = type->dom->vector ? vec_slot(lower, SLOT_ARG, index, param->type, root)
-                                       : network(lower, lower->p->context + index, type->dom);
+                                       : network(lower, lower->p->context + index, param->type);
     push_apply(lower, function, arg, root);
     return lower_run(lower, 0);
 }

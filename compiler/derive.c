@@ -14,6 +14,7 @@ typedef struct {
     const Graph *from;
     bool *active;     /* by node of from */
     uint32_t *slope;  /* by node of from: its cotangent or tangent in the new graph, NONE = zero */
+    uint32_t *reader; /* by slot: its input node, NONE when nothing reads it */
 } Derivation;
 
 static uint32_t put_zero(Derivation *d, const Dims *dims) { return rewrite_node(d->rw, OP_zero, NULL, 0, dims, NULL, 0); }
@@ -64,20 +65,18 @@ static Derivation *derivation(Cx *cx, const Graph *from, const bool *differentia
     *d = (Derivation){.rw = rewrite_new(cx, from), .from = from};
     d->slope = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
     d->active = ARENA_ARRAY(&cx->arena, bool, from->nnodes);
+    d->reader = ARENA_ARRAY(&cx->arena, uint32_t, from->nslots);
+    for (uint32_t i = 0; i < from->nslots; i++) d->reader[i] = NONE;
     for (uint32_t i = 0; i < from->nnodes; i++) {
         d->rw->moved[i] = rewrite_copy(d->rw, i);
         d->slope[i] = NONE;
-        if (node_at(d, i)->op == OP_input) d->active[i] = !differentiated || differentiated[attr_of(d, i, 0)];
+        if (node_at(d, i)->op == OP_input) {
+            d->reader[attr_of(d, i, 0)] = i;
+            d->active[i] = !differentiated || differentiated[attr_of(d, i, 0)];
+        }
         for (uint32_t k = 0; k < node_at(d, i)->nin; k++) d->active[i] = d->active[i] || d->active[input_of(d, i, k)];
     }
     return d;
-}
-
-/* The input node of a slot, NONE when nothing reads it. */
-static uint32_t reader_of_slot(const Graph *g, uint32_t slot) {
-    for (uint32_t i = 0; i < g->nnodes; i++)
-        if (g->nodes[i].op == OP_input && node_attrs(g, &g->nodes[i])[0] == slot) return i;
-    return NONE;
 }
 
 static _Noreturn void fail_network(Derivation *d) {
@@ -225,7 +224,7 @@ static void seed_output(Derivation *d, uint32_t node) {
 
 /* The slot's cotangent, zero when nothing gave one. */
 static uint32_t slot_cotangent(Derivation *d, uint32_t slot) {
-    uint32_t reader = reader_of_slot(d->from, slot);
+    uint32_t reader = d->reader[slot];
     Dims flat = {.rank = 1, .at = {(uint32_t)d->from->slots[slot].size}};
     return reader == NONE || d->slope[reader] == NONE ? put_zero(d, &flat) : d->slope[reader];
 }
@@ -328,7 +327,7 @@ static void run_forward(Derivation *d) {
 }
 
 static void seed_slot(Derivation *d, uint32_t slot, SlotRole role, uint32_t index) {
-    uint32_t reader = reader_of_slot(d->from, slot);
+    uint32_t reader = d->reader[slot];
     Dims flat = {.rank = 1, .at = {(uint32_t)d->from->slots[slot].size}};
     uint32_t tangent = put_slot(d, role, index, &flat);
     if (reader != NONE) d->slope[reader] = tangent;

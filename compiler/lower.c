@@ -303,53 +303,84 @@ static bool admits(const Type *type, const Type *annotation, bool contra, uint64
     return false;
 }
 
+static uint64_t bound_or(void *ctx, uint64_t a, uint64_t b, bool contra) {
+    (void)ctx, (void)contra;
+    return a ? a : b;
+}
+
+/* A branch of a function that is a choice, and the bounds it is held to on the way there (NULL: none). */
+typedef struct {
+    const Val *val;
+    const Type *written;
+} Leaf;
+
+typedef struct {
+    Lower *lower;
+    const Type *type; /* in: an annotation; out: what was found */
+    uint32_t node;
+} LeafVisit;
+
+/* Choices and bounds nest as deep as the term, so their chain is a worklist; there may be many more ways through it than values, so they
+ * count as steps. */
+static void for_leaves(LeafVisit *visit, const Val *function, void (*fn)(LeafVisit *visit, const Leaf *leaf)) {
+    Lower *lower = visit->lower;
+    Arena *arena = &lower->cx->arena;
+    uint32_t n = 0, room = 16;
+    Leaf *todo = ARENA_ARRAY(arena, Leaf, room);
+    todo[n++] = (Leaf){function, NULL};
+    while (n) {
+        Leaf at = todo[--n];
+        if (++lower->steps > LIMIT_LOWER_STEPS) fail_steps(lower, program_root(lower->p));
+        if (n + 2 > room) {
+            todo = arena_grow(arena, todo, n, room * 2, sizeof *todo);
+            room *= 2;
+        }
+        if (at.val->kind == VAL_CHOICE) {
+            todo[n++] = (Leaf){at.val->choice.otherwise, at.written};
+            todo[n++] = (Leaf){at.val->choice.then, at.written};
+        } else if (at.val->kind == VAL_BOUNDED) {
+            const Type *own = at.val->type;
+            todo[n++] = (Leaf){at.val->bounded.inner, at.written ? type_zip(lower->cx, at.written, own, bound_or, NULL) : own};
+        } else {
+            fn(visit, &at);
+        }
+    }
+}
+
+/* What has sizes already is held to the annotation at once. */
+static void admit_leaf(LeafVisit *visit, const Leaf *leaf) {
+    Lower *lower = visit->lower;
+    uint64_t bound, need;
+    if (leaf->val->kind == VAL_CLOSURE) return;
+    const Type *sized = type_with_size(lower->cx, leaf->val->type, lower->p->nat.dim, false);
+    if (!admits(sized, visit->type, false, &bound, &need)) fail_bound(lower, visit->node, bound, need, "The parameter");
+}
+
 const Val *val_admit(Lower *lower, const Val *val, const Type *annotation, uint32_t node) {
     if (annotation->erased == annotation || !has_bound(annotation)) return val;
-    if (val->kind == VAL_VEC) {
-        uint64_t bound, need;
-        if (!admits(val->type, annotation, false, &bound, &need)) fail_bound(lower, node, bound, need, "The parameter");
-        return val;
-    }
+    for_leaves(&(LeafVisit){lower, annotation, node}, val, admit_leaf);
+    if (val->kind == VAL_VEC) return val;
     Val *held = ARENA_NEW(&lower->cx->arena, Val);
     *held = (Val){.kind = VAL_BOUNDED, .type = annotation};
     held->bounded.inner = val;
     return held;
 }
 
-static uint64_t bound_or(void *ctx, uint64_t a, uint64_t b, bool contra) {
-    (void)ctx, (void)contra;
-    return a ? a : b;
+/* A choice's parameter is the smaller of its branches'. */
+static void meet_leaf(LeafVisit *visit, const Leaf *leaf) {
+    Lower *lower = visit->lower;
+    const Val *val = leaf->val;
+    const Type *dom = val->type->dom;
+    if (val->kind == VAL_CLOSURE) dom = lower->p->binders[lower->p->nodes[val->closure.fun].binder].type;
+    dom = type_with_size(lower->cx, dom, lower->p->nat.dim, false);
+    if (leaf->written) dom = type_zip(lower->cx, leaf->written->dom, dom, bound_or, NULL);
+    visit->type = visit->type ? type_meet(lower->cx, visit->type, dom) : dom;
 }
 
-/* A choice's parameter is the smaller of its branches'. Choices and bounds nest as deep as the term, so their chain is a worklist; there
- * may be many more ways through it than values, so they count as steps. */
 const Type *param_type(Lower *lower, const Val *function) {
-    Cx *cx = lower->cx;
-    const Type *found = NULL, *written = NULL;
-    const Val **todo = ARENA_ARRAY(&cx->arena, const Val *, 16);
-    uint32_t n = 0, room = 16;
-    todo[n++] = function;
-    while (n) {
-        const Val *val = todo[--n];
-        if (++lower->steps > LIMIT_LOWER_STEPS) fail_steps(lower, program_root(lower->p));
-        if (n + 2 > room) {
-            todo = arena_grow(&cx->arena, todo, n, room * 2, sizeof *todo);
-            room *= 2;
-        }
-        const Type *dom = val->type->dom;
-        switch (val->kind) {
-        case VAL_CHOICE: todo[n++] = val->choice.otherwise; todo[n++] = val->choice.then; continue;
-        case VAL_BOUNDED:
-            written = written ? type_zip(cx, written, dom, bound_or, NULL) : dom;
-            todo[n++] = val->bounded.inner;
-            continue;
-        case VAL_CLOSURE: dom = lower->p->binders[lower->p->nodes[val->closure.fun].binder].type; break;
-        default: break;
-        }
-        dom = type_with_size(cx, dom, lower->p->nat.dim, false);
-        found = found ? type_meet(cx, found, dom) : dom;
-    }
-    return written ? type_zip(cx, written, found, bound_or, NULL) : found;
+    LeafVisit visit = {lower, NULL, TERM_NONE};
+    for_leaves(&visit, function, meet_leaf);
+    return visit.type;
 }
 
 /* ---- tabulating ---- */

@@ -26,7 +26,7 @@ Rewrite *rewrite_new(Cx *cx, const Graph *from) {
     Rewrite *rw = ARENA_NEW(&cx->arena, Rewrite);
     *rw = (Rewrite){.cx = cx, .from = from, .to = rewrite_guard(cx, graph_new())};
     rw->moved = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
-    for (uint32_t i = 0; i < from->nslots; i++) graph_slot(rw->to, from->slots[i].role, from->slots[i].index, from->slots[i].size);
+    graph_copy_slots(rw->to, from);
     return rw;
 }
 

@@ -57,12 +57,20 @@ static void *append(Graph *g, void *array, size_t *count, size_t *room, const vo
     } while (0)
 
 uint32_t graph_slot(Graph *g, SlotRole role, uint32_t index, size_t size) {
-    for (uint32_t i = 0; i < g->nslots; i++)
+    const Slot *last = g->nslots ? &g->slots[g->nslots - 1] : NULL;
+    const bool in_order = !last || last->role < role || (last->role == role && last->index < index);
+    for (uint32_t i = 0; (!in_order || g->slots_mixed) && i < g->nslots; i++)
         if (g->slots[i].role == role && g->slots[i].index == index && g->slots[i].size == size) return i;
     if (size > LIMIT_SPACE || g->nslots >= LIMIT_GRAPH_SLOTS) g->failed = true;
+    g->slots_mixed = g->slots_mixed || !in_order;
     Slot slot = {.role = role, .index = index, .size = size};
     APPEND(g, g->slots, g->nslots, g->slots_room, &slot, 1);
     return g->failed ? 0 : g->nslots - 1;
+}
+
+void graph_copy_slots(Graph *g, const Graph *from) {
+    APPEND(g, g->slots, g->nslots, g->slots_room, from->slots, from->nslots);
+    g->slots_mixed = from->slots_mixed;
 }
 
 void graph_output(Graph *g, OutRole role, uint32_t index, uint32_t node) {

@@ -72,6 +72,7 @@ struct Graph {
     uint32_t nsubs, subs_room;
     Slot *slots;
     uint32_t nslots, slots_room;
+    bool slots_mixed; /* not in order of role and index: graph_slot has to search */
     Output *outputs;
     uint32_t noutputs, outputs_room;
     uint32_t *buckets; /* hash-consing; node + 1 */
@@ -85,6 +86,7 @@ Graph *graph_new(void);
 void graph_free(Graph *g);
 
 uint32_t graph_slot(Graph *g, SlotRole role, uint32_t index, size_t size); /* equal ones are one */
+void graph_copy_slots(Graph *g, const Graph *from); /* to a graph that has none yet */
 void graph_output(Graph *g, OutRole role, uint32_t index, uint32_t node);
 
 typedef struct {

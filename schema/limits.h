@@ -9,15 +9,17 @@
 #define LIMIT_JSON_DEPTH 1000
 #define LIMIT_JSON_VALUES 1000000 /* nodes of the parsed tree; arrays of numbers are one each */
 #define LIMIT_BULK_BYTES ((size_t)1 << 30)
-#define LIMIT_BODIES_BYTES ((size_t)4 << 30) /* of all requests in flight together */
+#define LIMIT_BODIES_BYTES ((size_t)4 << 30) /* of all requests in flight together, and their answers */
 #define LIMIT_DISCARD_BYTES ((size_t)64 << 20) /* read and dropped after a refusal, so that the client sees the answer */
 #define LIMIT_DEADLINE_MS 86400000
 #define LIMIT_TENSORS 4096      /* in one binary body */
 #define LIMIT_WORKER_GRAPHS 256 /* loaded in one worker */
 #define LIMIT_WORKER_GRAPH_BYTES ((size_t)512 << 20)
-#define LIMIT_QUARANTINE 4096   /* programs remembered for having killed a worker */
+#define LIMIT_QUARANTINE 4096   /* culprits remembered for having killed a worker */
 #define LIMIT_LOOP_BYTES ((size_t)32 << 10) /* bodies and answers beyond this are handled on a thread, not in the event loop */
-#define LIMIT_LIST 500          /* records in one page of a list */
+#define LIMIT_LIST 100          /* records in one page of a list */
+#define LIMIT_LIST_BYTES ((size_t)1 << 20)   /* and where a page ends early */
+#define LIMIT_JSON_ANSWER ((size_t)64 << 20) /* numbers as JSON; beyond: the binary forms */
 
 /* Programs */
 #define LIMIT_TEXT_DEPTH 100000

@@ -35,26 +35,38 @@ typedef struct Call {
     Form form; /* what the client wants, of what the route offers */
     char request_id[65];
     int64_t started, deadline; /* nanoseconds, loop_now() */
+    int64_t queue_ns, exec_ns; /* of the job it had; -1: none */
     void (*cancel)(void *arg);
     void *cancel_arg;
     /* http.c's */
     Answer answer;
-    bool begun, answered, suspended, close;
+    bool arriving, begun, answered, waiting, suspended, close, cross_origin;
+    bool gone; /* its connection has nothing more to say */
     unsigned refs;
-    size_t received, discarded; /* bytes of body kept, and read after a refusal */
+    size_t held, discarded; /* bytes counted in Server.held; of body, read after a refusal */
     Client *client;
     Timer timer;
+    struct Call *prev, *next; /* of those that arrive, and those that wait */
 } Call;
 
 void call_keep(Call *call);
 void call_drop(Call *call);
+/* Counts memory that lasts as long as the call. False: all calls together have too much already, and nothing is counted. */
+bool call_hold(Call *call, size_t bytes);
 /* What stops the work under way; NULL: nothing does any more. */
 void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg);
 
+/* How long the call's job waited and ran, for Server-Timing. */
+void call_timed(Call *call, int64_t queue_ns, int64_t exec_ns);
+
 const char *call_query(const Call *call, const char *key); /* NULL when absent, or when the client has gone; "" for ?key */
 const char *call_header(const Call *call, const char *name);
-/* A query parameter that is a number at most `most`; `absent` without one. False: answered with bad_request. */
-bool call_query_uint(Call *call, const char *key, uint64_t absent, uint64_t most, uint64_t *out);
+/* A query parameter that is a number from `least` to `most`; `absent` without one. False: answered with bad_request. */
+bool call_query_uint(Call *call, const char *key, uint64_t absent, uint64_t least, uint64_t most, uint64_t *out);
+/* The query has only parameters of the route's, each once; and headers that the service reads do not contradict themselves. False: answered
+ * with bad_request. */
+bool call_check_form(Call *call);
+size_t call_query_count(const Call *call);
 
 /* Answers; body and area are taken over. A failed body is answered as internal. */
 void call_answer(Call *call, int status, const char *type, Buf *body);

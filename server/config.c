@@ -142,16 +142,34 @@ static bool load_token(Config *config, char *why, size_t room) {
     return config->token != NULL;
 }
 
+/* As browsers write an Origin: scheme and host, and a port perhaps, with nothing behind. */
+static bool is_origin(const char *text) {
+    const char *host = strstr(text, "://");
+    return host && host > text && host[3] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == (size_t)(host - text) &&
+           !host[3 + strcspn(host + 3, "/?#@, \t")];
+}
+
+static bool check_texts(const Config *config, char *why, size_t room) {
+    char host[256];
+    uint16_t port;
+    const char *origin = config->allow_origin;
+    if (log_level_of(config->log_level) < 0)
+        snprintf(why, room, "--log-level: \"%s\" is none of debug, info, warn, error", config->log_level);
+    else if (!config_address(config->listen, host, &port))
+        snprintf(why, room, "--listen: \"%s\" is not HOST:PORT", config->listen);
+    else if (*origin && strcmp(origin, "*") != 0 && !is_origin(origin))
+        snprintf(why, room, "--allow-origin: \"%s\" is neither * nor an origin, like https://notebook.example", origin);
+    else return true;
+    return false;
+}
+
 ConfigResult config_load(Config *config, int argc, char **argv, FILE *out, char *why, size_t room) {
     *config = (Config){0};
     *why = 0;
     if (!load_defaults(config, why, room)) return CONFIG_BAD;
     ConfigResult result = load_flags(config, argc, argv, out, why, room);
     if (result != CONFIG_RUN) return result;
-    if (!load_token(config, why, room)) return CONFIG_BAD;
-    if (log_level_of(config->log_level) >= 0) return CONFIG_RUN;
-    snprintf(why, room, "--log-level: \"%s\" is none of debug, info, warn, error", config->log_level);
-    return CONFIG_BAD;
+    return check_texts(config, why, room) && load_token(config, why, room) ? CONFIG_RUN : CONFIG_BAD;
 }
 
 void config_release(Config *config) {
@@ -163,16 +181,17 @@ bool config_address(const char *listen, char host[256], uint16_t *port) {
     const char *colon = strrchr(listen, ':');
     if (!colon || colon == listen) return false;
     size_t len = (size_t)(colon - listen);
-    if (*listen == '[' && listen[len - 1] == ']') {
+    bool bracketed = *listen == '[' && listen[len - 1] == ']';
+    if (bracketed) {
         listen++;
         len -= 2;
     }
-    char *end;
-    errno = 0;
-    unsigned long n = strtoul(colon + 1, &end, 10);
-    if (!len || len > 255 || errno || *end || end == colon + 1 || n > 65535) return false;
+    size_t digits = strspn(colon + 1, "0123456789");
+    unsigned long n = strtoul(colon + 1, NULL, 10);
+    if (!len || len > 255 || digits < 1 || digits > 5 || colon[1 + digits] || n > 65535) return false;
     memcpy(host, listen, len);
     host[len] = 0;
+    if (host[strcspn(host, bracketed ? " \t[]" : " \t[]:")]) return false;
     *port = (uint16_t)n;
     return true;
 }

@@ -2,43 +2,16 @@
 #include "compiler/json.h"
 #include "schema/base/map.h"
 #include "schema/limits.h"
+#include "server/desk.h"
+#include "server/quarantine.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 4, ATTEMPTS = 2 };
-
-struct Job {
-    JobSpec spec;
-    uint64_t id, load_id; /* load_id: of the load sent before it, 0 none */
-    unsigned attempts;
-    bool cancelled;
-    struct Desk *desk;    /* of the worker that has it; NULL: it waits */
-    ErrCode load_code;    /* why the load failed */
-    char load_message[200];
-    Job *prev, *next;
-};
-
-typedef struct {
-    Job *first, *last;
-    size_t count;
-} JobList;
-
-/* A graph that a worker keeps. */
-typedef struct {
-    uint64_t key, used;
-    size_t bytes;
-} Loaded;
-
-/* What dispatch knows of a worker (Worker.data). */
-typedef struct Desk {
-    JobList under_way; /* in the order sent; the first is being executed */
-    Map loaded;        /* by key */
-    size_t loaded_bytes;
-    Timer stuck;
-    uint64_t jobs;
-    Worker *worker;
-} Desk;
+/* DEPTH: parcels a worker may have, so that it need not wait for the daemon between small ones. */
+enum { DEPTH = 2, ATTEMPTS = 2 };
+/* What ending a worker costs others: none is ended for less. */
+#define LEAST_PATIENCE ((int64_t)2000000000)
 
 struct Dispatch {
     Pool *pool;
@@ -47,134 +20,114 @@ struct Dispatch {
     Metrics *metrics;
     size_t max_queue;
     JobList queue;
-    Map deaths; /* by culprit: how many workers it has killed, as a pointer-sized number */
-    uint64_t ids, clock;
+    Quarantine quarantine;
+    uint64_t ids;
+    int64_t heard;
     Desk *desks;
+    Parcel *spare;
 };
 
-static void pump(Dispatch *d);
-
-/* ---- lists ---- */
-
-static void list_add(JobList *list, Job *job, bool front) {
-    job->prev = front ? NULL : list->last;
-    job->next = front ? list->first : NULL;
-    *(job->prev ? &job->prev->next : &list->first) = job;
-    *(job->next ? &job->next->prev : &list->last) = job;
-    list->count++;
-}
-
-static void list_remove(JobList *list, Job *job) {
-    *(job->prev ? &job->prev->next : &list->first) = job->next;
-    *(job->next ? &job->next->prev : &list->last) = job->prev;
-    list->count--;
-}
-
-static void job_free(Job *job) {
-    buf_release(&job->spec.body);
-    free((char *)job->spec.culprit);
-    free(job);
-}
-
-static void finish(Dispatch *d, Job *job, ErrCode code, const char *message, Frame *frame) {
-    JobResult result = {.code = code, .message = message, .frame = frame};
-    if (code) d->metrics->jobs_failed++;
+static void finish(Dispatch *d, Job *job, JobResult result) {
+    if (result.code) d->metrics->jobs_failed++;
+    result.queue_ns = job->waited;
     if (!job->cancelled) job->spec.done(job->spec.arg, &result);
     job_free(job);
 }
 
+static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) { finish(d, job, (JobResult){.code = code, .message = message}); }
+
+static void requeue(Dispatch *d, Job *job) {
+    job->parcel = NULL;
+    job->queued = loop_now();
+    job_list_add(&d->queue, job, true);
+}
+
 /* ---- quarantine ---- */
 
-static uintptr_t deaths_of(const Dispatch *d, const char *culprit) {
-    return culprit ? (uintptr_t)map_get(&d->deaths, culprit, strlen(culprit)) : 0;
+static unsigned deaths_of(const Dispatch *d, const char *culprit) {
+    return d->quarantine.first ? quarantine_deaths(&d->quarantine, culprit, loop_now()) : 0;
 }
 
-static void blame(Dispatch *d, const char *culprit) {
-    if (!culprit) return;
-    uintptr_t n = deaths_of(d, culprit);
-    if (n || d->deaths.count < LIMIT_QUARANTINE) map_put(&d->deaths, culprit, strlen(culprit), (void *)(n + 1));
-}
-
-static void absolve(Dispatch *d, const char *culprit) {
-    if (culprit && d->deaths.count) map_remove(&d->deaths, culprit, strlen(culprit));
-}
-
-/* ---- graphs in workers ---- */
-
-static void forget(Desk *desk, Loaded *loaded) {
-    map_remove(&desk->loaded, &loaded->key, sizeof loaded->key);
-    desk->loaded_bytes -= loaded->bytes;
-    free(loaded);
-}
-
-static void forget_all(Desk *desk) {
-    for (size_t at = 0; desk->loaded.count; at = 0) forget(desk, map_next(&desk->loaded, &at));
-}
-
-static bool drop_oldest(Dispatch *d, Desk *desk) {
-    Loaded *oldest = NULL;
-    size_t at = 0;
-    for (Loaded *l; (l = map_next(&desk->loaded, &at));)
-        if (!oldest || l->used < oldest->used) oldest = l;
-    if (!oldest) return true;
-    Buf body;
-    buf_init(&body);
-    wire_put_drop(&body, &(DropMsg){.key = oldest->key});
-    bool ok = pool_send(desk->worker, FRAME_drop, ++d->ids, &body, -1);
-    buf_release(&body);
-    forget(desk, oldest);
-    return ok;
-}
-
-static bool send_load(Dispatch *d, Desk *desk, Job *job) {
-    size_t len = job->spec.graph_len;
-    while (desk->loaded.count && (desk->loaded.count >= LIMIT_WORKER_GRAPHS || desk->loaded_bytes + len > LIMIT_WORKER_GRAPH_BYTES))
-        if (!drop_oldest(d, desk)) return false;
-    Loaded *loaded = calloc(1, sizeof *loaded);
-    if (!loaded || !map_put(&desk->loaded, &job->spec.key, sizeof job->spec.key, loaded)) {
-        free(loaded);
-        pool_kill(desk->worker, "memory is short");
-        return false;
-    }
-    *loaded = (Loaded){.key = job->spec.key, .used = ++d->clock, .bytes = len};
-    desk->loaded_bytes += len;
-    Buf body;
-    buf_init(&body);
-    wire_put_load(&body, &(LoadMsg){.key = job->spec.key, .graph = job->spec.graph, .graph_len = len});
-    job->load_id = ++d->ids;
-    bool ok = pool_send(desk->worker, FRAME_load, job->load_id, &body, -1);
-    buf_release(&body);
-    return ok;
-}
-
-static Loaded *loaded_of(const Desk *desk, uint64_t key) { return map_get(&desk->loaded, &key, sizeof key); }
+static void blame(Dispatch *d, const char *culprit) { quarantine_blame(&d->quarantine, culprit, loop_now()); }
+static void absolve(Dispatch *d, const char *culprit) { quarantine_absolve(&d->quarantine, culprit); }
 
 /* ---- sending ---- */
 
-/* (Re)starts the clock of the job being executed. */
+/* (Re)starts the clock of the parcel being executed. */
 static void watch_head(Dispatch *d, Desk *desk) {
-    if (desk->under_way.first) loop_timer(d->loop, &desk->stuck, loop_now() + desk->under_way.first->spec.patience);
-    else loop_untimer(d->loop, &desk->stuck);
+    if (!desk->first) {
+        loop_untimer(d->loop, &desk->stuck);
+        return;
+    }
+    int64_t patience = parcel_patience(desk->first);
+    loop_timer(d->loop, &desk->stuck, loop_now() + (patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE));
 }
 
-static void send_job(Dispatch *d, Desk *desk, Job *job) {
-    list_remove(&d->queue, job);
-    list_add(&desk->under_way, job, false);
-    job->desk = desk;
-    desk->jobs++;
-    job->load_id = 0;
-    job->load_code = ERR_NONE;
-    if (desk->under_way.first == job) watch_head(d, desk);
-    Loaded *loaded = job->spec.key ? loaded_of(desk, job->spec.key) : NULL;
-    if (loaded) loaded->used = ++d->clock;
-    else if (job->spec.key && !send_load(d, desk, job)) return;
-    pool_send(desk->worker, job->spec.type, job->id, &job->spec.body, job->spec.area);
+static void parcel_free(Dispatch *d, Parcel *parcel) {
+    if (d->spare) free(parcel);
+    else d->spare = parcel;
+}
+
+static void note_sent(Dispatch *d, Parcel *parcel) {
+    int64_t now = loop_now();
+    for (Job *job = parcel->jobs.first; job; job = job->next) {
+        job->waited = now - job->queued;
+        metrics_observe(&d->metrics->queue_seconds, (double)job->waited / 1e9);
+    }
+    parcel->desk->jobs += parcel->jobs.count;
+}
+
+/* There is no memory for its frame. */
+static void give_up(Dispatch *d, Desk *desk, Parcel *parcel) {
+    desk_remove(desk, parcel);
+    watch_head(d, desk);
+    for (Job *job; (job = parcel->jobs.first);) {
+        job_list_remove(&parcel->jobs, job);
+        fail(d, job, ERR_internal, "Memory is short.");
+    }
+    parcel_free(d, parcel);
+}
+
+/* What waits first, and what may go with it. */
+static void send_parcel(Dispatch *d, Desk *desk) {
+    Parcel *parcel = d->spare ? d->spare : malloc(sizeof *parcel);
+    const JobSpec *spec = &d->queue.first->spec;
+    if (!parcel) {
+        Job *job = d->queue.first;
+        job_list_remove(&d->queue, job);
+        fail(d, job, ERR_internal, "Memory is short.");
+        return;
+    }
+    d->spare = NULL;
+    *parcel = (Parcel){.id = ++d->ids, .desk = desk};
+    bool ok = true;
+    if (!desk_has(desk, spec->key)) {
+        parcel->load_id = ++d->ids;
+        parcel->load_key = spec->key;
+        ok = desk_load(desk, parcel->load_id, spec->key, spec->graph, spec->graph_len);
+    }
+    if (spec->key) desk_used(desk, spec->key);
+    parcel_fill(parcel, &d->queue, desk_has);
+    note_sent(d, parcel);
+    desk_add(desk, parcel);
+    if (desk->first == parcel) watch_head(d, desk);
+    if (!ok) {
+        parcel->unsent = true;
+        return;
+    }
+    Buf room;
+    FrameType type;
+    buf_init(&room);
+    const Buf *body = parcel_body(parcel, &room, &type);
+    if (body->failed) give_up(d, desk, parcel);
+    else parcel->unsent = !pool_send(desk->worker, type, parcel->id, body, parcel->jobs.first->spec.area);
+    buf_release(&room);
 }
 
 static bool takes_more(const Desk *desk) {
-    if (desk->under_way.count >= DEPTH) return false;
-    for (const Job *j = desk->under_way.first; j; j = j->next)
-        if (!j->spec.small) return false;
+    if (desk->parcels >= DEPTH) return false;
+    for (const Parcel *p = desk->first; p; p = p->next)
+        if (!parcel_is_small(p)) return false;
     return true;
 }
 
@@ -184,22 +137,27 @@ static Desk *choose(Dispatch *d, const Job *job) {
     bool best_has = false;
     for (int i = 0; i < pool_size(d->pool); i++) {
         Desk *desk = &d->desks[i];
-        if (desk->worker->state != WORKER_READY || desk->worker->killed) continue;
-        bool has = !job->spec.key || loaded_of(desk, job->spec.key);
-        if (desk->under_way.count && !(job->spec.small && has && takes_more(desk))) continue;
-        size_t load = desk->under_way.count;
-        if (best && (load > best->under_way.count || (load == best->under_way.count && (best_has || !has)))) continue;
+        if (!pool_takes(desk->worker)) continue;
+        bool has = desk_has(desk, job->spec.key);
+        if (desk->parcels && !(job->spec.small && has && takes_more(desk))) continue;
+        if (best && (desk->parcels > best->parcels || (desk->parcels == best->parcels && (best_has || !has)))) continue;
         best = desk;
         best_has = has;
     }
     return best;
 }
 
-static void pump(Dispatch *d) {
-    while (d->queue.first) {
-        Desk *desk = choose(d, d->queue.first);
+void dispatch_flush(Dispatch *d) {
+    for (Job *job; (job = d->queue.first);) {
+        if (deaths_of(d, job->spec.culprit) >= ATTEMPTS) {
+            /* It came before its like had killed two workers. */
+            job_list_remove(&d->queue, job);
+            fail(d, job, job->attempts ? ERR_worker_crash : ERR_quarantined, "This program has killed two workers and is not run any more.");
+            continue;
+        }
+        Desk *desk = choose(d, job);
         if (!desk) return;
-        send_job(d, desk, d->queue.first);
+        send_parcel(d, desk);
     }
 }
 
@@ -207,92 +165,162 @@ static void pump(Dispatch *d) {
 
 static void on_ready(void *arg, Worker *worker) {
     (void)worker;
-    pump(arg);
+    dispatch_flush(arg);
 }
 
-static void load_failed(Desk *desk, Job *job, const RanMsg *ran) {
-    job->load_code = (ErrCode)ran->code;
-    snprintf(job->load_message, sizeof job->load_message, "%.*s", (int)ran->message_len, (const char *)ran->message);
-    Loaded *loaded = loaded_of(desk, job->spec.key);
-    if (loaded) forget(desk, loaded);
+static bool load_failed(Desk *desk, Parcel *parcel, const Frame *frame) {
+    RanMsg ran;
+    if (!wire_get_ran(frame, &ran)) return false;
+    if (!ran.code) return true;
+    parcel->load_code = ran.code < ERR_COUNT ? (ErrCode)ran.code : ERR_internal;
+    snprintf(parcel->load_message, sizeof parcel->load_message, "%.*s", (int)ran.message_len, (const char *)ran.message);
+    desk_forget(desk, parcel->load_key);
+    return true;
 }
 
-static FrameType reply_to(FrameType type) {
-    return type == FRAME_build ? FRAME_built : type == FRAME_run ? FRAME_ran : FRAME_pong;
+/* The job's part of a merged run that went well. */
+static void deliver_part(Dispatch *d, Job *job, const Item *item, RanMsg ran) {
+    unsigned char room[WIRE_INLINE_AREA];
+    if (!job->cancelled) {
+        const Run *run = job->spec.run;
+        ran.inline_results = run_part(run, ran.inline_results, job->row0, item->rows, room);
+        ran.inline_len = run_result_bytes(run);
+    }
+    finish(d, job, (JobResult){.ran = &ran});
+}
+
+/* What failed in company is tried by itself: the failure may be another's. */
+static void deliver(Dispatch *d, Parcel *parcel, Job *job, Frame *frame, const RanMsg *rans) {
+    const Item *item = &parcel->items[job->item];
+    const RanMsg *ran = job->spec.type == FRAME_run ? &rans[job->item] : NULL;
+    if (parcel->load_code && job->spec.key == parcel->load_key) {
+        fail(d, job, parcel->load_code, parcel->load_message);
+    } else if (item->members == 1) {
+        absolve(d, job->spec.culprit);
+        finish(d, job, (JobResult){.frame = parcel->nitems == 1 ? frame : NULL, .ran = ran});
+    } else if (!ran->code) {
+        absolve(d, job->spec.culprit);
+        deliver_part(d, job, item, *ran);
+    } else if (job->cancelled) {
+        job_free(job);
+    } else {
+        job->alone = true;
+        requeue(d, job);
+    }
+}
+
+static void note_runs(Dispatch *d, const Parcel *parcel, const RanMsg *rans) {
+    if (parcel->jobs.first->spec.type != FRAME_run) return;
+    for (uint32_t i = 0; i < parcel->nitems; i++) {
+        d->metrics->runs++;
+        d->metrics->exec_ns += rans[i].exec_ns;
+        metrics_observe(&d->metrics->exec_seconds, (double)rans[i].exec_ns / 1e9);
+        metrics_observe(&d->metrics->batch_requests, (double)parcel->items[i].members);
+    }
 }
 
 static void on_frame(void *arg, Worker *worker, Frame *frame) {
     Dispatch *d = arg;
     Desk *desk = worker->data;
-    Job *job = desk->under_way.first;
-    RanMsg ran;
-    if (job && job->load_id && frame->id == job->load_id && frame->type == FRAME_ran && wire_get_ran(frame, &ran)) {
-        if (ran.code) load_failed(desk, job, &ran);
+    Parcel *parcel = desk->first;
+    RanMsg rans[PARCEL_ITEMS];
+    if (parcel && parcel->load_id && frame->id == parcel->load_id && load_failed(desk, parcel, frame)) return;
+    if (!parcel || frame->id != parcel->id || !parcel_read(parcel, frame, rans)) {
+        pool_kill(worker, END_NONSENSE);
         return;
     }
-    if (!job || frame->id != job->id || frame->type != reply_to(job->spec.type)) {
-        pool_kill(worker, "it answered something else");
-        return;
-    }
-    list_remove(&desk->under_way, job);
+    d->heard = loop_now();
+    desk_remove(desk, parcel);
     watch_head(d, desk);
-    absolve(d, job->spec.culprit);
-    if (job->load_code) finish(d, job, job->load_code, job->load_message, NULL);
-    else finish(d, job, ERR_NONE, "", frame);
-    pump(d);
+    note_runs(d, parcel, rans);
+    /* From behind, as what fails in company goes back to the front of the queue. */
+    for (Job *job; (job = parcel->jobs.last);) {
+        job_list_remove(&parcel->jobs, job);
+        deliver(d, parcel, job, frame, rans);
+    }
+    parcel_free(d, parcel);
+    dispatch_flush(d);
 }
 
 /* ---- deaths ---- */
 
 static void on_stuck(void *arg) {
     Desk *desk = arg;
-    pool_kill(desk->worker, "stuck");
+    pool_kill(desk->worker, END_STUCK);
 }
 
-static void requeue(Dispatch *d, Job *job) {
-    job->desk = NULL;
-    list_add(&d->queue, job, true);
-}
-
-/* The job that was being executed when the worker died. */
-static void accuse(Dispatch *d, Job *job, const char *how) {
+/* A job of the parcel that was being executed when the worker died. Which of several it was is not known: each is tried by itself, and
+ * one that kills again has then killed two. */
+static void accuse(Dispatch *d, Job *job, bool in_company, bool stuck, const char *how) {
     char message[200];
-    if (strcmp(how, "stuck") == 0) {
-        finish(d, job, ERR_deadline, "The worker was stuck with this job past twice its deadline.", NULL);
-        return;
-    }
-    blame(d, job->spec.culprit);
-    if (job->cancelled) {
+    if (job->cancelled && (stuck || in_company)) {
         job_free(job);
-    } else if (++job->attempts < ATTEMPTS && deaths_of(d, job->spec.culprit) < ATTEMPTS) {
+    } else if (stuck && (!in_company || job->attempts)) {
+        fail(d, job, ERR_deadline, "The worker was stuck with this job past twice its deadline.");
+    } else if (in_company) {
+        job->attempts++;
+        job->alone = job->suspect = true;
         d->metrics->jobs_retried++;
         requeue(d, job);
     } else {
-        snprintf(message, sizeof message, "The worker died on this job (%s).", how);
-        finish(d, job, ERR_worker_crash, message, NULL);
+        blame(d, job->spec.culprit);
+        if (job->suspect) blame(d, job->spec.culprit);
+        if (job->cancelled) {
+            job_free(job);
+        } else if (++job->attempts < ATTEMPTS && deaths_of(d, job->spec.culprit) < ATTEMPTS) {
+            d->metrics->jobs_retried++;
+            requeue(d, job);
+        } else {
+            snprintf(message, sizeof message, "The worker died on this job (%s).", how);
+            fail(d, job, ERR_worker_crash, message);
+        }
     }
 }
 
-static void on_died(void *arg, Worker *worker, const char *how) {
+/* A job whose worker was lost for the daemon's own reasons. */
+static void excuse(Dispatch *d, Job *job) {
+    if (job->cancelled) {
+        job_free(job);
+    } else if (++job->attempts < ATTEMPTS) {
+        d->metrics->jobs_retried++;
+        requeue(d, job);
+    } else {
+        fail(d, job, ERR_internal, "The job could not be given to a worker.");
+    }
+}
+
+/* A parcel that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
+static void lose(Dispatch *d, Parcel *parcel, bool begun, WorkerEnd end, const char *how) {
+    bool in_company = parcel->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
+    bool innocent = parcel->unsent ? !ours : !begun;
+    for (Job *job; (job = parcel->jobs.last);) {
+        job_list_remove(&parcel->jobs, job);
+        if (innocent && job->cancelled) job_free(job);
+        else if (innocent) requeue(d, job);
+        else if (ours) excuse(d, job);
+        else accuse(d, job, in_company, end == END_STUCK, how);
+    }
+    parcel_free(d, parcel);
+}
+
+static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
     Dispatch *d = arg;
     Desk *desk = worker->data;
-    forget_all(desk);
+    desk_forget_all(desk);
     loop_untimer(d->loop, &desk->stuck);
-    Job *head = desk->under_way.first;
-    if (head) list_remove(&desk->under_way, head);
-    /* Those behind it are not to blame: back to the front of the queue, in their order. */
-    for (Job *job; (job = desk->under_way.last);) {
-        list_remove(&desk->under_way, job);
-        if (job->cancelled) job_free(job);
-        else requeue(d, job);
+    Parcel *head = desk->first;
+    if (head) desk_remove(desk, head);
+    for (Parcel *parcel; (parcel = desk->last);) {
+        desk_remove(desk, parcel);
+        lose(d, parcel, false, end, how);
     }
-    if (head) accuse(d, head, how);
+    if (head) lose(d, head, true, end, how);
     if (!pool_hopeful(d->pool))
         for (Job *job; (job = d->queue.first);) {
-            list_remove(&d->queue, job);
-            finish(d, job, ERR_no_worker, "No worker stays alive; see the service's log.", NULL);
+            job_list_remove(&d->queue, job);
+            fail(d, job, ERR_no_worker, "No worker stays alive; see the service's log.");
         }
-    pump(d);
+    dispatch_flush(d);
 }
 
 /* ---- jobs ---- */
@@ -322,24 +350,23 @@ Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **mess
         return NULL;
     }
     job->spec = *spec;
-    job->id = ++d->ids;
-    list_add(&d->queue, job, false);
-    pump(d);
+    job->queued = loop_now();
+    job_list_add(&d->queue, job, false);
     return job;
 }
 
 void dispatch_cancel(Dispatch *d, Job *job, int64_t grace) {
     d->metrics->jobs_cancelled++;
     job->cancelled = true;
-    if (!job->desk) {
-        list_remove(&d->queue, job);
+    if (!job->parcel) {
+        job_list_remove(&d->queue, job);
         job_free(job);
         return;
     }
-    Timer *stuck = &job->desk->stuck;
-    int64_t due = loop_now() + grace;
+    Desk *desk = job->parcel->desk;
+    int64_t due = loop_now() + (grace > LEAST_PATIENCE ? grace : LEAST_PATIENCE);
     if (job->spec.patience > grace) job->spec.patience = grace;
-    if (job->desk->under_way.first == job && stuck->on && stuck->due > due) loop_timer(d->loop, stuck, due);
+    if (desk->first == job->parcel && desk->stuck.on && desk->stuck.due > due) loop_timer(d->loop, &desk->stuck, due);
 }
 
 /* ---- life, and what is told of it ---- */
@@ -370,47 +397,41 @@ Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue) {
 
 void dispatch_start(Dispatch *d) { pool_start(d->pool); }
 
-static void drop_all(JobList *list) {
-    for (Job *job; (job = list->first);) {
-        list_remove(list, job);
-        job_free(job);
-    }
-}
-
 void dispatch_free(Dispatch *d) {
     if (!d) return;
-    drop_all(&d->queue);
+    job_list_clear(&d->queue);
     for (int i = 0; d->desks && i < pool_size(d->pool); i++) {
-        drop_all(&d->desks[i].under_way);
-        forget_all(&d->desks[i]);
-        map_release(&d->desks[i].loaded);
+        desk_release(&d->desks[i]);
         loop_untimer(d->loop, &d->desks[i].stuck);
     }
     pool_free(d->pool);
-    map_release(&d->deaths);
+    quarantine_release(&d->quarantine);
     free(d->desks);
+    free(d->spare);
     free(d);
 }
 
 size_t dispatch_queue(const Dispatch *d) { return d->queue.count; }
+int64_t dispatch_heard(const Dispatch *d) { return d->heard; }
 
 void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy) {
     *ready = *busy = 0;
     for (int i = 0; i < pool_size(d->pool); i++) {
         *ready += d->desks[i].worker->state == WORKER_READY;
-        *busy += d->desks[i].under_way.count > 0;
+        *busy += d->desks[i].parcels > 0;
     }
 }
 
+static const char *const states[] = {"down", "starting", "idle", "busy"};
+static int state_of(const Desk *desk) { return desk->parcels ? 3 : (int)desk->worker->state; }
+
 void dispatch_json(Buf *out, const Dispatch *d) {
-    static const char *const states[] = {"down", "starting", "idle"};
     buf_putc(out, '[');
     for (int i = 0; i < pool_size(d->pool); i++) {
         const Desk *desk = &d->desks[i];
         const Worker *w = desk->worker;
         buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"threads\":%u,\"jobs\":%llu,\"graphs\":%zu,\"starts\":%llu,\"libraries\":",
-                   i ? "," : "",
-                   w->state == WORKER_DOWN ? 0 : (int)w->pid, desk->under_way.count ? "busy" : states[w->state], w->threads,
+                   i ? "," : "", w->state == WORKER_DOWN ? 0 : (int)w->pid, states[state_of(desk)], w->threads,
                    (unsigned long long)desk->jobs, desk->loaded.count, (unsigned long long)w->starts);
         json_put_string(out, w->libraries);
         buf_puts(out, ",\"last_end\":");
@@ -419,4 +440,11 @@ void dispatch_json(Buf *out, const Dispatch *d) {
         buf_putc(out, '}');
     }
     buf_putc(out, ']');
+}
+
+void dispatch_metrics(Buf *out, const Dispatch *d) {
+    buf_puts(out, "# HELP cajal_worker_state 1 for the state that the worker is in\n# TYPE cajal_worker_state gauge\n");
+    for (int i = 0; i < pool_size(d->pool); i++)
+        for (int s = 0; s < (int)(sizeof states / sizeof *states); s++)
+            buf_printf(out, "cajal_worker_state{worker=\"%d\",state=\"%s\"} %d\n", i, states[s], s == state_of(&d->desks[i]));
 }

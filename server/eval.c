@@ -15,7 +15,9 @@ static void end(Eval *ev) {
     free(ev->given);
     free(ev->wanted);
     free(ev->results);
-    buf_release(&ev->frame);
+    run_msg_release(&ev->run.msg);
+    free(ev->row_bytes);
+    free(ev->inline_values);
     buf_release(&ev->head);
     bulk_release(&ev->bulk);
     resolve_release(&ev->resolve);
@@ -89,7 +91,7 @@ static void written(void *arg) {
 
 static bool take_results(Eval *ev, Frame *frame, const RanMsg *ran) {
     size_t len = ev->area_size - ev->results_at;
-    if (frame->area >= 0) {
+    if (frame && frame->area >= 0) {
         if (!area_open(&ev->result_area, frame->area, ev->area_size)) {
             ev->result_area.fd = -1;
             return false;
@@ -107,22 +109,25 @@ static bool take_results(Eval *ev, Frame *frame, const RanMsg *ran) {
 static void ran(void *arg, const JobResult *result) {
     Eval *ev = arg;
     Failure failure = {0};
-    RanMsg m = {0};
+    const RanMsg *m = result->ran;
     ev->job = NULL;
     if (result->code) failure_set(&failure, result->code, "%s", result->message);
-    else if (!wire_get_ran(result->frame, &m)) failure_set(&failure, ERR_internal, "A worker's reply was malformed.");
-    else if (m.code) failure_set_n(&failure, m.code < ERR_COUNT ? (ErrCode)m.code : ERR_internal, m.message, m.message_len, NULL, 0);
-    else if (!take_results(ev, result->frame, &m)) failure_set(&failure, ERR_internal, "A worker's results could not be taken.");
+    else if (m->code) failure_set_n(&failure, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, m->message, m->message_len, NULL, 0);
+    else if (!take_results(ev, result->frame, m)) failure_set(&failure, ERR_internal, "A worker's results could not be taken.");
     if (failure.code) {
         call_fail(ev->call, failure.code, "%s", failure.message ? failure.message : err_title(failure.code));
         failure_release(&failure);
         end(ev);
         return;
     }
-    Metrics *metrics = ev->call->server->metrics;
-    metrics->runs++;
-    metrics->exec_ns += m.exec_ns;
+    call_timed(ev->call, result->queue_ns, (int64_t)m->exec_ns);
     step(ev, ev->call->form == FORM_JSON && ev->area_size - ev->results_at > LIMIT_LOOP_BYTES, eval_write, written);
+}
+
+/* Counts the values, the results and the answer that are about to take memory; a body in the area is counted already. */
+static bool hold(Eval *ev) {
+    size_t body = ev->area.fd >= 0 && ev->call->body.kind != BODY_JSON ? ev->call->body.len : 0;
+    return call_hold(ev->call, ev->area_size - (body < ev->area_size ? body : ev->area_size) + ev->json_size);
 }
 
 static void prepared(void *arg) {
@@ -132,10 +137,14 @@ static void prepared(void *arg) {
     const char *message;
     char culprit[CANON_HASH_TEXT + 32];
     bool neurons = ev->request.engine == ENGINE_NEURONS;
+    if (!hold(ev)) {
+        call_fail(ev->call, ERR_queue_full, "The requests in flight take too much memory.");
+        end(ev);
+        return;
+    }
     strcpy(stpcpy(stpcpy(culprit, ev->resolve.entry->hash), neurons ? " run " : " interpret "), v->name);
-    JobSpec spec = {.type = FRAME_run, .body = ev->frame, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
-                    .graph_len = v->graph_len, .culprit = culprit, .small = ev->small, .patience = ev->resolve.patience, .done = ran, .arg = ev};
-    buf_init(&ev->frame);
+    JobSpec spec = {.type = FRAME_run, .run = &ev->run, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
+                    .graph_len = v->graph_len, .culprit = culprit, .small = ev->run.small, .patience = ev->resolve.patience, .done = ran, .arg = ev};
     ev->job = dispatch_submit(ev->call->server->dispatch, &spec, &why, &message);
     if (ev->job) return;
     call_fail(ev->call, why, "%s", message);

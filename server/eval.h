@@ -13,6 +13,7 @@
 #include "server/handlers.h"
 #include "server/program.h"
 #include "server/value.h"
+#include <stdatomic.h>
 
 typedef enum { EVAL_VALUE, EVAL_GRAD, EVAL_JVP, EVAL_MATRIX } EvalKind;
 typedef enum { ENGINE_NEURONS, ENGINE_INTERPRETER } EvalEngine;
@@ -62,9 +63,11 @@ typedef struct {
     size_t rows;
     EvalResult *results;
     size_t nresults, results_at, area_size;
-    Buf frame;          /* the run message */
+    size_t json_size;   /* what the results take as JSON, at most; 0 in a binary form */
+    Run run;            /* for the worker; its arrays and values are owned here */
+    size_t *row_bytes;
+    unsigned char *inline_values; /* NULL: values are in the area */
     Area area;          /* fd -1: values travel in the frame */
-    bool small;
     /* back from the worker */
     Area result_area;   /* the worker's own; fd -1: none */
     unsigned char *inline_results;
@@ -76,7 +79,8 @@ typedef struct {
     Task task;
     bool (*work)(void *);
     void (*next)(void *);
-    bool ok, busy, cancelled;
+    bool ok, busy;
+    atomic_bool cancelled; /* a thread at work looks, too */
 } Eval;
 
 bool eval_read(void *ev);

@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Above either, a call has a worker for itself. */
+#define SMALL_MACS 1e6
+#define SMALL_BYTES 4e6
+
 /* ev->given and ev->values: inputs, args, their tangents in the same order, the cotangent. */
 static size_t vars(const Eval *ev) { return (size_t)ev->ninputs + ev->nargs; }
 static size_t cotangent_at(const Eval *ev) { return 2 * vars(ev); }
@@ -237,31 +241,51 @@ static bool value_is_batched(const Eval *ev) {
     return false;
 }
 
-static bool add_result(Eval *ev, OutRole role, uint32_t index, const Type *type, bool batched) {
+/* `output` is the graph's; UINT32_MAX: none. */
+static bool add_result(Eval *ev, OutRole role, uint32_t index, uint32_t output, const Type *type, bool batched) {
     const Variant *v = ev->resolve.variant;
     EvalResult *r = &ev->results[ev->nresults++];
-    *r = (EvalResult){.role = role, .index = index, .output = UINT32_MAX, .type = type, .batched = batched, .size = type->dim};
+    *r = (EvalResult){.role = role, .index = index, .output = output, .type = type, .batched = batched, .size = type->dim};
     if (batched) r->shape[r->rank++] = ev->rows;
     r->rank += type_shape(type, r->shape + r->rank);
+    return ev->request.engine == ENGINE_INTERPRETER || output == UINT32_MAX || v->outputs[output].size == type->dim ||
+           err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
+}
+
+/* Where each result stands among the graph's outputs: the value, the tangent, the gradients by input, then argument. */
+static uint32_t *index_outputs(const Eval *ev) {
+    const Variant *v = ev->resolve.variant;
+    size_t n = vars(ev) + 2;
+    uint32_t *at = malloc(n * sizeof *at);
+    if (!at) return NULL;
+    memset(at, 0xff, n * sizeof *at);
+    if (ev->request.engine == ENGINE_INTERPRETER) at[0] = 0;
     for (uint32_t o = 0; o < v->noutputs && ev->request.engine == ENGINE_NEURONS; o++) {
-        if (v->outputs[o].role != role || v->outputs[o].index != index) continue;
-        if (v->outputs[o].size != type->dim)
-            return err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
-        r->output = o;
+        size_t i = v->outputs[o].index;
+        switch (v->outputs[o].role) {
+        case OUT_VALUE: i = 0; break;
+        case OUT_TANGENT: i = 1; break;
+        case OUT_GRAD_INPUT: i += 2; break;
+        case OUT_GRAD_ARG: i += 2 + (size_t)ev->ninputs; break;
+        default: continue;
+        }
+        if (i < n) at[i] = o;
     }
-    if (ev->request.engine == ENGINE_INTERPRETER) r->output = 0;
-    return true;
+    return at;
 }
 
 static bool choose_results(Eval *ev) {
-    bool batched = value_is_batched(ev), ok = add_result(ev, OUT_VALUE, 0, ev->output_type, batched);
-    if (ev->kind == EVAL_JVP) ok = ok && add_result(ev, OUT_TANGENT, 0, ev->output_type, batched);
+    uint32_t *at = index_outputs(ev);
+    if (!at) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    bool batched = value_is_batched(ev), ok = add_result(ev, OUT_VALUE, 0, at[0], ev->output_type, batched);
+    if (ev->kind == EVAL_JVP) ok = ok && add_result(ev, OUT_TANGENT, 0, at[1], ev->output_type, batched);
     for (size_t i = 0; ok && ev->kind == EVAL_GRAD && i < vars(ev); i++) {
         bool input = i < ev->ninputs;
         if (!ev->wanted[i]) continue;
-        ok = add_result(ev, input ? OUT_GRAD_INPUT : OUT_GRAD_ARG, (uint32_t)(input ? i : i - ev->ninputs), type_at(ev, i),
-                        ev->values[i].batched);
+        ok = add_result(ev, input ? OUT_GRAD_INPUT : OUT_GRAD_ARG, (uint32_t)(input ? i : i - ev->ninputs), at[2 + i],
+                        type_at(ev, i), ev->values[i].batched);
     }
+    free(at);
     return ok;
 }
 
@@ -328,6 +352,30 @@ static bool lay_out(Eval *ev, TensorMsg *tensors, const Value **from, uint32_t n
     return true;
 }
 
+/* What the results take as JSON at most: every number in full, and brackets. */
+static size_t json_size(const Eval *ev) {
+    enum { F32_CHARACTERS = 15, F64_CHARACTERS = 25, INDEX_CHARACTERS = 11, BRACKETS = 3 }; /* each with its comma */
+    size_t total = 0;
+    for (size_t i = 0; i < ev->nresults; i++) {
+        const EvalResult *r = &ev->results[i];
+        size_t groups = 1;
+        for (size_t axis = 0; axis < r->rank; axis++) {
+            total += groups * BRACKETS;
+            groups *= r->shape[axis];
+        }
+        total += groups * (ev->request.f64 ? F64_CHARACTERS : F32_CHARACTERS);
+    }
+    return ev->request.decode ? total + ev->rows * INDEX_CHARACTERS : total;
+}
+
+static bool fits_json(Eval *ev) {
+    if (ev->call->form != FORM_JSON) return true;
+    ev->json_size = json_size(ev);
+    return ev->json_size <= LIMIT_JSON_ANSWER ||
+           err_set(&ev->err, ERR_too_large, "", "As JSON the answer may take %zu bytes, which is above %zu; ask for one of the binary forms, with Accept.",
+                   ev->json_size, LIMIT_JSON_ANSWER);
+}
+
 /* Where the results and the values that do not lie there already go: behind a binary body in its own area, in a new area, or (few bytes) in
  * memory that travels in the frame. */
 static unsigned char *open_area(Eval *ev) {
@@ -356,50 +404,64 @@ static unsigned char *place_values(Eval *ev, const TensorMsg *tensors, const Val
     return base;
 }
 
-static bool put_frame(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results, const unsigned char *base) {
+/* Work small enough that other calls may wait behind it: well under a millisecond. */
+static bool is_small(const Eval *ev, double cost) {
+    const Variant *v = ev->resolve.variant;
+    return ev->area.fd < 0 && ev->request.engine == ENGINE_NEURONS && ev->area_size - ev->results_at <= WIRE_INLINE_AREA &&
+           cost < SMALL_MACS && v->bytes * (double)ev->rows < SMALL_BYTES;
+}
+
+/* Small calls without a batch are batches of one row, so that they can be merged; bits of a row are the same in any batch. */
+static void make_batch(RunMsg *m) {
+    for (uint32_t i = 0; i < m->ntensors; i++) m->tensors[i].batched = true;
+    for (uint32_t i = 0; i < m->nresults; i++) m->results[i].batched = true;
+}
+
+static void set_run(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results) {
     const Entry *e = ev->resolve.entry;
     bool interpreter = ev->request.engine == ENGINE_INTERPRETER, framed = ev->area.fd < 0;
     uint32_t nresults = 0;
-    for (size_t i = 0; i < ev->nresults; i++)
-        if (ev->results[i].output != UINT32_MAX)
-            results[nresults++] = (ResultMsg){.output = ev->results[i].output, .batched = ev->results[i].batched,
-                                              .offset = ev->results[i].offset};
-    RunMsg m = {.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32, .rows = (uint32_t)ev->rows,
-                .area_size = ev->area_size, .results_at = ev->results_at, .ntensors = n, .nresults = nresults, .tensors = tensors,
-                .results = results, .inline_area = framed ? base : NULL, .inline_len = framed ? ev->results_at : 0,
-                .program = interpreter ? e->canonical : NULL, .program_len = interpreter ? e->canonical_len : 0, .nargs = ev->nargs,
-                .nat_limit = ev->call->server->config->max_nat};
-    wire_put_run(&ev->frame, &m);
-    return !ev->frame.failed;
+    for (size_t i = 0; i < ev->nresults; i++) {
+        const EvalResult *r = &ev->results[i];
+        if (r->output == UINT32_MAX) continue;
+        ev->row_bytes[nresults] = r->bytes / (r->batched ? ev->rows : 1);
+        results[nresults++] = (ResultMsg){.output = r->output, .batched = r->batched, .offset = r->offset};
+    }
+    ev->run = (Run){.cost = ev->resolve.variant->macs * (double)ev->rows, .row_bytes = ev->row_bytes};
+    ev->run.small = is_small(ev, ev->run.cost);
+    ev->run.msg = (RunMsg){.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32,
+                           .rows = (uint32_t)ev->rows, .area_size = ev->area_size, .results_at = ev->results_at, .ntensors = n,
+                           .nresults = nresults, .tensors = tensors, .results = results,
+                           .inline_area = framed ? ev->inline_values : NULL, .inline_len = framed ? ev->results_at : 0,
+                           .program = interpreter ? e->canonical : NULL, .program_len = interpreter ? e->canonical_len : 0,
+                           .nargs = ev->nargs, .nat_limit = ev->call->server->config->max_nat};
+    if (ev->run.small && n && !ev->batched) make_batch(&ev->run.msg);
 }
 
-static bool make_frame(Eval *ev) {
+static bool make_run(Eval *ev) {
     size_t room = cotangent_at(ev) + 1;
     TensorMsg *tensors = calloc(room, sizeof *tensors);
     const Value **from = calloc(room, sizeof *from);
     ResultMsg *results = calloc(ev->nresults, sizeof *results);
-    bool ok = tensors && from && results;
+    ev->row_bytes = calloc(ev->nresults, sizeof *ev->row_bytes);
+    bool ok = tensors && from && results && ev->row_bytes;
     if (!ok) err_set(&ev->err, ERR_internal, "", "Memory is short.");
     uint32_t n = ok ? collect_tensors(ev, tensors, from) : 0;
-    ok = ok && lay_out(ev, tensors, from, n);
+    ok = ok && lay_out(ev, tensors, from, n) && fits_json(ev);
     unsigned char *base = ok ? place_values(ev, tensors, from, n) : NULL;
-    if (ok && (!base || !put_frame(ev, tensors, n, results, base))) ok = err_set(&ev->err, ERR_internal, "", "Memory is short.");
-    if (ev->area.fd < 0) free(base);
-    free(tensors);
+    if (ok && !base) ok = err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    if (ev->area.fd < 0) ev->inline_values = base;
+    if (ok) {
+        set_run(ev, tensors, n, results);
+    } else {
+        free(tensors);
+        free(results);
+    }
     free(from);
-    free(results);
     return ok;
 }
 
 /* ---- all of it ---- */
-
-/* Work small enough that other calls may wait behind it: well under a millisecond. */
-static bool is_small(const Eval *ev) {
-    const Variant *v = ev->resolve.variant;
-    double rows = (double)ev->rows;
-    return ev->area.fd < 0 && ev->request.engine == ENGINE_NEURONS && ev->area_size <= 2 * WIRE_INLINE_AREA && v->macs * rows < 1e6 &&
-           v->bytes * rows < 4e6;
-}
 
 bool eval_prepare(void *arg) {
     Eval *ev = arg;
@@ -412,8 +474,8 @@ bool eval_prepare(void *arg) {
     if (!ev->output_type->vector) return err_set(&ev->err, ERR_not_tabulable, "", "The result is a smooth function, which is no tensor.");
     if (ev->request.decode && ev->output_type->kind != TYPE_BOOL && ev->output_type->kind != TYPE_NAT)
         return err_set(&ev->err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");
+    if (ev->request.decode && ev->call->form != FORM_JSON)
+        return err_set(&ev->err, ERR_bad_request, "/decode", "Only JSON answers are decoded; this one is wanted in a binary form.");
     if (!(ev->bulk.n ? gather_bulk(ev) : gather_json(ev)) || (ev->kind == EVAL_GRAD && !read_wrt(ev))) return false;
-    if (!read_values(ev) || !choose_results(ev) || !make_frame(ev)) return false;
-    ev->small = is_small(ev);
-    return true;
+    return read_values(ev) && choose_results(ev) && make_run(ev);
 }

@@ -37,7 +37,9 @@ bool eval_read_query(Eval *ev) {
         r->spec.program = ev->hash;
         return read_enum(ev, "dtype", dtypes, &r->f64);
     }
-    if (!(ev->call->body.kind & BODY_BINARY)) return true;
+    if (!(ev->call->body.kind & BODY_BINARY))
+        return !call_query_count(ev->call) ||
+               err_set(&ev->err, ERR_bad_request, "", "A JSON body has all its options in itself, and none in the query.");
     const char *program = call_query(ev->call, "program"), *wrt = call_query(ev->call, "wrt");
     int decode = 0;
     if (!program || strlen(program) >= sizeof ev->hash)

@@ -45,11 +45,26 @@ static void put_decoded(Buf *out, const Eval *ev, const EvalResult *r) {
 
 /* ---- JSON ---- */
 
-static void put_tensor(Buf *out, const Eval *ev, const EvalResult *r) {
+static void put_shape(Buf *out, const EvalResult *r) {
     buf_puts(out, "\"shape\":[");
     for (size_t i = 0; i < r->rank; i++) buf_printf(out, i ? ",%zu" : "%zu", r->shape[i]);
     buf_puts(out, "],\"data\":");
-    json_put_tensor(out, data_of(ev, r), ev->request.f64, r->shape, r->rank);
+}
+
+/* Row by row: once nobody waits for it any more, it is not worth a thread's time. */
+static void put_tensor(Buf *out, const Eval *ev, const EvalResult *r) {
+    put_shape(out, r);
+    if (r->rank < 2) {
+        json_put_tensor(out, data_of(ev, r), ev->request.f64, r->shape, r->rank);
+        return;
+    }
+    size_t stride = r->bytes / r->shape[0];
+    buf_putc(out, '[');
+    for (size_t row = 0; row < r->shape[0] && !ev->cancelled; row++) {
+        if (row) buf_putc(out, ',');
+        json_put_tensor(out, data_of(ev, r) + row * stride, ev->request.f64, r->shape + 1, r->rank - 1);
+    }
+    buf_putc(out, ']');
 }
 
 /* Without braces around. */
@@ -62,19 +77,15 @@ static void put_output(Buf *out, const Eval *ev) {
     if (ev->request.decode) put_decoded(out, ev, r);
 }
 
-static void put_gradient(Buf *out, const Eval *ev, OutRole role, uint32_t index) {
-    for (size_t i = 1; i < ev->nresults; i++) {
-        if (ev->results[i].role != role || ev->results[i].index != index) continue;
-        buf_putc(out, '{');
-        put_tensor(out, ev, &ev->results[i]);
-        buf_putc(out, '}');
-        return;
-    }
-    buf_puts(out, "null");
+static void put_gradient(Buf *out, const Eval *ev, const EvalResult *r) {
+    buf_putc(out, '{');
+    put_tensor(out, ev, r);
+    buf_putc(out, '}');
 }
 
 static void put_gradients(Buf *out, const Eval *ev) {
     bool first = true;
+    const EvalResult *next = &ev->results[1]; /* in order: inputs wanted, arguments wanted */
     buf_puts(out, ",\"grads\":{\"inputs\":{");
     for (uint32_t i = 0; i < ev->ninputs; i++) {
         if (!ev->wanted[i]) continue;
@@ -82,12 +93,13 @@ static void put_gradients(Buf *out, const Eval *ev) {
         first = false;
         json_put_string(out, ev->resolve.entry->inputs.names[i]);
         buf_putc(out, ':');
-        put_gradient(out, ev, OUT_GRAD_INPUT, i);
+        put_gradient(out, ev, next++);
     }
     buf_puts(out, "},\"args\":[");
     for (uint32_t i = 0; i < ev->nargs; i++) {
         if (i) buf_putc(out, ',');
-        put_gradient(out, ev, OUT_GRAD_ARG, i);
+        if (ev->wanted[ev->ninputs + i]) put_gradient(out, ev, next++);
+        else buf_puts(out, "null");
     }
     buf_puts(out, "]}");
 }

@@ -31,9 +31,8 @@ static void refuse_contexts(Front *f) {
 static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat) {
     f->program = program_new(&f->cx, nat);
     if (spec->context) syntax_json_context(&f->cx, f->program, json, spec->context);
-    bool given = f->program->context > 0;
     if (spec->term) syntax_json_term(&f->cx, f->program, json, spec->term);
-    else if (syntax_text(&f->cx, f->program, spec->source, strlen(spec->source)) && given) refuse_contexts(f);
+    else if (syntax_text(&f->cx, f->program, spec->source, strlen(spec->source)) && spec->context) refuse_contexts(f);
 }
 
 /* Whether the text brings a context of its own, asked when it did not parse beside the request's. */

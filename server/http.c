@@ -1,35 +1,46 @@
 #include "server/http.h"
+#include "schema/base/map.h"
 #include "schema/limits.h"
 #include "server/guard.h"
+#include "server/listen.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTION_MEMORY = 64 * 1024, IDLE_SECONDS = 120, CLIENT_GONE = 499, BACKLOG = 511 };
+enum { CONNECTION_MEMORY = 64 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096 };
 
 struct Client {
     char address[INET6_ADDRSTRLEN];
-    size_t inflight;
+    size_t inflight, connections;
 };
+
+typedef struct {
+    Call *first, *last;
+} CallList;
 
 struct Http {
     Server *server;
     struct MHD_Daemon *mhd;
     Watch watch;
-    bool loopback;
+    bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
     uint16_t port;
-    Map clients; /* by address, those with requests in flight */
-    size_t inflight, body_bytes;
-    Map suspended; /* by Call's address */
+    Map clients; /* by address, those with connections */
+    size_t inflight;
+    CallList arriving, lingering, suspended; /* arriving: their bodies are */
+    Timer grace;
+    int64_t now;     /* of this turn */
+    bool more, late; /* in this turn: a long body came in; a call that had waited was answered */
+    char id_prefix[ID_PREFIX + 1];
+    uint64_t ids;
 };
 
 /* ---- who is asking ---- */
@@ -43,28 +54,25 @@ static void address_of(struct MHD_Connection *connection, char out[INET6_ADDRSTR
     if (!raw || !inet_ntop(sa->sa_family, raw, out, INET6_ADDRSTRLEN)) strcpy(out, "unknown");
 }
 
-/* Counts the call in; false when its client has too many in flight (or memory is short). */
-static bool client_enter(Http *http, Call *call) {
+/* The connection's client; NULL when memory is short. */
+static Client *client_of(Http *http, struct MHD_Connection *connection) {
     char address[INET6_ADDRSTRLEN];
-    address_of(call->connection, address);
+    address_of(connection, address);
     Client *client = map_get(&http->clients, address, strlen(address));
     if (!client) {
         client = calloc(1, sizeof *client);
         if (!client || !map_put(&http->clients, address, strlen(address), client)) {
             free(client);
-            return false;
+            return NULL;
         }
         strcpy(client->address, address);
     }
-    client->inflight++;
-    call->client = client;
-    return client->inflight <= http->server->config->max_inflight;
+    client->connections++;
+    return client;
 }
 
-static void client_leave(Http *http, Call *call) {
-    Client *client = call->client;
-    call->client = NULL;
-    if (!client || --client->inflight) return;
+static void client_drop(Http *http, Client *client) {
+    if (!client || --client->connections) return;
     map_remove(&http->clients, client->address, strlen(client->address));
     free(client);
 }
@@ -95,6 +103,30 @@ static struct MHD_Response *make_response(Call *call) {
     return r;
 }
 
+/* Milliseconds, to the microsecond. */
+static char *put_ms(char *at, int64_t ns) {
+    uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0, ms = us / 1000;
+    char digits[24];
+    int n = 0;
+    do digits[n++] = (char)('0' + ms % 10);
+    while (ms /= 10);
+    while (n) *at++ = digits[--n];
+    *at++ = '.';
+    for (uint64_t unit = 100; unit; unit /= 10) *at++ = (char)('0' + us / unit % 10);
+    *at = 0;
+    return at;
+}
+
+static void put_timing(const Call *call, struct MHD_Response *r) {
+    char text[128], *at = text;
+    if (call->exec_ns >= 0) {
+        at = put_ms(stpcpy(at, "queue;dur="), call->queue_ns);
+        at = stpcpy(put_ms(stpcpy(at, ", exec;dur="), call->exec_ns), ", ");
+    }
+    put_ms(stpcpy(at, "total;dur="), loop_now() - call->started);
+    MHD_add_response_header(r, "Server-Timing", text);
+}
+
 static void put_headers(Http *http, Call *call, struct MHD_Response *r) {
     const Answer *a = &call->answer;
     MHD_add_response_header(r, "X-Request-Id", call->request_id);
@@ -105,17 +137,28 @@ static void put_headers(Http *http, Call *call, struct MHD_Response *r) {
     if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     if (a->status == 429 || a->status == 503) MHD_add_response_header(r, "Retry-After", "1");
     if (call->close || http->server->draining) MHD_add_response_header(r, "Connection", "close");
-    Guard guard = guard_of(http, call);
-    if (!guard_is_cross_origin(&guard)) return;
-    MHD_add_response_header(r, "Access-Control-Allow-Origin", guard.origin);
+    put_timing(call, r);
+    if (!call->cross_origin) return;
+    const char *origin = call_header(call, "Origin");
+    MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
+    MHD_add_response_header(r, "Timing-Allow-Origin", origin);
     MHD_add_response_header(r, "Vary", "Origin");
     MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-deadline-ms, x-request-id");
     MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE");
-    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, retry-after");
+    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, retry-after, server-timing");
+}
+
+static void note_answer(const Call *call, size_t bytes) {
+    Metrics *m = call->server->metrics;
+    const char *method = call->route ? call->route->method : "OTHER", *path = call->route ? call->route->path : "none";
+    int64_t ns = loop_now() - call->started;
+    m->bytes_out += bytes;
+    metrics_request(m, method, path, call->answer.status, ns);
+    log_put(&call->server->log, LOG_DEBUG, "request", "id=%s route=%s status=%d us=%lld", call->request_id, path, call->answer.status,
+            (long long)(ns / 1000));
 }
 
 static enum MHD_Result send_answer(Http *http, Call *call) {
-    Metrics *m = http->server->metrics;
     int status = call->answer.status;
     size_t bytes = call->answer.head.len + (call->answer.area.fd >= 0 ? call->answer.len : 0);
     struct MHD_Response *r = make_response(call);
@@ -123,11 +166,8 @@ static enum MHD_Result send_answer(Http *http, Call *call) {
     put_headers(http, call, r);
     enum MHD_Result result = MHD_queue_response(call->connection, (unsigned)status, r);
     MHD_destroy_response(r);
-    int64_t ns = loop_now() - call->started;
-    m->bytes_out += bytes;
-    metrics_request(m, call->route ? call->route->method : "OTHER", call->route ? call->route->path : "none", status, ns);
-    log_put(&http->server->log, LOG_DEBUG, "request", "id=%s route=%s status=%d us=%lld", call->request_id,
-            call->route ? call->route->path : "none", status, (long long)(ns / 1000));
+    loop_untimer(http->server->loop, &call->timer);
+    note_answer(call, bytes);
     return result;
 }
 
@@ -137,28 +177,42 @@ static enum MHD_Result send_answer(Http *http, Call *call) {
  * last bytes and FIN come together libmicrohttpd reads the bytes only, for its epoll is edge-triggered. */
 typedef struct {
     Watch watch;
+    Timer nudge;
     Loop *loop;
-    Call *suspended;
+    Client *client;
+    Call *waiting;
+    bool gone; /* the client is, or has said that it will say no more */
 } Socket;
+#define NUDGE_NS ((int64_t)20000000)
+#define GRACE_NS ((int64_t)2000000000) /* for bodies that still come when the service shuts down */
 
 static void cancel(Call *call);
 
-static void on_gone(void *arg) {
-    Call *call = arg;
-    Buf none;
-    buf_init(&none);
+/* The request ends with its connection, unanswered. */
+static void client_gone(Call *call) {
+    log_put(&call->server->log, LOG_DEBUG, "client gone", "id=%s route=%s", call->request_id, call->route->path);
     call_keep(call);
     cancel(call);
-    call_answer(call, CLIENT_GONE, NULL, &none);
+    call->answered = call->gone = true;
+    http_answered(call);
     call_drop(call);
+}
+
+/* Shutting down a direction that the client has ended already loses nothing, and is an event to libmicrohttpd; again, until it has read all. */
+static void on_nudge(void *arg) {
+    Socket *s = arg;
+    shutdown(s->watch.fd, SHUT_RD);
+    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
 }
 
 static void on_hangup(void *arg, uint32_t events) {
     Socket *s = arg;
     (void)events;
     loop_unwatch(s->loop, &s->watch);
-    if (s->suspended) on_gone(s->suspended);
-    else shutdown(s->watch.fd, SHUT_RD); /* loses nothing that has come, and is an event to libmicrohttpd */
+    s->gone = true;
+    s->nudge = (Timer){.fire = on_nudge, .arg = s};
+    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
+    if (s->waiting) client_gone(s->waiting);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
@@ -168,12 +222,20 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         *context = s = calloc(1, sizeof *s);
+        if (s) {
+            s->loop = loop;
+            s->client = client_of(http, connection);
+            s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
+            if (loop_watch(loop, &s->watch)) return;
+        }
+        /* Who cannot be watched cannot be served. */
+        shutdown(info->connect_fd, SHUT_RDWR);
+    } else {
+        http->closed = true;
         if (!s) return;
-        s->loop = loop;
-        s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
-        loop_watch(loop, &s->watch);
-    } else if (s) {
         loop_unwatch(loop, &s->watch);
+        loop_untimer(loop, &s->nudge);
+        client_drop(http, s->client);
         free(s);
         *context = NULL;
     }
@@ -183,12 +245,55 @@ static Socket *socket_of(const Call *call) {
     return MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-/* ---- suspended connections ---- */
+/* Counts the call in; false when its client has too many in flight (or memory was short). */
+static bool client_enter(Http *http, Call *call) {
+    call->client = socket_of(call)->client;
+    return call->client && ++call->client->inflight <= http->server->config->max_inflight;
+}
+
+/* ---- waiting for an answer ---- */
+
+/* Most answers take a few hundred microseconds, and suspending a connection costs tens of them: so for a while it lingers, asked again by
+ * libmicrohttpd in every turn. */
+#define LINGER_NS ((int64_t)3000000)
+enum { LINGER_POLL_MS = 1 };
+
+static void call_list_add(CallList *list, Call *call) {
+    call->prev = list->last;
+    call->next = NULL;
+    *(call->prev ? &call->prev->next : &list->first) = call;
+    list->last = call;
+}
+
+static void call_list_remove(CallList *list, Call *call) {
+    *(call->prev ? &call->prev->next : &list->first) = call->next;
+    *(call->next ? &call->next->prev : &list->last) = call->prev;
+}
 
 static void cancel(Call *call) {
     void (*stop)(void *) = call->cancel;
     call->cancel = NULL;
     if (stop && !call->answered) stop(call->cancel_arg);
+}
+
+/* Answers a request whose body is still coming, and ends the connection. libmicrohttpd would take the answer only when the body is through, so
+ * this goes past it; it has itself nothing to send at this point. */
+static void interrupt(Call *call) {
+    Answer *a = &call->answer;
+    int fd = socket_of(call)->watch.fd;
+    Buf out;
+    if (call->gone) return;
+    buf_init(&out);
+    buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
+               MHD_get_reason_phrase_for((unsigned)a->status), a->head.len, call->request_id);
+    if (a->type) buf_printf(&out, "Content-Type: %s\r\n", a->type);
+    if (a->status == 429 || a->status == 503) buf_puts(&out, "Retry-After: 1\r\n");
+    buf_puts(&out, "\r\n");
+    buf_put(&out, a->head.data, a->head.len);
+    if (!out.failed && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) note_answer(call, a->head.len);
+    buf_release(&out);
+    call->gone = true;
+    shutdown(fd, SHUT_RDWR);
 }
 
 static void on_deadline(void *arg) {
@@ -197,43 +302,72 @@ static void on_deadline(void *arg) {
     cancel(call);
     call_fail(call, ERR_deadline, "The request took longer than its deadline of %lld ms.",
               (long long)((call->deadline - call->started) / 1000000));
+    if (call->arriving) interrupt(call);
     call_drop(call);
 }
 
+/* The service shuts down: bodies that have had their time are waited for no longer. */
+static void on_grace(void *arg) {
+    Http *http = arg;
+    int64_t now = loop_now();
+    for (Call *call = http->arriving.first; call; call = call->next) {
+        if (now - call->started < GRACE_NS) continue;
+        call_fail(call, ERR_draining, "The service is shutting down.");
+        interrupt(call);
+    }
+    loop_timer(http->server->loop, &http->grace, now + GRACE_NS / 2);
+}
+
+static void begin_arriving(Http *http, Call *call) {
+    call->arriving = true;
+    call_list_add(&http->arriving, call);
+    call->timer = (Timer){.fire = on_deadline, .arg = call};
+    loop_timer(http->server->loop, &call->timer, call->deadline);
+}
+
+static void end_arriving(Http *http, Call *call) {
+    if (call->arriving) call_list_remove(&http->arriving, call);
+    call->arriving = false;
+}
+
+static void begin_waiting(Http *http, Call *call) {
+    socket_of(call)->waiting = call;
+    call->waiting = true;
+    call_list_add(&http->lingering, call);
+}
+
 static void suspend(Http *http, Call *call) {
-    Socket *s = socket_of(call);
-    bool gone = s && !s->watch.on;
-    if (s) s->suspended = call;
-    call->timer = (Timer){.fire = gone ? on_gone : on_deadline, .arg = call};
-    loop_timer(http->server->loop, &call->timer, gone ? loop_now() : call->deadline);
-    MHD_suspend_connection(call->connection);
+    call_list_remove(&http->lingering, call);
+    call_list_add(&http->suspended, call);
     call->suspended = true;
+    MHD_suspend_connection(call->connection);
 }
 
 void http_answered(Call *call) {
-    if (!call->suspended) return;
+    if (!call->waiting) return;
     Http *http = call->server->http;
-    call->suspended = false;
-    loop_untimer(http->server->loop, &call->timer);
-    map_remove(&http->suspended, &call, sizeof call);
+    call->waiting = false;
+    call_list_remove(call->suspended ? &http->suspended : &http->lingering, call);
     if (!call->connection) return;
-    Socket *s = socket_of(call);
-    if (s) s->suspended = NULL;
-    MHD_resume_connection(call->connection);
+    socket_of(call)->waiting = NULL;
+    if (call->suspended) MHD_resume_connection(call->connection);
+    call->suspended = false;
+    http->late = true;
 }
 
 /* ---- requests ---- */
 
-static void set_request_id(Call *call) {
+/* Unique over restarts by its beginning, within a process by its end. */
+static void set_request_id(Http *http, Call *call) {
     const char *given = call_header(call, "X-Request-Id");
     size_t len = given ? strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") : 0;
     if (len && len < sizeof call->request_id && !given[len]) {
         memcpy(call->request_id, given, len + 1);
         return;
     }
-    unsigned char raw[12];
-    randombytes_buf(raw, sizeof raw);
-    sodium_bin2hex(call->request_id, sizeof call->request_id, raw, sizeof raw);
+    memcpy(call->request_id, http->id_prefix, ID_PREFIX);
+    uint64_t id = ++http->ids;
+    for (size_t i = ID_PREFIX + ID_DIGITS; i-- > ID_PREFIX; id >>= 4) call->request_id[i] = "0123456789abcdef"[id & 15];
 }
 
 static bool set_deadline(Call *call) {
@@ -261,9 +395,14 @@ static uint64_t declared_length(const Call *call) {
 
 static void begin_body(Call *call, uint64_t declared) {
     BodyKind kind = body_kind_of(call_header(call, "Content-Type"));
+    const char *coding = call_header(call, "Content-Encoding");
     if (!call->route->bodies) return;
     if (!(call->route->bodies & kind)) {
         call_fail(call, ERR_unsupported_media_type, "This resource takes JSON only.");
+        return;
+    }
+    if (coding && strcasecmp(coding, "identity") != 0) {
+        call_fail(call, ERR_unsupported_media_type, "Bodies are taken as they are, without Content-Encoding.");
         return;
     }
     size_t cap = kind == BODY_JSON ? LIMIT_JSON_BYTES : (size_t)call->server->config->max_body;
@@ -287,8 +426,9 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
     Guard guard = guard_of(http, call);
     call->route = route_find(method, url, &call->param, &allow);
     ErrCode code = guard_check(&guard, call->route && call->route->open);
-    bool preflight = strcmp(method, "OPTIONS") == 0 && guard_is_cross_origin(&guard) && allow;
-    if (!client_enter(http, call)) {
+    call->cross_origin = guard_is_cross_origin(&guard);
+    bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && allow;
+    if (!(call->route && call->route->monitor) && !client_enter(http, call)) {
         call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
                   (unsigned long long)http->server->config->max_inflight);
     } else if (preflight) {
@@ -300,7 +440,9 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
                                                            : "Send Authorization: Bearer with the service's token.");
     } else if (!call->route) {
         refuse_route(call, url, allow);
-    } else if (http->server->draining && !call->route->open) {
+    } else if (!call_check_form(call)) {
+        return;
+    } else if (http->server->draining && !call->route->monitor) {
         call_fail(call, ERR_draining, "The service is shutting down.");
     } else if (call->route->forms && !(call->form = accept_choose(call_header(call, "Accept"), call->route->forms))) {
         call_fail(call, ERR_not_acceptable, "This resource cannot be given in any of the forms that Accept names.");
@@ -316,9 +458,10 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     call->connection = connection;
     call->refs = 1;
     call->started = loop_now();
+    call->queue_ns = call->exec_ns = -1;
     call->answer.area.fd = -1;
     body_init(&call->body);
-    set_request_id(call);
+    set_request_id(http, call);
     http->inflight++;
     return call;
 }
@@ -326,12 +469,10 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
 /* False: the connection is beyond saving. */
 static bool take_body(Http *http, Call *call, const char *data, size_t len) {
     if (!call->answered && call->route->bodies) {
-        if (len > LIMIT_BODIES_BYTES - http->body_bytes) {
-            call_fail(call, ERR_queue_full, "The bodies of all requests in flight take too much memory.");
+        if (!call_hold(call, len)) {
+            call_fail(call, ERR_queue_full, "The requests in flight take too much memory.");
         } else {
             ErrCode code = body_add(&call->body, data, len);
-            call->received += code ? 0 : len;
-            http->body_bytes += code ? 0 : len;
             http->server->metrics->bytes_in += len;
             if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", call->body.cap);
             else if (code) call_fail(call, code, "Memory is short.");
@@ -348,11 +489,15 @@ static enum MHD_Result first_access(Http *http, struct MHD_Connection *connectio
     Call *call = call_begin(http, connection);
     if (!call) return MHD_NO;
     *state = call;
+    if (!socket_of(call)) return MHD_NO;
     uint64_t declared = declared_length(call);
     admit(http, call, url, method, declared);
     /* Refused: who waits for a 100 hears at once; others hear when their body is through, unless that takes too long. */
     bool waits = call_header(call, "Expect") != NULL;
-    if (!call->answered || (!waits && (declared <= LIMIT_DISCARD_BYTES || declared == BODY_UNKNOWN))) return MHD_YES;
+    if (!call->answered || (!waits && (declared <= LIMIT_DISCARD_BYTES || declared == BODY_UNKNOWN))) {
+        begin_arriving(http, call);
+        return MHD_YES;
+    }
     call->close = true;
     return send_answer(http, call);
 }
@@ -365,9 +510,12 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     if (!call) return first_access(http, connection, url, method, state);
     if (*len) {
         bool go_on = take_body(http, call, data, *len);
+        http->more |= *len >= LONG_PIECE;
         *len = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
+    end_arriving(http, call);
+    if (call->gone || socket_of(call)->gone) return MHD_NO; /* which cancels it */
     if (!call->begun && !call->answered) {
         call->begun = true;
         call_keep(call);
@@ -375,8 +523,8 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
         call_drop(call);
     }
     if (call->answered) return send_answer(http, call);
-    if (!map_put(&http->suspended, &call, sizeof call, call)) return MHD_NO;
-    suspend(http, call);
+    if (!call->waiting) begin_waiting(http, call);
+    else if (http->now - call->started >= LINGER_NS) suspend(http, call);
     return MHD_YES;
 }
 
@@ -388,11 +536,13 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     if (!call) return;
     *state = NULL;
     cancel(call);
+    http_answered(call);
+    end_arriving(http, call);
+    loop_untimer(http->server->loop, &call->timer);
     call->connection = NULL;
     call->answered = true;
     http->inflight--;
-    http->body_bytes -= call->received;
-    client_leave(http, call);
+    if (call->client) call->client->inflight--;
     call_drop(call);
 }
 
@@ -403,33 +553,24 @@ static void on_log(void *arg, const char *format, va_list args) {
     log_put(&http->server->log, LOG_DEBUG, "microhttpd", "%s", text);
 }
 
-/* ---- life ---- */
+static int hex_of(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
 
-static int listen_on(const char *host, uint16_t port, uint16_t *bound, char *why, size_t room) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
-    char service[8];
-    snprintf(service, sizeof service, "%u", port);
-    int code = getaddrinfo(host, service, &hints, &found), fd = -1, one = 1;
-    if (code) {
-        snprintf(why, room, "cannot resolve %s: %s", host, gai_strerror(code));
-        return -1;
+/* In place, for paths and queries. %00 stays as it is, which nothing here is called: all that follows are C strings. */
+static size_t unescape(void *arg, struct MHD_Connection *connection, char *text) {
+    char *to = text;
+    (void)arg;
+    (void)connection;
+    for (const char *at = text; *at; at++) {
+        int high = *at == '%' ? hex_of(at[1]) : -1, low = high >= 0 ? hex_of(at[2]) : -1;
+        bool escape = low >= 0 && high + low > 0;
+        *to++ = escape ? (char)(high * 16 + low) : *at;
+        at += escape ? 2 : 0;
     }
-    for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0) continue;
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) break;
-        snprintf(why, room, "cannot listen on %s port %s: %s", host, service, strerror(errno));
-        close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    struct sockaddr_storage name;
-    socklen_t len = sizeof name;
-    if (fd >= 0 && getsockname(fd, (struct sockaddr *)&name, &len) == 0)
-        *bound = ntohs(name.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&name)->sin6_port : ((struct sockaddr_in *)&name)->sin_port);
-    return fd;
+    *to = 0;
+    return (size_t)(to - text);
 }
+
+/* ---- life ---- */
 
 static void on_ready(void *arg, uint32_t events) {
     /* Being awake is enough: http_turn runs at the end of every pass. */
@@ -440,19 +581,22 @@ static void on_ready(void *arg, uint32_t events) {
 Http *http_new(Server *server, char *why, size_t room) {
     char host[256];
     uint16_t port;
-    if (!config_address(server->config->listen, host, &port)) {
-        snprintf(why, room, "--listen: %s is not HOST:PORT", server->config->listen);
+    Http *http = calloc(1, sizeof *http);
+    if (!http || !config_address(server->config->listen, host, &port)) {
+        free(http);
         return NULL;
     }
-    Http *http = calloc(1, sizeof *http);
-    if (!http) return NULL;
     http->server = server;
     http->loopback = guard_is_loopback(host);
+    unsigned char raw[ID_PREFIX / 2];
+    randombytes_buf(raw, sizeof raw);
+    sodium_bin2hex(http->id_prefix, sizeof http->id_prefix, raw, sizeof raw);
     int fd = listen_on(host, port, &http->port, why, room);
     if (fd >= 0)
         http->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, http,
                                      MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, fd,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                                     MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections,
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
@@ -473,30 +617,39 @@ Http *http_new(Server *server, char *why, size_t room) {
 uint16_t http_port(const Http *http) { return http->port; }
 size_t http_inflight(const Http *http) { return http->inflight; }
 
+/* Lingering connections keep libmicrohttpd from wanting to sleep: what it says is believed only while a body comes in. */
 int http_turn(Http *http) {
     MHD_UNSIGNED_LONG_LONG ms;
-    MHD_run(http->mhd);
+    http->now = loop_now();
+    http->more = false;
+    /* The answer that such a call gets is sent in the turn after that in which it is taken. */
+    for (int turns = http->late ? 2 : 1; turns; turns--) MHD_run(http->mhd);
+    http->late = false;
+    /* With room for connections again, libmicrohttpd does not listen before it is next run. */
+    for (; http->closed; MHD_run(http->mhd)) http->closed = false;
     if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
+    if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 void http_quiesce(Http *http) {
     int fd = MHD_quiesce_daemon(http->mhd);
     if (fd >= 0) close(fd);
+    http->grace = (Timer){.fire = on_grace, .arg = http};
+    loop_timer(http->server->loop, &http->grace, loop_now() + GRACE_NS);
 }
 
 void http_free(Http *http) {
     if (!http) return;
     /* libmicrohttpd must not be stopped with suspended connections. */
-    for (size_t at = 0; http->suspended.count; at = 0) {
-        Call *call = map_next(&http->suspended, &at);
+    for (Call *call; (call = http->suspended.first ? http->suspended.first : http->lingering.first);) {
         cancel(call);
         call_fail(call, ERR_draining, "The service is shutting down.");
     }
-    MHD_run(http->mhd);
+    http_turn(http);
     loop_unwatch(http->server->loop, &http->watch);
+    loop_untimer(http->server->loop, &http->grace);
     MHD_stop_daemon(http->mhd);
-    map_release(&http->suspended);
     map_release(&http->clients);
     free(http);
 }

@@ -81,7 +81,13 @@ static bool watch_signals(Daemon *d) {
 
 /* ---- start-up ---- */
 
-static int on_idle(void *arg) { return http_turn(((Server *)arg)->http); }
+/* The requests of a pass leave for the workers together. */
+static int on_idle(void *arg) {
+    Server *s = arg;
+    int ms = http_turn(s->http);
+    dispatch_flush(s->dispatch);
+    return ms;
+}
 
 static bool start(Daemon *d, char *why, size_t room) {
     Server *s = &d->server;

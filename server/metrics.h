@@ -2,7 +2,7 @@
 #ifndef CAJAL_METRICS_H
 #define CAJAL_METRICS_H
 #include "schema/base/buf.h"
-#include "schema/base/map.h"
+#include <stdint.h>
 
 /* COUNTER(field, help): one plain counter each */
 #define METRICS_COUNTERS(COUNTER) \
@@ -22,12 +22,29 @@
     COUNTER(bytes_out, "Bytes of answers' bodies") \
     COUNTER(exec_ns, "Nanoseconds that workers spent executing")
 
-enum { METRICS_BUCKETS = 12 };
+/* HISTOGRAM(field, help, unit, buckets): their upper ends are 1, 2, 5, 10, 20, 50, … units */
+#define METRICS_HISTOGRAMS(HISTOGRAM) \
+    HISTOGRAM(queue_seconds, "From a job's coming to its leaving for a worker", 1e-6, 24) \
+    HISTOGRAM(exec_seconds, "A run's execution in its worker", 1e-6, 24) \
+    HISTOGRAM(batch_requests, "Requests executed together in one run", 1, 7)
+
+enum { METRICS_BUCKETS = 12, HISTOGRAM_BUCKETS = 24 };
+typedef struct {
+    double unit;
+    int buckets;
+    uint64_t counts[HISTOGRAM_BUCKETS + 1]; /* not cumulative; the last one used is what is above all bounds */
+    double sum;
+} Histogram;
+struct RequestCount;
+
 typedef struct Metrics {
 #define COUNTER(field, help) uint64_t field;
     METRICS_COUNTERS(COUNTER)
 #undef COUNTER
-    Map requests; /* "METHOD path\0status" -> struct RequestCount */
+#define HISTOGRAM(field, help, unit, buckets) Histogram field;
+    METRICS_HISTOGRAMS(HISTOGRAM)
+#undef HISTOGRAM
+    struct RequestCount *requests; /* list, the one counted last in front */
 } Metrics;
 
 typedef struct {
@@ -36,7 +53,8 @@ typedef struct {
 
 void metrics_init(Metrics *m);
 void metrics_release(Metrics *m);
-/* route is the table's path ("none" for a request that has no route). */
+void metrics_observe(Histogram *histogram, double value);
+/* method and route are static strings; route is the table's path ("none" for a request that has no route). */
 void metrics_request(Metrics *m, const char *method, const char *route, int status, int64_t ns);
 void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *gauges);
 #endif

@@ -33,6 +33,12 @@ struct Pool {
     Worker workers[];
 };
 
+static const char *const end_words[] = {
+#define WORKER_END(name, words) words,
+    WORKER_ENDS(WORKER_END)
+#undef WORKER_END
+};
+
 static void start_worker(void *arg);
 static void on_sock(void *arg, uint32_t events);
 static void on_exit_of(void *arg, uint32_t events);
@@ -81,7 +87,8 @@ static bool spawn(Worker *w, int sock) {
     posix_spawn_file_actions_addclosefrom_np(&files, WIRE_FD + 1);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(&attr, 0);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     int code = posix_spawn(&w->pid, w->pool->program, &files, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
@@ -117,8 +124,10 @@ static void arm(Worker *w, void (*fire)(void *), int64_t due) {
 /* Arms the timer that starts the place's next process. */
 static void restart_later(Worker *w) {
     int64_t now = loop_now(), ms = 0;
-    w->young_deaths = now - w->started < YOUNG_SECONDS * SECOND ? w->young_deaths + 1 : 0;
-    if (w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
+    bool young = now - w->started < YOUNG_SECONDS * SECOND || w->killed == END_SILENT;
+    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT;
+    if (!ours) w->young_deaths = young ? w->young_deaths + 1 : 0;
+    if (!ours && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
     if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;
     w->state = WORKER_DOWN;
     arm(w, start_worker, now + ms * 1000000);
@@ -127,17 +136,18 @@ static void restart_later(Worker *w) {
 static void not_started(Worker *w) {
     close_all(w);
     restart_later(w);
-    w->pool->spec.events.died(w->pool->spec.arg, w, "it could not be started");
+    w->pool->spec.events.died(w->pool->spec.arg, w, END_ITSELF, "it could not be started");
 }
 
-static void on_silence(void *arg) { pool_kill(arg, "it did not say hello"); }
+static void on_silence(void *arg) { pool_kill(arg, END_SILENT); }
 
 static void start_worker(void *arg) {
     Worker *w = arg;
     Loop *loop = w->pool->spec.loop;
     int pair[2];
     w->started = loop_now();
-    w->killed = NULL;
+    w->killed = END_ITSELF;
+    w->leaving = false;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         not_started(w);
         return;
@@ -167,11 +177,11 @@ static void start_worker(void *arg) {
 
 /* ---- ending ---- */
 
-void pool_kill(Worker *w, const char *why) {
+void pool_kill(Worker *w, WorkerEnd why) {
     if (w->pidfd < 0 || w->killed) return;
     w->killed = why;
     w->pool->spec.metrics->worker_kills++;
-    log_put(w->pool->spec.log, LOG_WARN, "worker killed", "pid=%d cause=\"%s\"", (int)w->pid, why);
+    log_put(w->pool->spec.log, LOG_WARN, "worker killed", "pid=%d cause=\"%s\"", (int)w->pid, end_words[why]);
     kill(w->pid, SIGKILL);
 }
 
@@ -179,7 +189,7 @@ static void describe_end(Worker *w) {
     siginfo_t info = {0};
     waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED);
     const char *name = info.si_code == CLD_EXITED ? NULL : sigabbrev_np(info.si_status);
-    if (w->killed) snprintf(w->last_end, sizeof w->last_end, "%s", w->killed);
+    if (w->killed) snprintf(w->last_end, sizeof w->last_end, "%s", end_words[w->killed]);
     else if (name) snprintf(w->last_end, sizeof w->last_end, "signal SIG%s", name);
     else snprintf(w->last_end, sizeof w->last_end, "exit code %d", info.si_status);
 }
@@ -189,6 +199,7 @@ static bool read_frames(Worker *w);
 static void on_exit_of(void *arg, uint32_t events) {
     Worker *w = arg;
     (void)events;
+    w->leaving = true;
     /* What it said before it ended still counts. */
     if (!w->killed) read_frames(w);
     describe_end(w);
@@ -196,7 +207,7 @@ static void on_exit_of(void *arg, uint32_t events) {
     w->pool->spec.metrics->worker_deaths += !w->killed;
     close_all(w);
     restart_later(w);
-    w->pool->spec.events.died(w->pool->spec.arg, w, w->last_end);
+    w->pool->spec.events.died(w->pool->spec.arg, w, w->killed, w->last_end);
 }
 
 /* ---- frames ---- */
@@ -225,16 +236,16 @@ static bool read_frames(Worker *w) {
         Frame frame;
         int code = wire_recv(w->sock, &frame);
         if (code == -EAGAIN || code == -EINTR) return true;
-        if (code == -EPROTO) pool_kill(w, "it sent a malformed frame");
+        if (code == -EPROTO) pool_kill(w, END_NONSENSE);
         if (code <= 0) return false;
         if (w->state == WORKER_READY) w->pool->spec.events.frame(w->pool->spec.arg, w, &frame);
-        else if (!greet(w, &frame)) pool_kill(w, "its greeting was not understood");
+        else if (!greet(w, &frame)) pool_kill(w, END_STRANGE);
         frame_release(&frame);
     }
     return true;
 }
 
-static void on_leftover(void *arg) { pool_kill(arg, "it closed its socket and stayed"); }
+static void on_leftover(void *arg) { pool_kill(arg, END_LEFTOVER); }
 
 static void flush(Worker *w) {
     while (w->out_first) {
@@ -256,6 +267,7 @@ static void on_sock(void *arg, uint32_t events) {
     if (events & EPOLLOUT) flush(w);
     if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || read_frames(w)) return;
     loop_unwatch(w->pool->spec.loop, &w->on_sock);
+    w->leaving = true;
     if (w->killed) return;
     arm(w, on_leftover, loop_now() + SECOND);
 }
@@ -276,11 +288,15 @@ static bool send_later(Worker *w, FrameType type, uint64_t id, const Buf *body, 
     return loop_rewatch(w->pool->spec.loop, &w->on_sock, EPOLLIN | EPOLLOUT);
 }
 
+bool pool_takes(const Worker *w) { return w->state == WORKER_READY && !w->killed && !w->leaving; }
+
 bool pool_send(Worker *w, FrameType type, uint64_t id, const Buf *body, int area) {
     int code = body->failed ? -ENOMEM : w->out_first ? -EAGAIN : wire_send(w->sock, type, id, body, area);
     if (code == 0 || (code == -EAGAIN && send_later(w, type, id, body, area))) return true;
+    /* The process has ended, or is about to, and how is to be heard from itself. */
+    if (code == -EPIPE || code == -ECONNRESET) w->leaving = true;
     /* A frame that is lost would leave both sides waiting. */
-    pool_kill(w, "a frame could not be sent to it");
+    else pool_kill(w, END_UNSENT);
     return false;
 }
 

@@ -1,7 +1,8 @@
 /* The worker processes: started, greeted, reaped, started again; frames to and from them.
  *
  * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause
- * that doubles while processes end young. Workers are an array for the life of the pool: a Worker is a place, its processes come and
+ * that doubles while processes end young; those that the daemon ends for a job's sake do not count. Each has a process group of its own, so that a
+ * terminal's signals reach the daemon alone. Workers are an array for the life of the pool: a Worker is a place, its processes come and
  * go.
  * Ownership: frames given to `frame` are released by the pool afterwards. */
 #ifndef CAJAL_POOL_H
@@ -15,6 +16,18 @@
 typedef struct Pool Pool;
 typedef struct Outgoing Outgoing;
 typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
+
+/* WORKER_END(name, words): why the daemon ends a worker */
+#define WORKER_ENDS(WORKER_END) \
+    WORKER_END(ITSELF, "it ended by itself")                WORKER_END(STUCK, "stuck") \
+    WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
+    WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
+    WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed")
+typedef enum {
+#define WORKER_END(name, words) END_##name,
+    WORKER_ENDS(WORKER_END)
+#undef WORKER_END
+} WorkerEnd;
 
 typedef struct Worker {
     Pool *pool;
@@ -31,14 +44,16 @@ typedef struct Worker {
     Timer timer;
     int64_t started;
     unsigned young_deaths;
-    const char *killed; /* why the pool ended it; NULL: it did not */
+    WorkerEnd killed;   /* why the daemon ended it; ITSELF: it did not */
+    bool leaving;       /* it takes nothing more: its socket is closed, or it is dead already */
     Outgoing *out_first, **out_end;
 } Worker;
 
 typedef struct {
     void (*ready)(void *arg, Worker *worker);
     void (*frame)(void *arg, Worker *worker, Frame *frame);
-    void (*died)(void *arg, Worker *worker, const char *how); /* "signal SIGSEGV", "exit code 1", or the reason it was killed for */
+    /* how: "signal SIGSEGV", "exit code 1", or the words of `end` */
+    void (*died)(void *arg, Worker *worker, WorkerEnd end, const char *how);
 } PoolEvents;
 
 typedef struct {
@@ -60,7 +75,9 @@ Worker *pool_worker(Pool *pool, int index);
 /* False while every worker keeps dying young: nothing can be expected soon. */
 bool pool_hopeful(const Pool *pool);
 
-/* Sends, now or when the socket has room; `area` is lent. False: the worker is lost (died follows). */
+/* It can be given work. */
+bool pool_takes(const Worker *worker);
+/* Sends, now or when the socket has room; `area` is lent. False: it will not arrive, and the worker is lost (died follows). */
 bool pool_send(Worker *worker, FrameType type, uint64_t id, const Buf *body, int area);
-void pool_kill(Worker *worker, const char *why); /* why: static */
+void pool_kill(Worker *worker, WorkerEnd why);
 #endif

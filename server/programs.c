@@ -11,11 +11,12 @@
 
 /* ---- the list ---- */
 
-static void put_row(void *arg, const char *record, size_t len) {
+static bool put_row(void *arg, const char *record, size_t len) {
     Buf *out = arg;
-    if (out->failed) return;
+    if (out->failed) return false;
     if (out->data[out->len - 1] != '[') buf_putc(out, ',');
     record_finish(out, record, len, true);
+    return out->len < LIMIT_LIST_BYTES;
 }
 
 /* A page token is the place of the last row, in base64 so that nobody takes it apart. */
@@ -42,8 +43,7 @@ void handle_programs(Call *call) {
     uint64_t limit;
     StorePlace after = {0}, last = {0};
     const char *token = call_query(call, "page_token");
-    if (!call_query_uint(call, "limit", 50, LIMIT_LIST, &limit)) return;
-    if (!limit) limit = 1;
+    if (!call_query_uint(call, "limit", 50, 1, LIMIT_LIST, &limit)) return;
     if (token && *token && !read_token(token, &after)) {
         call_fail(call, ERR_bad_request, "?page_token is not one that this service gave.");
         return;
@@ -51,9 +51,13 @@ void handle_programs(Call *call) {
     Buf body;
     buf_init(&body);
     buf_puts(&body, "{\"programs\":[");
-    size_t n = store_programs(call->server->store, &after, limit, put_row, &body, &last);
+    if (store_programs(call->server->store, &after, limit, put_row, &body, &last) != ERR_NONE) {
+        buf_release(&body);
+        call_fail(call, ERR_internal, "The database does not answer.");
+        return;
+    }
     buf_puts(&body, "],\"next_page_token\":");
-    if (n && n == limit) put_token(&body, &last);
+    if (*last.hash) put_token(&body, &last);
     else buf_puts(&body, "null");
     buf_putc(&body, '}');
     call_answer(call, 200, "application/json", &body);

@@ -8,21 +8,21 @@
 #define TENSOR_BODIES (BODY_JSON | BODY_BINARY)
 
 const Route routes[] = {
-    {"POST", "/compile", handle_compile, BODY_JSON, FORM_JSON, false},
-    {"GET", "/programs", handle_programs, BODY_NONE, FORM_JSON, false},
-    {"GET", "/programs/{hash}", handle_program, BODY_NONE, FORM_JSON, false},
-    {"DELETE", "/programs/{hash}", handle_program_delete, BODY_NONE, 0, false},
-    {"GET", "/programs/{hash}/graph", handle_program_graph, BODY_NONE, 0, false},
-    {"GET", "/programs/{hash}/matrix", handle_matrix, BODY_NONE, TENSOR_FORMS, false},
-    {"POST", "/eval", handle_eval, TENSOR_BODIES, TENSOR_FORMS, false},
-    {"POST", "/grad", handle_grad, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, false},
-    {"POST", "/jvp", handle_jvp, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, false},
-    {"GET", "/livez", handle_livez, BODY_NONE, 0, true},
-    {"GET", "/readyz", handle_readyz, BODY_NONE, 0, true},
-    {"GET", "/version", handle_version, BODY_NONE, 0, false},
-    {"GET", "/metrics", handle_metrics, BODY_NONE, 0, false},
-    {"GET", "/openapi.json", handle_openapi, BODY_NONE, 0, false},
-    {"GET", "/workers", handle_workers, BODY_NONE, 0, false},
+    {"POST", "/compile", handle_compile, BODY_JSON, FORM_JSON, "", false, false},
+    {"GET", "/programs", handle_programs, BODY_NONE, FORM_JSON, "limit page_token", false, false},
+    {"GET", "/programs/{hash}", handle_program, BODY_NONE, FORM_JSON, "", false, false},
+    {"DELETE", "/programs/{hash}", handle_program_delete, BODY_NONE, 0, "", false, false},
+    {"GET", "/programs/{hash}/graph", handle_program_graph, BODY_NONE, 0, "format stage", false, false},
+    {"GET", "/programs/{hash}/matrix", handle_matrix, BODY_NONE, TENSOR_FORMS, "dtype", false, false},
+    {"POST", "/eval", handle_eval, TENSOR_BODIES, TENSOR_FORMS, "program dtype decode engine", false, false},
+    {"POST", "/grad", handle_grad, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program dtype decode wrt", false, false},
+    {"POST", "/jvp", handle_jvp, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program dtype decode", false, false},
+    {"GET", "/livez", handle_livez, BODY_NONE, 0, "", true, true},
+    {"GET", "/readyz", handle_readyz, BODY_NONE, 0, "verbose", true, true},
+    {"GET", "/version", handle_version, BODY_NONE, 0, "", false, false},
+    {"GET", "/metrics", handle_metrics, BODY_NONE, 0, "", false, true},
+    {"GET", "/openapi.json", handle_openapi, BODY_NONE, 0, "", false, false},
+    {"GET", "/workers", handle_workers, BODY_NONE, 0, "", false, false},
 };
 const size_t nroutes = sizeof routes / sizeof *routes;
 
@@ -58,4 +58,14 @@ const Route *route_find(const char *method, const char *path, RouteParam *param,
     }
     *allow = allow_of(get, post, delete);
     return NULL;
+}
+
+int route_parameter(const Route *route, const char *name) {
+    int place = 0;
+    for (const char *at = route->query; *at; at += *at == ' ', place++) {
+        size_t len = strcspn(at, " ");
+        if (strlen(name) == len && memcmp(at, name, len) == 0) return place;
+        at += len;
+    }
+    return -1;
 }

@@ -12,7 +12,9 @@ typedef struct {
     Handler *handler;
     unsigned bodies;  /* set of BodyKind */
     unsigned forms;   /* set of Form that Accept chooses from; 0: Accept is not asked */
-    bool open;        /* answered without a token, and while draining */
+    const char *query; /* the parameters it takes, with a space between */
+    bool open;        /* answered without a token */
+    bool monitor;     /* for those who watch the service: answered while draining, and not counted against a client's quota */
 } Route;
 
 typedef struct {
@@ -25,4 +27,6 @@ extern const size_t nroutes;
 /* The route of a method and path; HEAD goes where GET goes. NULL: *allow is the methods the path does take, NULL when there is no
  * such path. */
 const Route *route_find(const char *method, const char *path, RouteParam *param, const char **allow);
+/* The parameter's place in the route's query; -1: it takes none of that name. */
+int route_parameter(const Route *route, const char *name);
 #endif

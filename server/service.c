@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define READY_NS ((int64_t)2000000000)
+#define RECENT_NS ((int64_t)5000000000)
 
 static void answer_text(Call *call, const char *type, const char *text) {
     Buf body;
@@ -58,6 +59,7 @@ void handle_metrics(Call *call) {
     Buf body;
     buf_init(&body);
     metrics_put(&body, server->metrics, &gauges);
+    dispatch_metrics(&body, server->dispatch);
     call_answer(call, 200, "text/plain; version=0.0.4", &body);
 }
 
@@ -80,13 +82,14 @@ static void end(Probe *p) {
 
 static void conclude(Probe *p, const char *worker) {
     Call *call = p->call;
-    bool store = store_healthy(call->server->store), draining = call->server->draining;
+    bool draining = call->server->draining, store = store_healthy(call->server->store);
     if (!worker && store && !draining) {
         static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
         answer_text(call, "application/json", p->verbose ? checks : "{\"ready\":true}");
     } else {
         call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s%s%s", p->verbose && worker ? worker : "",
-                  p->verbose && !store ? " The database does not answer." : "", p->verbose ? "" : "Not ready; ?verbose says why.");
+                  p->verbose && !store ? " The database is damaged, or does not answer; see the log." : "",
+                  p->verbose ? draining ? " The service is shutting down." : "" : "Not ready; ?verbose says why.");
     }
     end(p);
 }
@@ -97,7 +100,11 @@ static void on_pong(void *arg, const JobResult *result) {
     conclude(p, result->code ? result->message : NULL);
 }
 
-static void on_silence(void *arg) { conclude(arg, "No worker answered."); }
+static void on_silence(void *arg) {
+    Probe *p = arg;
+    p->call->server->doubted = loop_now();
+    conclude(p, "No worker answered within two seconds.");
+}
 static void on_cancel(void *arg) { end(arg); }
 
 void handle_readyz(Call *call) {
@@ -115,8 +122,9 @@ void handle_readyz(Call *call) {
     ErrCode why;
     const char *message;
     dispatch_count(server->dispatch, &ready, &busy);
-    if (ready && busy == ready) {
-        /* Every worker has work in hand, which says as much as a ping would after it. */
+    int64_t heard = dispatch_heard(server->dispatch);
+    if (ready && busy == ready && heard > server->doubted && loop_now() - heard < RECENT_NS) {
+        /* All are busy, and at least one has finished something lately: a ping would only wait behind what they do. */
         conclude(p, NULL);
         return;
     }

@@ -3,16 +3,18 @@
 #include "server/store_open.h"
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SUM = crypto_generichash_BYTES_MIN };
 
 /* STATEMENT(name, connection, SQL) */
 #define STATEMENTS(STATEMENT) \
-    STATEMENT(ping, reader, "SELECT count(*) FROM sqlite_schema") \
+    STATEMENT(ping, reader, "SELECT (SELECT hash FROM programs LIMIT 1), (SELECT id FROM graphs LIMIT 1)") \
     STATEMENT(program, reader, "SELECT canonical, record, text, version, checksum FROM programs WHERE hash = ?1") \
     STATEMENT(graph, reader, "SELECT blob, checksum, version FROM graphs WHERE hash = ?1 AND variant = ?2") \
     STATEMENT(list, reader, "SELECT created, hash, record, text, checksum FROM programs WHERE (created, hash) < (?1, ?2)" \
@@ -38,6 +40,8 @@ struct Store {
     const Log *log;
     pthread_mutex_t lock; /* guards the writer and total_bytes */
     uint64_t graph_bytes, total_bytes;
+    int claim;
+    atomic_bool damaged;
     char version[64];
 };
 
@@ -66,8 +70,25 @@ static void finish(sqlite3_stmt *s) {
     sqlite3_clear_bindings(s);
 }
 
+/* Says what went wrong, and remembers damage. */
+static void note(Store *store, sqlite3_stmt *s, int code, const char *what) {
+    int kind = code & 0xff;
+    if (kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB) store->damaged = true;
+    log_put(store->log, LOG_ERROR, "database failed", "what=%s cause=\"%s\"", what, sqlite3_errmsg(sqlite3_db_handle(s)));
+}
+
+typedef enum { STEP_ROW, STEP_END, STEP_FAILED } Step;
+
+static Step step(Store *store, sqlite3_stmt *s, const char *what) {
+    int code = sqlite3_step(s);
+    if (code == SQLITE_ROW) return STEP_ROW;
+    if (code == SQLITE_DONE) return STEP_END;
+    note(store, s, code, what);
+    return STEP_FAILED;
+}
+
 static uint64_t sum_of_graphs(Store *store) {
-    uint64_t total = sqlite3_step(store->total) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(store->total, 0) : 0;
+    uint64_t total = step(store, store->total, "size") == STEP_ROW ? (uint64_t)sqlite3_column_int64(store->total, 0) : 0;
     finish(store->total);
     return total;
 }
@@ -79,7 +100,8 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
     store->log = log;
     store->graph_bytes = graph_bytes;
     snprintf(store->version, sizeof store->version, "%s", version);
-    store->writer = store_connect(dir, true, why, room);
+    store->claim = store_claim(dir, why, room);
+    store->writer = store->claim >= 0 ? store_connect(dir, true, why, room) : NULL;
     store->reader = store->writer ? store_connect(dir, false, why, room) : NULL;
     bool ok = store->reader != NULL;
 #define STATEMENT(name, connection, sql) \
@@ -89,12 +111,17 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
     }
     STATEMENTS(STATEMENT)
 #undef STATEMENT
-    if (ok) {
-        store->total_bytes = sum_of_graphs(store);
-        return store;
+    if (!ok) {
+        store_close(store);
+        return NULL;
     }
-    store_close(store);
-    return NULL;
+    char damage[300];
+    if (!store_check(store->reader, damage, sizeof damage)) {
+        store->damaged = true;
+        log_put(log, LOG_ERROR, "database damaged", "dir=%s cause=\"%s\"", dir, damage);
+    }
+    store->total_bytes = sum_of_graphs(store);
+    return store;
 }
 
 void store_close(Store *store) {
@@ -104,6 +131,7 @@ void store_close(Store *store) {
 #undef STATEMENT
     sqlite3_close(store->reader);
     sqlite3_close(store->writer);
+    if (store->claim >= 0) close(store->claim);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -113,7 +141,7 @@ void store_close(Store *store) {
 const char *store_library(void) { return sqlite3_libversion(); }
 
 bool store_healthy(Store *store) {
-    bool ok = sqlite3_step(store->ping) == SQLITE_ROW;
+    bool ok = !store->damaged && step(store, store->ping, "ping") == STEP_ROW;
     finish(store->ping);
     return ok;
 }
@@ -146,7 +174,7 @@ bool store_program_get(Store *store, const char *hash, StoredProgram *out) {
     sqlite3_stmt *s = store->program;
     *out = (StoredProgram){0};
     bind_text(s, 1, hash);
-    bool found = sqlite3_step(s) == SQLITE_ROW;
+    bool found = step(store, s, "program") == STEP_ROW;
     if (found) {
         const unsigned char *canonical = sqlite3_column_blob(s, 0);
         size_t len = (size_t)sqlite3_column_bytes(s, 0);
@@ -176,7 +204,7 @@ bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *o
     bind_text(s, 1, hash);
     bind_text(s, 2, variant);
     bool good = false;
-    if (sqlite3_step(s) == SQLITE_ROW) {
+    if (step(store, s, "graph") == STEP_ROW) {
         const void *blob = sqlite3_column_blob(s, 0);
         size_t len = (size_t)sqlite3_column_bytes(s, 0);
         unsigned char sum[SUM];
@@ -192,30 +220,33 @@ bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *o
     return good;
 }
 
-size_t store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last) {
+ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last) {
     sqlite3_stmt *s = store->list;
-    size_t n = 0;
-    bool first = !*after->hash;
+    bool first = !*after->hash, more = true;
+    Step at = STEP_END;
     sqlite3_bind_int64(s, 1, first ? INT64_MAX : (int64_t)after->created);
     bind_text(s, 2, after->hash);
-    sqlite3_bind_int64(s, 3, (int64_t)limit);
-    while (sqlite3_step(s) == SQLITE_ROW) {
+    sqlite3_bind_int64(s, 3, (int64_t)limit + 1);
+    for (size_t n = 0; more && n < limit && (at = step(store, s, "programs")) == STEP_ROW; n++) {
         last->created = (uint64_t)sqlite3_column_int64(s, 0);
         snprintf(last->hash, sizeof last->hash, "%s", column_text(s, 1));
-        if (program_intact(s, 2, 3, 4)) row(arg, column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
-        n++;
+        if (program_intact(s, 2, 3, 4)) more = row(arg, column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
     }
+    /* One more was asked for, to see whether there is any. */
+    if (at == STEP_ROW) at = step(store, s, "programs");
+    if (at != STEP_ROW) *last->hash = 0;
     finish(s);
-    return n;
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
 }
 
 /* ---- writes ---- */
 
 static ErrCode outcome(Store *store, sqlite3_stmt *s, const char *what) {
     int code = sqlite3_step(s);
+    bool done = code == SQLITE_DONE || code == SQLITE_ROW;
+    if (!done) note(store, s, code, what);
     finish(s);
-    if (code == SQLITE_DONE || code == SQLITE_ROW) return ERR_NONE;
-    log_put(store->log, LOG_ERROR, "store write failed", "what=%s cause=\"%s\"", what, sqlite3_errmsg(store->writer));
+    if (done) return ERR_NONE;
     return code == SQLITE_FULL || code == SQLITE_TOOBIG ? ERR_storage_full : ERR_internal;
 }
 
@@ -240,7 +271,7 @@ ErrCode store_program_put(Store *store, const char *hash, const void *canonical,
 /* Graphs go, the least recently used first, until the size limit holds again. */
 static void evict(Store *store) {
     while (store->total_bytes > store->graph_bytes) {
-        bool row = sqlite3_step(store->evict) == SQLITE_ROW;
+        bool row = step(store, store->evict, "eviction") == STEP_ROW;
         uint64_t bytes = row ? (uint64_t)sqlite3_column_int64(store->evict, 0) : 0;
         finish(store->evict);
         if (!row) break;

@@ -3,7 +3,8 @@
  * Reads are made in the loop's thread, writes by any one thread at a time (a lock), each side with a connection of its own; WAL lets
  * them overlap. Rows carry checksums and the compiler's version: a damaged or outdated one is reported absent (and logged), never served.
  * Ownership: what a get fills is the caller's (…_release, buf_release).
- * Errors: writes return ERR_NONE, ERR_storage_full, or ERR_internal; nothing here ends the process. */
+ * Errors: writes return ERR_NONE, ERR_storage_full, or ERR_internal; nothing here ends the process. What SQLite reports of a read is logged;
+ * once it has found the database damaged, store_healthy says so until the end. */
 #ifndef CAJAL_STORE_H
 #define CAJAL_STORE_H
 #include "schema/base/buf.h"
@@ -20,10 +21,11 @@ typedef struct {
 } StoredProgram;
 void stored_program_release(StoredProgram *p);
 
-/* Opens or makes DIR/cajal.db; graphs beyond `graph_bytes` are evicted. `version` names the compiler. NULL: `why`. */
+/* Opens or makes DIR/cajal.db, for one process at a time; graphs beyond `graph_bytes` are evicted. `version` names the compiler.
+ * NULL: `why`. A damaged database opens, and is not healthy. */
 Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, const Log *log, char *why, size_t room);
 void store_close(Store *store);
-bool store_healthy(Store *store); /* a trivial read works */
+bool store_healthy(Store *store); /* every table can be read */
 const char *store_library(void);  /* SQLite's version */
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out);
@@ -34,9 +36,10 @@ typedef struct {
     uint64_t created;
     char hash[80];
 } StorePlace;
-typedef void StoreRow(void *arg, const char *record, size_t len);
-/* Returns the number of rows given; *last is the place of the last one. */
-size_t store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
+/* False: no more. */
+typedef bool StoreRow(void *arg, const char *record, size_t len);
+/* *last is the place of the last one looked at, its hash "" when there is nothing behind it. ERR_internal: the database does not answer. */
+ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
 
 /* Writes. A program that is there keeps its spelling, unless that is damaged. */
 ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,

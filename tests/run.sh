@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh BUILD STAGE...: runs the tests of the stages (units, http, conformance, cli, smoke), shows the output of what fails, and closes with
+# run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke), shows the output of what fails, and closes with
 # the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -37,6 +37,10 @@ run() { # name command...
 for stage in "$@"; do
     case $stage in
     units) for t in "$build"/tests/test_*; do [ -x "$t" ] && run "$(basename "$t")" "$t"; done ;;
+    replay)
+        for t in "$build"/tests/replay_*; do
+            [ -x "$t" ] && run "$(basename "$t")" "$t" "tests/fuzz/corpus/${t##*/replay_}"
+        done ;;
     http) for t in "$build"/tests/http_*; do [ -x "$t" ] && run "$(basename "$t")" env "CAJAL_BUILD=$build" "$t"; done ;;
     conformance) run conformance tests/support/with_daemon.sh "$build" tests/conformance.py ;;
     cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;

@@ -24,7 +24,7 @@ static uint64_t now_us(void) {
 
 static const Graph *result(const Build *b) { return b->derived ? b->derived : b->graph; }
 
-/* Takes g. */
+/* Takes g, also when it fails. */
 static Graph *optimised(Build *b, Graph *g) {
     rewrite_guard(&b->cx, g);
     Graph *made = optimise_graph(&b->cx, g);
@@ -36,7 +36,8 @@ static void compile(Build *b) {
     const BuildMsg *m = b->m;
     b->program = canon_read(&b->cx, m->program, m->program_len);
     Checked *checked = check_program(&b->cx, b->program);
-    b->graph = optimised(b, compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig));
+    Graph *lowered = compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig);
+    b->graph = m->derive == DERIVE_LOWERED ? lowered : optimised(b, lowered);
     if (m->derive == DERIVE_VJP) b->derived = optimised(b, compile_vjp(&b->cx, b->graph));
     if (m->derive == DERIVE_JVP) b->derived = optimised(b, compile_jvp(&b->cx, b->graph));
     char why[200];

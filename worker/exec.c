@@ -1,12 +1,13 @@
 #include "worker/exec.h"
 #include "schema/limits.h"
+#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
 void workspace_release(Workspace *w) {
     free(w->slab);
     free(w->table);
-    *w = (Workspace){0};
+    *w = (Workspace){.threads = w->threads};
 }
 
 void workspace_trim(Workspace *w) {
@@ -23,10 +24,12 @@ static size_t slab_bytes(const Plan *p, size_t rows) {
 }
 
 size_t exec_tile(const Plan *p, size_t rows, size_t most) {
-    size_t tile = most ? most : EXEC_TILE;
+    size_t tile = most ? most : EXEC_TILE, row = p->row_size * plan_element(p);
     if (tile > rows || p->single_tile) tile = rows;
-    if (!p->single_tile)
+    if (!p->single_tile) {
+        while (tile > EXEC_TILE_LEAST && row > EXEC_CACHE_BYTES / tile) tile /= 2;
         while (tile > 1 && slab_bytes(p, tile) > EXEC_TILE_BYTES) tile /= 2;
+    }
     return slab_bytes(p, tile) > LIMIT_JOB_BYTES ? 0 : tile;
 }
 
@@ -118,25 +121,83 @@ static bool check(const Plan *p, const ExecInput *inputs, const ExecOutput *outp
     return true;
 }
 
+/* How many threads share the tiles: all, but for little work or little memory. */
+static unsigned team_size(const Plan *p, size_t rows, size_t tile, unsigned threads, bool eager) {
+    bool batched = p->phase_at[PHASE_EACH] != p->phase_at[PHASE_AFTER] && !p->single_tile;
+    if (!batched || (!eager && p->macs_row * (double)rows < EXEC_TEAM_MACS)) return 1;
+    size_t most = LIMIT_JOB_BYTES / (slab_bytes(p, tile) + 64), tiles = (rows + tile - 1) / tile;
+    if (threads > tiles) threads = (unsigned)tiles;
+    if (threads > most) threads = (unsigned)most;
+    return threads ? threads : 1;
+}
+
+typedef struct {
+    Exec first; /* the frame of thread 0 */
+    unsigned n;
+    size_t tile, slab; /* rows; bytes of a thread's slab */
+    Workspace *w;
+} Team;
+
+/* Thread t's own table and slab; what is settled before the tiles is read where thread 0 has it. */
+static void join_team(const Team *team, unsigned t) {
+    const Plan *p = team->first.plan;
+    void **at = team->w->table + t * p->table;
+    char *slab = (char *)team->w->slab + t * team->slab;
+    bind_plan(p, at, slab, slab + p->shared_size * plan_element(p), team->tile);
+    for (uint32_t v = 0; t && v < p->nvalues; v++)
+        if (p->values[v].once) at[v] = team->first.at[v];
+}
+
+static void run_tiles(const Team *team, unsigned t) {
+    Exec x = team->first;
+    size_t end = x.all_rows * (t + 1) / team->n;
+    x.at = team->w->table + t * x.plan->table;
+    for (x.row0 = x.all_rows * t / team->n; x.row0 < end; x.row0 += x.rows, x.again = true) {
+        x.rows = end - x.row0 < team->tile ? end - x.row0 : team->tile;
+        exec_phase(&x, PHASE_EACH);
+    }
+}
+
+/* Each thread's sums over its rows, added in the threads' order. */
+static void add_sums(const Team *team) {
+    const Plan *p = team->first.plan;
+    for (uint32_t v = 0; v < p->nvalues; v++)
+        for (unsigned t = 1; t < team->n && p->values[v].sum; t++) {
+            void *to = team->first.at[v], *from = team->w->table[t * p->table + v];
+            for (size_t i = 0; p->f64 && i < p->values[v].size; i++) ((double *)to)[i] += ((double *)from)[i];
+            for (size_t i = 0; !p->f64 && i < p->values[v].size; i++) ((float *)to)[i] += ((float *)from)[i];
+        }
+}
+
+/* A tile's BLAS calls are one thread's, in a team or alone: a row's bits must not depend on how many share the work. */
+static void run_each(const Team *team) {
+    int threads = team->first.plan->blas ? openblas_get_num_threads() : 1;
+    if (team->n > 1) {
+#pragma omp parallel for num_threads(team->n) schedule(static, 1)
+        for (unsigned t = 0; t < team->n; t++) {
+            if (t) join_team(team, t);
+            run_tiles(team, t);
+        }
+        add_sums(team);
+        return;
+    }
+    if (threads > 1) openblas_set_num_threads(1);
+    run_tiles(team, 0);
+    if (threads > 1) openblas_set_num_threads(threads);
+}
+
 bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t most, Workspace *w,
               Fault *fault) {
     if (!check(p, inputs, outputs, rows, fault)) return false;
     size_t tile = exec_tile(p, rows, most);
     if (!tile)
         return fault_set(fault, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
-    if (!reserve(w, slab_bytes(p, tile), p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
-    bind_plan(p, w->table, w->slab, (char *)w->slab + p->shared_size * plan_element(p), tile);
-    Exec x = {.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs};
-    exec_phase(&x, PHASE_ONCE);
-    for (size_t row = 0; row < rows; row += tile) {
-        x.row0 = row;
-        x.rows = rows - row < tile ? rows - row : tile;
-        x.again = row > 0;
-        exec_phase(&x, PHASE_EACH);
-        if (p->phase_at[PHASE_EACH] == p->phase_at[PHASE_AFTER]) break;
-    }
-    x.row0 = 0;
-    x.rows = 1;
-    exec_phase(&x, PHASE_AFTER);
+    Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = (slab_bytes(p, tile) + 63) / 64 * 64, .w = w};
+    if (!reserve(w, team.n * team.slab, team.n * p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
+    team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs};
+    join_team(&team, 0);
+    exec_phase(&team.first, PHASE_ONCE);
+    if (p->phase_at[PHASE_EACH] != p->phase_at[PHASE_AFTER]) run_each(&team);
+    exec_phase(&team.first, PHASE_AFTER);
     return true;
 }

@@ -16,19 +16,28 @@ static int usage(void) {
     return 2;
 }
 
-/* OpenBLAS takes a CPU newer than itself for its oldest one, several times slower. It reads its choice from the environment while
- * it is loaded, so a better one needs a second start. */
-static void choose_core(char **argv) {
+/* OpenBLAS takes a CPU newer than itself for its oldest one, several times slower: the better choice, NULL when it chose well. */
+static const char *better_core(void) {
 #ifdef __x86_64__
-    if (strcmp(openblas_get_corename(), "Prescott") != 0 || getenv("OPENBLAS_CORETYPE")) return;
+    if (strcmp(openblas_get_corename(), "Prescott") != 0 || getenv("OPENBLAS_CORETYPE")) return NULL;
     bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (!avx2 || setenv("OPENBLAS_CORETYPE", avx512 ? "SkylakeX" : "Haswell", 1)) return;
-    execv("/proc/self/exe", argv); /* when this fails, the slow one does */
+    return avx512 ? "SkylakeX" : avx2 ? "Haswell" : NULL;
 #else
-    (void)argv;
+    return NULL;
 #endif
+}
+
+/* Both libraries read their choices from the environment while they are loaded, so other ones need a second start. OpenMP's threads
+ * shall sleep while they wait: an idle worker uses no CPU, and a core may have better things to do. */
+static void settle_libraries(char **argv, unsigned long threads) {
+    const char *core = better_core();
+    bool wait = threads > 1 && !getenv("OMP_WAIT_POLICY");
+    if (!core && !wait) return;
+    if (core && setenv("OPENBLAS_CORETYPE", core, 1)) return;
+    if (wait && setenv("OMP_WAIT_POLICY", "passive", 1)) return;
+    execv("/proc/self/exe", argv); /* when this fails, what there is does */
 }
 
 int main(int argc, char **argv) {
@@ -42,7 +51,7 @@ int main(int argc, char **argv) {
     int type = 0;
     socklen_t len = sizeof type;
     if (getsockopt(WIRE_FD, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_SEQPACKET) return usage();
-    choose_core(argv);
+    settle_libraries(argv, threads);
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};
     return serve_run(WIRE_FD, (unsigned)threads, &log);

@@ -1,5 +1,6 @@
 #include "worker/planner.h"
 #include "worker/slab.h"
+#include "worker/tape.h"
 #include <stdlib.h>
 
 static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
@@ -26,6 +27,7 @@ Plan *planner_own(Planner *b, Plan *sub) {
         return NULL;
     }
     p->subs = subs;
+    p->blas |= sub->blas;
     return p->subs[p->nsubs++] = sub;
 }
 
@@ -210,7 +212,7 @@ static bool order_steps(Planner *b, uint32_t *at) {
 }
 
 static void find_lives(Planner *b, const uint32_t *at) {
-    const Plan *p = b->plan;
+    Plan *p = b->plan;
     uint32_t each = p->phase_at[PHASE_EACH], after = p->phase_at[PHASE_AFTER];
     for (uint32_t t = 0; t < b->ntouches; t++) {
         Life *life = &b->lives[b->touches[t].value];
@@ -221,6 +223,8 @@ static void find_lives(Planner *b, const uint32_t *at) {
     for (uint32_t v = 0; v < p->nvalues; v++) {
         Life *life = &b->lives[v];
         if (life->first == UINT32_MAX) continue;
+        p->values[v].sum = life->sum;
+        p->values[v].once = !life->sum && life->first < each;
         bool repeats = life->sum || (life->first < each && life->last >= each); /* EACH runs again and again */
         if (life->sum && life->first > each) life->first = each;
         if (repeats && life->last + 1 < after) life->last = after - 1;
@@ -259,10 +263,12 @@ static bool build(Planner *b) {
     Plan *p = b->plan;
     find_batched(b);
     if (!find_needed(b)) return false;
-    find_folds(b);
+    planner_tape(b);
+    if (!b->tape) find_folds(b);
     for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++)
         if (b->nodes[i].needed && !b->nodes[i].folded) planner_node(b, i);
     if (planner_ok(b)) planner_outputs(b);
+    if (planner_ok(b) && b->tape) planner_tape_finish(b);
     if (!planner_ok(b)) return false;
     uint32_t *at = calloc(p->nsteps ? p->nsteps : 1, sizeof *at);
     if (!at) return no_memory(b->fault);
@@ -273,12 +279,23 @@ static bool build(Planner *b) {
     return ok && place_region(b, false, &p->shared_size) && place_region(b, true, &p->row_size) && convert_consts(b);
 }
 
+static Isa best_isa(Isa below) {
+    Isa best = ISA_BASE;
+#ifdef __x86_64__
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    best = avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_BASE;
+#endif
+    return below != ISA_BASE && best >= below ? below - 1 : best;
+}
+
 Plan *plan_new(const PlanSpec *spec, Fault *fault) {
     const Graph *g = spec->graph;
     Plan *p = calloc(1, sizeof *p);
     Planner b = {.spec = spec, .g = g, .plan = p, .fault = fault};
     if (!p) return no_memory(fault), NULL;
-    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step};
+    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .isa = best_isa(spec->isa_below)};
     b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
     p->slot_values = calloc(g->nslots ? g->nslots : 1, sizeof *p->slot_values);
     p->outputs = calloc(g->noutputs ? g->noutputs : 1, sizeof *p->outputs);
@@ -294,6 +311,8 @@ Plan *plan_new(const PlanSpec *spec, Fault *fault) {
     free(b.lives);
     free(b.phases);
     free(b.touches);
+    if (b.tape) tape_release(b.tape);
+    free(b.tape);
     if (ok) return p;
     plan_free(p);
     return NULL;

@@ -16,6 +16,13 @@
 
 #define VALUE_NONE UINT32_MAX
 
+/* Which variant of the kernels. */
+#ifdef __x86_64__
+typedef enum { ISA_BASE, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;
+#else
+typedef enum { ISA_BASE, ISA_COUNT } Isa;
+#endif
+
 typedef struct Exec Exec;
 typedef struct Step Step;
 typedef struct Plan Plan;
@@ -30,6 +37,7 @@ typedef enum {
 typedef struct {
     size_t size; /* elements a row */
     bool batched;
+    bool once, sum; /* settled before the tiles; a sum over rows, one a thread */
     uint8_t home;
     size_t offset; /* elements; in the batched region elements a row */
 } PlanValue;
@@ -80,6 +88,50 @@ typedef struct {
     SubPlan step, vjp;
 } IterVjpDetail;
 
+/* Operands r: registers, s: scalars; d: a register. In the letters' order d = r + r, … */
+typedef enum {
+    TAPE_SET,     /* s */
+    TAPE_ADD_RR,
+    TAPE_ADD_SR,
+    TAPE_MUL_RR,
+    TAPE_MUL_SR,
+    TAPE_FMA_RRR, /* a·b + c */
+    TAPE_FMA_RRS,
+    TAPE_FMA_SRR,
+    TAPE_FMA_SRS,
+    TAPE_FMA_SSR
+} TapeOp;
+
+typedef struct {
+    TapeOp op;
+    uint32_t d, a, b, c;
+} TapeInstr;
+
+typedef enum { SCALAR_CONST, SCALAR_VALUE, SCALAR_ADD, SCALAR_MUL, SCALAR_FMA } ScalarOp;
+
+/* Scalars: a, b, c; VALUE: a value, an element. */
+typedef struct {
+    ScalarOp op;
+    uint32_t a, b, c;
+    double number;
+} TapeScalar;
+
+/* Registers to and from outside: register[i] is element[i] of a row. */
+typedef struct {
+    uint32_t at; /* slot, output, or value that sums up rows */
+    bool sum;
+    uint32_t n, *element, *reg;
+} TapePort;
+
+/* A tape (tape.h): the same code for blocks of `lanes` rows, the last one padded. */
+typedef struct {
+    uint32_t lanes, nregs, nscalars, ncode, nloads, nstores;
+    uint32_t scalars_at, regs_at; /* values */
+    TapeScalar *scalars;
+    TapeInstr *code;
+    TapePort *loads, *stores;
+} TapeDetail;
+
 struct Step {
     Kernel run;
     Op op; /* the node it comes from, for people */
@@ -92,6 +144,7 @@ struct Step {
     PermuteDetail *permute;
     IterDetail *iter;
     IterVjpDetail *vjp;
+    const TapeDetail *tape;
 };
 
 /* Of a step graph: bound by its iteration to where the result shall go, so nothing is copied. */
@@ -105,6 +158,8 @@ typedef enum { PHASE_ONCE, PHASE_EACH, PHASE_AFTER, PHASES } Phase;
 struct Plan {
     const Graph *graph;
     bool f64, is_step;
+    Isa isa;
+    bool blas;        /* tiles call BLAS */
     bool single_tile; /* a batched value needs a sum over the batch: all rows at once, and such sums are complete in EACH */
     PlanValue *values;
     uint32_t nvalues;
@@ -127,6 +182,8 @@ typedef struct {
     bool f64;
     const bool *batched; /* by slot */
     const bool *wanted;  /* by output */
+    Isa isa_below;       /* 0: the best this CPU has; else a lesser one (tests) */
+    bool no_tape;        /* ordinary steps whatever the size (tests) */
     bool is_step;
     /* step graphs, by output: */
     const bool *out_batched; /* the form the iteration wants it in */

@@ -20,11 +20,14 @@ typedef struct {
 typedef struct {
     bool needed, batched;
     bool late;                       /* a sum over the batch, or made from one: complete only after all tiles */
+    bool taped;                      /* its elements are on the tape; no steps, no value */
     bool folded;                     /* made, summed over rows, where the sum that consumes it is */
     uint32_t uses;                   /* needed consumers, outputs included */
     uint32_t value;                  /* for iter_vjp the first of 2 + captures */
     bool *part_wanted, *part_summed; /* iter_vjp */
 } NodeInfo;
+
+typedef struct Tape Tape;
 
 typedef struct {
     const PlanSpec *spec;
@@ -38,6 +41,7 @@ typedef struct {
     uint32_t steps_room;
     Touch *touches;
     uint32_t ntouches, touches_room;
+    Tape *tape; /* NULL: none */
 } Planner;
 
 /* Zeroed memory that lives as long as the plan; NULL sets the fault. */
@@ -81,6 +85,11 @@ Plan *planner_own(Planner *b, Plan *sub);
 
 /* planner_contract.c: the node's value; with `summed`, its sum over rows. */
 uint32_t planner_contract(Planner *b, uint32_t node, bool summed);
+
+/* planner_tape.c: gives the plan a tape when its batched part is small (tape.h); then the nodes on it are not planned otherwise. */
+void planner_tape(Planner *b);
+void planner_tape_finish(Planner *b);
+static inline bool planner_on_tape(const NodeInfo *info) { return info->needed && info->batched && !info->late; }
 
 /* planner_iter.c */
 void planner_iter(Planner *b, uint32_t node);

@@ -9,6 +9,7 @@
 #include "worker/planner.h"
 
 enum { MOST = LIMIT_GRAPH_RANK };
+#define BLAS_FROM 1e6 /* multiply-adds of a product of two shared operands */
 
 typedef struct {
     uint32_t n;
@@ -116,34 +117,70 @@ static uint32_t finish(Product *p, uint32_t value, const Axes *made) {
     return axes_equal(made, &p->out) ? value : reorder(p, value, made, &p->out);
 }
 
+typedef struct {
+    Axes G, M, N, K;
+} Groups;
+
+static Groups find_groups(const Product *p) {
+    return (Groups){.G = axes_where(&p->out, &p->a, true, &p->b_, true),
+                    .M = axes_where(&p->out, &p->a, true, &p->b_, false),
+                    .N = axes_where(&p->out, &p->a, false, &p->b_, true)};
+}
+
+/* Which operand is a: the batched one; of two shared ones the matrix, when the other is a vector, as only b is packed. */
+static Groups orient(Product *p) {
+    Groups x = find_groups(p);
+    bool one_batched = p->a_batched != p->b_batched, neither = !p->a_batched && !p->b_batched;
+    bool swap = out_swapped(p, &x.M, &x.N);
+    if (one_batched) swap = p->b_batched;
+    else if (neither && axes_size(&x.M) == 1) swap = true;
+    else if (neither && axes_size(&x.N) == 1) swap = false;
+    if (swap) {
+        swap_operands(p);
+        x = find_groups(p);
+    }
+    x.K = choose_k(p, &x.G, &x.M);
+    return x;
+}
+
+/* b in the panels that the product kernel wants. */
+static uint32_t pack(Product *p, ContractDetail *d) {
+    Planner *b = p->b;
+    uint32_t v = planner_value(b, d->G * kernel_packed(d, kernel_panel(b->plan->f64)), false, HOME_SLAB, PHASE_ONCE);
+    planner_work(b, false, (double)d->G * (double)d->K * (double)d->N);
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, pack), .op = p->op, .out = v, .in = {p->vb}, .contract = d}, &(StepUse){.nin = 1});
+    return v;
+}
+
+/* Shared, and large enough for BLAS, whose results for a row depend on the number of rows. */
+static bool blas_deserved(const Product *p, const ContractDetail *d) {
+    return !p->a_batched && !p->b_batched && d->M >= 16 && d->N >= 16 && d->K >= 16 &&
+           (double)d->M * (double)d->N * (double)d->K >= BLAS_FROM;
+}
+
 static uint32_t emit(Product *p, bool summed) {
     Planner *b = p->b;
     ContractDetail *d = planner_alloc(b, 1, sizeof *d);
     if (!planner_ok(b)) return 0;
-    Axes G = axes_where(&p->out, &p->a, true, &p->b_, true);
-    Axes M = axes_where(&p->out, &p->a, true, &p->b_, false), N = axes_where(&p->out, &p->a, false, &p->b_, true);
-    bool one_batched = p->a_batched != p->b_batched;
-    if (one_batched ? p->b_batched : out_swapped(p, &M, &N)) {
-        swap_operands(p);
-        Axes t = M;
-        M = N;
-        N = t;
-    }
-    Axes Kx = choose_k(p, &G, &M), made = axes_join(&G, &M, &N);
-    *d = (ContractDetail){.G = axes_size(&G), .M = axes_size(&M), .N = axes_size(&N), .K = axes_size(&Kx)};
+    Groups x = orient(p);
+    Axes made = axes_join(&x.G, &x.M, &x.N);
+    *d = (ContractDetail){.G = axes_size(&x.G), .M = axes_size(&x.M), .N = axes_size(&x.N), .K = axes_size(&x.K)};
+    bool elements = d->M == 1 && d->N == 1 && d->K == 1, packed = !summed && !p->b_batched && !elements && !blas_deserved(p, d);
     if (summed) { /* rows join K: both want K outside */
-        lay_out(p, &p->va, &p->a, &G, &Kx, &M, false);
+        lay_out(p, &p->va, &p->a, &x.G, &x.K, &x.M, false);
         d->ta = true;
-        lay_out(p, &p->vb, &p->b_, &G, &Kx, &N, false);
-    } else { /* one batched: rows join M, which wants M outside */
-        d->ta = lay_out(p, &p->va, &p->a, &G, &M, &Kx, !(one_batched && d->G == 1));
-        d->tb = lay_out(p, &p->vb, &p->b_, &G, &Kx, &N, true);
+        lay_out(p, &p->vb, &p->b_, &x.G, &x.K, &x.N, false);
+    } else { /* rows join M, which wants M outside */
+        d->ta = lay_out(p, &p->va, &p->a, &x.G, &x.M, &x.K, !packed);
+        d->tb = lay_out(p, &p->vb, &p->b_, &x.G, &x.K, &x.N, true);
     }
+    b->plan->blas |= !packed;
+    if (packed && planner_ok(b)) p->vb = pack(p, d);
     if (!planner_ok(b)) return 0;
     bool batched = p->a_batched || p->b_batched;
     uint32_t v = planner_value(b, d->G * d->M * d->N, batched && !summed, HOME_SLAB, PHASE_ONCE);
     planner_work(b, batched, (double)d->G * (double)d->M * (double)d->N * (double)d->K);
-    Kernel run = summed ? KERNEL_OF(b->plan, contract_sum) : KERNEL_OF(b->plan, contract);
+    Kernel run = summed ? KERNEL_OF(b->plan, contract_sum) : packed ? KERNEL_OF(b->plan, product) : KERNEL_OF(b->plan, contract);
     planner_step(b, (Step){.run = run, .op = p->op, .out = v, .in = {p->va, p->vb}, .contract = d},
                  &(StepUse){.nin = 2, .sums = summed});
     return finish(p, v, &made);

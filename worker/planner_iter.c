@@ -33,6 +33,7 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     for (uint32_t s = 0; s < g->nslots; s++) batched[s] = slot_batched(&g->slots[s], c);
     spec.graph = g;
     spec.f64 = b->plan->f64;
+    spec.isa_below = b->plan->isa + 1;
     spec.batched = batched;
     spec.is_step = true;
     sub.plan = planner_own(b, plan_new(&spec, b->fault));

@@ -210,6 +210,11 @@ uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, 
 
 static uint32_t make_reduce(Node m) {
     bool x = m.b->nodes[m.ins[0]].batched;
+    if (m.b->nodes[m.ins[0]].taped) { /* the tape sums */
+        uint32_t v = fresh(m.b, m.n->size, false);
+        if (planner_ok(m.b)) planner_late(m.b, v);
+        return v;
+    }
     if (x && !m.batched) return planner_summed(m.b, m.ins[0]);
     if (!x && m.batched) return planner_copy(m.b, operand(&m, 0), true, PHASE_EACH, m.n->op);
     return operand(&m, 0);
@@ -273,6 +278,10 @@ void planner_outputs(Planner *b) {
             continue;
         }
         const GNode *n = &b->g->nodes[b->g->outputs[o].node];
+        if (b->nodes[b->g->outputs[o].node].taped) {
+            p->outputs[o] = (PlanOutput){VALUE_NONE, true};
+            continue;
+        }
         uint32_t v = b->nodes[b->g->outputs[o].node].value;
         p->outputs[o] = (PlanOutput){v, planner_get(b, v)->batched};
         planner_work(b, p->outputs[o].batched, (double)n->size);

@@ -74,6 +74,22 @@ static bool handle_run(Worker *w, Frame *frame, Buf *out, RunAnswer *area) {
     return true;
 }
 
+/* Each is answered, one behind the other, as if it had come by itself. */
+static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
+    Reader in = reader_of(frame->body, frame->len);
+    Frame member;
+    while (wire_next_member(frame, &in, &member)) {
+        RunAnswer area;
+        size_t begun = wire_begin_member(out);
+        if (!handle_run(w, &member, out, &area)) return false;
+        wire_end_member(out, begun);
+        const bool is_inline = area.area.fd < 0;
+        area_release(&area.area);
+        if (!is_inline) return false;
+    }
+    return reader_done(&in);
+}
+
 /* False: the worker is at its end. */
 static bool handle(Worker *w, Frame *frame) {
     Buf out;
@@ -94,6 +110,9 @@ static bool handle(Worker *w, Frame *frame) {
     case FRAME_run:
         reads = handle_run(w, frame, &out, &run);
         break;
+    case FRAME_runs:
+        reads = handle_runs(w, frame, &out), type = FRAME_rans;
+        break;
     case FRAME_ping:
         reads = frame->len == 0, type = FRAME_pong;
         break;
@@ -108,7 +127,7 @@ static bool handle(Worker *w, Frame *frame) {
 }
 
 int serve_run(int sock, unsigned threads, const Log *log) {
-    Worker w = {.sock = sock, .log = log};
+    Worker w = {.sock = sock, .log = log, .workspace.threads = threads};
     cache_init(&w.cache);
     openblas_set_num_threads((int)threads);
     bool alive = say_hello(&w, threads);

@@ -6,7 +6,7 @@
 
 enum { CHUNK = 64 };                   /* cases run together */
 #define CHUNK_BYTES ((size_t)64 << 20) /* of their results */
-#define VERIFY_MACS 1e9               /* of all cases together */
+#define VERIFY_MACS 1e9               /* of all cases together, elements moved included */
 
 typedef struct {
     Cx *cx;
@@ -141,7 +141,8 @@ static bool prepare(Verifier *t) {
 
 static bool run_cases(Verifier *t, Verified *out) {
     size_t cases = count_cases(t), most = cases;
-    double macs = t->plan->macs_shared / (double)t->chunk + t->plan->macs_row;
+    double macs = t->plan->macs_shared / (double)t->chunk + t->plan->macs_row + (double)t->out_dim;
+    for (uint32_t v = 0; v < t->nvars; v++) macs += (double)t->dims[v];
     if (macs * (double)most > VERIFY_MACS) most = (size_t)(VERIFY_MACS / macs);
     while (out->cases < most) {
         size_t n = most - out->cases < t->chunk ? most - out->cases : t->chunk;

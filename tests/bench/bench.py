@@ -18,13 +18,16 @@ from service import SAFETENSORS, Exchange, Wrong, ask, bare, daemon, expect, fam
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-ROUNDS = 1
+ROUNDS = 5
 CONNECTIONS = 16
 SMALL_SECONDS = 1.2     # of each side and round
 BULK_REQUESTS = 15      # of each side and round
 ROWS = 65536
-MANY = 20_000        # small requests between the two looks at memory
+BATCHES = (1, 256, ROWS)  # beside PyTorch
+MANY = 1_000_000        # small requests between the two looks at memory
 MANY_SECONDS = 120      # which may take no longer
+GROWTH = 0.5            # MB of resident memory that are none
+QUIET = 0.7             # load average before the bench, at most
 SEED = 20251124
 
 NOT = "\\x:2. if x then false else true"
@@ -81,13 +84,17 @@ def print_machine():
     packages = ("libmicrohttpd12", "libopenblas0-openmp", "libopenblas0-pthread", "libsqlite3-0", "libcjson1", "libsodium23")
     found = output_of("dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages)
     if found == "unknown":  # some are not installed
-        found = "\n".join(line for p in packages if (line := output_of("dpkg-query", "-W", "-f", "${Package} ${Version}", p)) != "unknown")
-    changed = "" if not output_of("git", "status", "--porcelain") else ", with changes"
+        lines = [output_of("dpkg-query", "-W", "-f", "${Package} ${Version}", package) for package in packages]
+        found = "\n".join(line for line in lines if line != "unknown")
+    changed = "" if output_of("git", "status", "--porcelain") in ("", "unknown") else ", with changes"
     print(f"machine    {cpu_name()}; {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f} before")
     print(f"system     {platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, Python {platform.python_version()}")
     print(f"libraries  {', '.join(line for line in found.splitlines() if not line.endswith(' '))}")
     print(f"commit     {output_of('git', 'rev-parse', '--short=12', 'HEAD')}{changed}; {time.strftime('%Y-%m-%d %H:%M:%S %z')}")
-    print(f"method     medians of {ROUNDS} rounds, ours and the other side by turns\n", flush=True)
+    print(f"method     medians of {ROUNDS} rounds, ours and the other side by turns")
+    if os.getloadavg()[0] > QUIET:
+        print("WARNING    this machine is busy with something else: the figures, those of several threads above all, say little")
+    print(flush=True)
 
 
 # ---- tensors ----
@@ -160,9 +167,24 @@ def small_exchanges(port, folder):
             Exchange(folder, "compile", request_bytes("/compile", compile_body), cached))
 
 
-def cost(before, after, answers):
-    user, system, switches = (1e6 * (b - a) / answers for a, b in zip(before, after))
-    return f"{user:.1f} µs user + {system:.1f} µs system, {switches / 1e6:.1f} context switches"
+class Costs:
+    """What groups of processes use, for each answer."""
+
+    def __init__(self, groups):
+        self.groups, self.sums = groups, {group: (0.0, 0.0, 0) for group in groups}
+        self.answers = 0
+
+    def load(self, run):
+        before = {group: used(pids) for group, pids in self.groups.items()}
+        figures = run()
+        for group, pids in self.groups.items():
+            self.sums[group] = tuple(s + b - a for s, a, b in zip(self.sums[group], before[group], used(pids)))
+        self.answers += figures["answers"]
+        return figures
+
+    def text(self, group):
+        user, system, switches = (s / self.answers for s in self.sums[group])
+        return f"{1e6 * user:.1f} µs user + {1e6 * system:.1f} µs system, {switches:.1f} context switches"
 
 
 def measure_small(table, build, service, folder):
@@ -174,25 +196,23 @@ def measure_small(table, build, service, folder):
             exchange.load(build, port, CONNECTIONS, seconds=0.3)
         daemon_pid, *workers = family(service.pid)
         groups = {"daemon": [daemon_pid], "both workers": workers, "bare libmicrohttpd": [other.pid]}
-        costs = {}
-        for turn in range(ROUNDS):
+        costs = {name: Costs(groups) for name, _, _ in sides}
+        for _ in range(ROUNDS):
             for name, exchange, port in sides:
-                before = {group: used(pids) for group, pids in groups.items()}
-                figures[name].append(exchange.load(build, port, CONNECTIONS, seconds=SMALL_SECONDS))
-                after = {group: used(pids) for group, pids in groups.items()}
-                costs.setdefault(name, {group: cost(before[group], after[group], figures[name][-1]["answers"]) for group in groups})
+                figures[name].append(costs[name].load(lambda: exchange.load(build, port, CONNECTIONS, seconds=SMALL_SECONDS)))
                 figures[name + "1"].append(exchange.load(build, port, 1, seconds=0.3))
     rate = {name: median(f["per_second"] for f in figures[name]) for name in figures}
     p50 = {name: median(f["p50_us"] for f in figures[name]) for name in figures}
     ratio = rate["eval"] / rate["bare"]
-    table.add(f"small /eval by hash, {CONNECTIONS} connections", f"{rate['eval']:,.0f} /s", f"bare libmicrohttpd {rate['bare']:,.0f} /s", ratio,
-              "≥ 0.35, aim 0.5", ratio >= 0.35)
+    table.add(f"small /eval by hash, {CONNECTIONS} connections", f"{rate['eval']:,.0f} /s",
+              f"bare libmicrohttpd {rate['bare']:,.0f} /s", ratio, "≥ 0.35, aim 0.5", ratio >= 0.35)
     ratio = p50["compile"] / p50["eval"]
-    table.add(f"cached /compile, p50, {CONNECTIONS} connections", f"{p50['compile']:.0f} µs", f"small /eval {p50['eval']:.0f} µs", ratio, "≤ 1.5", ratio <= 1.5)
+    table.add(f"cached /compile, p50, {CONNECTIONS} connections", f"{p50['compile']:.0f} µs", f"small /eval {p50['eval']:.0f} µs",
+              ratio, "≤ 1.5", ratio <= 1.5)
     table.remarks += [
         f"p50 with one connection: /eval {p50['eval1']:.0f} µs, cached /compile {p50['compile1']:.0f} µs, bare {p50['bare1']:.0f} µs.",
-        f"a small /eval costs: daemon {costs['eval']['daemon']}; both workers {costs['eval']['both workers']}.",
-        f"a cached /compile costs: daemon {costs['compile']['daemon']}. Bare libmicrohttpd: {costs['bare']['bare libmicrohttpd']}."]
+        f"a small /eval costs: daemon {costs['eval'].text('daemon')}; both workers {costs['eval'].text('both workers')}.",
+        f"a cached /compile costs: daemon {costs['compile'].text('daemon')}. Bare libmicrohttpd: {costs['bare'].text('bare libmicrohttpd')}."]
     return eval_
 
 
@@ -206,10 +226,10 @@ def measure_bulk(table, build, service, folder):
             ours.append(exchange.load(build, service.port, 1, requests=BULK_REQUESTS)["p50_us"])
             beside.append(exchange.load(build, other.port, 1, requests=BULK_REQUESTS)["p50_us"])
     ratio = median(ours) / median(beside)
-    table.add(f"bulk /eval, safetensors, {ROWS:,} rows of N[10] -o 2", f"{median(ours) / 1000:.2f} ms", f"bare libmicrohttpd {median(beside) / 1000:.2f} ms",
-              ratio, "≤ 2", ratio <= 2)
-    table.remarks.append(f"bulk: {os.path.getsize(exchange.request):,} bytes there and {os.path.getsize(exchange.answer):,} back on both sides; "
-                         "bare libmicrohttpd drops what it receives.")
+    table.add(f"bulk /eval, safetensors, {ROWS:,} rows of N[10] -o 2", f"{median(ours) / 1000:.2f} ms",
+              f"bare libmicrohttpd {median(beside) / 1000:.2f} ms", ratio, "≤ 2", ratio <= 2)
+    table.remarks.append(f"bulk: {os.path.getsize(exchange.request):,} bytes there and {os.path.getsize(exchange.answer):,} back on both "
+                         "sides; bare libmicrohttpd drops what it receives.")
 
 
 def measure_memory(table, build, service, folder, idle):
@@ -219,8 +239,8 @@ def measure_memory(table, build, service, folder, idle):
     done = eval_.load(build, service.port, CONNECTIONS, requests=MANY, seconds=MANY_SECONDS)
     after = memory(family(service.pid))
     table.add("resident memory, idle daemon + 2 workers", f"{idle[0]:.1f} MB", f"PSS {idle[1]:.1f} MB", None, "≤ 60 MB", idle[0] <= 60)
-    grown = after[0] - before[0]
-    table.add(f"and after {done['answers']:,} small requests", f"{after[0]:.1f} MB", f"before {before[0]:.1f} MB", after[0] / before[0], "no growth", grown < 0.5)
+    table.add(f"and after {done['answers']:,} small requests", f"{after[0]:.1f} MB", f"before {before[0]:.1f} MB",
+              after[0] / before[0], "no growth", after[0] - before[0] < GROWTH)
 
 
 # ---- in the worker ----
@@ -235,11 +255,16 @@ def run_json(*args):
 def measure_recurrent(table, build):
     (got,) = run_json(f"{build}/bench/recurrent", f"{build}/cajal-worker", "2", str(ROUNDS))
     beside = median(got["sgemm"])
-    for key, quantity, reach in (("forward", "recurrent, state 256, N[64], 4,096 rows, 2 threads", 0.7), ("gradient", "the same with the gradient of everything", 0.6)):
+    for key, quantity, reach in (("forward", "recurrent, state 256, N[64], 4,096 rows, 2 threads", 0.7),
+                                 ("gradient", "the same with the gradient of everything", 0.6)):
         ours = median(got[key])
-        table.add(quantity, f"{ours:.1f} GFLOP/s", f"sgemm 4096×256×256 {beside:.1f} GFLOP/s", ours / beside, f"≥ {reach}", ours / beside >= reach)
-    table.remarks.append(f"recurrent: RanMsg.exec_ns; by round trips {median(got['forward_trip']):.1f} and {median(got['gradient_trip']):.1f} GFLOP/s. Counted are "
-                         f"the 63 products of the definition (three times as many with the gradient). OpenBLAS runs as {got['core']} on both sides.")
+        table.add(quantity, f"{ours:.1f} GFLOP/s", f"sgemm 4096×256×256 {beside:.1f} GFLOP/s",
+                  ours / beside, f"≥ {reach}", ours / beside >= reach)
+    spread = ", ".join(f"{key} {min(got[key]):.1f} to {max(got[key]):.1f}" for key in ("forward", "gradient", "sgemm"))
+    table.remarks += [
+        f"recurrent: RanMsg.exec_ns; by round trips {median(got['forward_trip']):.1f} and {median(got['gradient_trip']):.1f} GFLOP/s. Counted "
+        "are the 63 products of the definition (three times as many with the gradient).",
+        f"GFLOP/s of {len(got['sgemm'])} rounds: {spread}. OpenBLAS runs as {got['core']} on both sides."]
 
 
 def measure_tiny(table, build):
@@ -249,7 +274,8 @@ def measure_tiny(table, build):
         table.add(f"{got['name']} in the worker, {ROWS:,} rows", f"{1e6 * ours:.0f} µs", f"memcpy {got['bytes']:,} bytes {1e6 * beside:.0f} µs",
                   ours / beside, "≤ 3", ours <= 3 * beside)
         trips.append(f"{got['name']} {1e6 * median(got['trip']):.0f} µs")
-    table.remarks.append(f"tiny programs: RanMsg.exec_ns, one thread; round trips {', '.join(trips)}. memcpy copies as many bytes as are read and written, warm.")
+    table.remarks.append(f"tiny programs: RanMsg.exec_ns, one thread; round trips {', '.join(trips)}. memcpy copies as many bytes as are "
+                         "read and written, warm.")
 
 
 def measure_compile(table, build):
@@ -258,28 +284,61 @@ def measure_compile(table, build):
     compile_us, verify_us, count = [], [], 0
     for _ in range(ROUNDS):
         with daemon(build) as service:
-            cold = [answer for case in cases
-                    if not (answer := post_json(service.port, "/compile", {key: case[key] for key in ("term", "context", "nat")}))["cached"]]
+            answers = [post_json(service.port, "/compile", {key: case[key] for key in ("term", "context", "nat")}) for case in cases]
+        cold = [answer for answer in answers if not answer["cached"]]
         compile_us.append(median(answer["compile_us"] for answer in cold))
         verify_us.append(median(answer["verify_us"] for answer in cold))
         count = len(cold)
-    table.add(f"cold compile, median of {count} conformance programs", f"{median(compile_us):.0f} µs", f"verify {median(verify_us):.0f} µs", None,
-              "≤ 300 µs", median(compile_us) <= 300)
+    table.add(f"cold compile, median of {count} conformance programs", f"{median(compile_us):.0f} µs",
+              f"verify {median(verify_us):.0f} µs", None, "≤ 300 µs", median(compile_us) <= 300)
 
 
 # ---- the published way ----
 
 
+class Closures:
+    """closures.py, asked for one figure at a time."""
+
+    def __init__(self):
+        program = ["/usr/bin/python3", os.path.join(HERE, "closures.py")]
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self.answer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=60)
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise Wrong("closures.py came to an end")
+        return json.loads(line)
+
+    def microseconds(self, name, batch):
+        print(name, batch, file=self.process.stdin, flush=True)
+        return self.answer()["us"]
+
+
 def measure_closures(table, build, service, folder):
-    rows = run_json("/usr/bin/python3", os.path.join(HERE, "closures.py"))
-    if "missing" in rows[0]:
-        table.add("closure tree over PyTorch", "", "not installed (python3-torch)")
-        return
-    for row in rows:
-        exchange = bulk_exchange(service.port, folder, row["name"], row["batch"])
-        ours = exchange.load(build, service.port, 1, requests=5000, seconds=0.5)["p50_us"]
-        table.add(f"{row['name']}, batch {row['batch']:,}, over HTTP", f"{ours:,.0f} µs", f"closures over PyTorch {row['us']:,.0f} µs", ours / row["us"], "report")
-    table.remarks.append(f"PyTorch {rows[0]['version']}: one or two threads, whichever is faster; no HTTP and no gradients recorded there.")
+    with Closures() as closures:
+        if "missing" in closures.about:
+            table.add("closure tree over PyTorch", "", "not installed (python3-torch)")
+            return
+        for name in TINY:
+            for batch in BATCHES:
+                exchange = bulk_exchange(service.port, folder, name, batch)
+                ours, beside = [], []
+                for _ in range(ROUNDS):
+                    ours.append(exchange.load(build, service.port, 1, requests=2000, seconds=0.1)["p50_us"])
+                    beside.append(closures.microseconds(name, batch))
+                table.add(f"{name}, batch {batch:,}, over HTTP", f"{median(ours):,.0f} µs",
+                          f"closures over PyTorch {median(beside):,.0f} µs", median(ours) / median(beside), "report")
+        table.remarks.append(f"PyTorch {closures.about['version']}: one or two threads, whichever is faster; no HTTP there, and no "
+                             "gradients recorded.")
 
 
 def main():
@@ -292,13 +351,11 @@ def main():
         service = stack.enter_context(daemon(build))
         time.sleep(0.5)
         idle = memory(family(service.pid))
-        measure_small(table, build, service, folder)
-        measure_bulk(table, build, service, folder)
-        measure_recurrent(table, build)
-        measure_tiny(table, build)
-        measure_compile(table, build)
-        measure_memory(table, build, service, folder, idle)
-        measure_closures(table, build, service, folder)
+        for measure, *more in ((measure_small, service, folder), (measure_bulk, service, folder), (measure_recurrent,), (measure_tiny,),
+                               (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder)):
+            print(f"{measure.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
+            measure(table, build, *more)
+    print(file=sys.stderr)
     table.print()
     print(f"- took {time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} at the end")
 

@@ -1,9 +1,10 @@
-/* recurrent WORKER THREADS ROUNDS: a linear recurrent neuron whose step and base come from outside, and its gradient, in one worker, beside
- * raw sgemm on as many threads. Prints {"core", "forward", "forward_trip", "gradient", "gradient_trip", "sgemm"}: GFLOP/s by round.
+/* recurrent WORKER THREADS ROUNDS: a linear recurrent neuron whose step and base come from outside, and its gradient, in one worker,
+ * beside raw sgemm on as many threads. Prints {"core", "forward", "forward_trip", "gradient", "gradient_trip", "sgemm"}: GFLOP/s by round.
+ * From the FEWEST-th round on, the first that ends after ENOUGH seconds is the last.
  *
- * An operation counted is one that the mathematics needs: STEPS products [ROWS,N]·[N,N] forward, three times as many with the gradient of
- * everything (the states, their cotangents, the weights'). sgemm does the STEPS products. The batch is the same PERIOD rows again and again, so that a
- * reference in double over PERIOD rows checks every number of the answer. */
+ * An operation counted is one that the mathematics needs: STEPS products [ROWS,N]·[N,N] forward, three times as many with the gradient
+ * of everything (the states, their cotangents, the weights'). sgemm does the STEPS products. The batch is the same PERIOD rows again and
+ * again, so that a reference in double over PERIOD rows checks every number of the answer. */
 #include "tests/bench/peer.h"
 #include <cblas.h>
 #include <math.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS = 4096, PERIOD = 16, N = 256, COUNT = 64, STEPS = COUNT - 1, MOST_ROUNDS = 99, AREA = 64 << 20 };
+enum { ROWS = 4096, PERIOD = 16, N = 256, COUNT = 64, STEPS = COUNT - 1, MOST_ROUNDS = 99, FEWEST = 3, ENOUGH = 60, AREA = 64 << 20 };
 #define SOURCE "b : R[256], n : N[64], s : !(R[256] -o R[256]) |- iter {b | y -> s y} (n)"
 #define STEP_FLOPS (2.0 * ROWS * N * N * STEPS)
 
@@ -112,12 +113,15 @@ typedef struct {
     double forward[MOST_ROUNDS], forward_trip[MOST_ROUNDS], gradient[MOST_ROUNDS], gradient_trip[MOST_ROUNDS], sgemm[MOST_ROUNDS];
 } Samples;
 
-static void take_rounds(Peer *p, const Job jobs[2], const Tensors *t, int rounds, Samples *out) {
+/* Returns how many. */
+static int take_rounds(Peer *p, const Job jobs[2], const Tensors *t, int rounds, Samples *out) {
     float *ping = calloc((size_t)ROWS * N, sizeof *ping), *pong = calloc((size_t)ROWS * N, sizeof *pong);
     if (!ping || !pong) die("memory is short");
     fill(ping, t->base, N);
     time_sgemm(t, ping, pong); /* threads and pages come into being */
-    for (int r = 0; r < rounds; r++) {
+    double began = seconds_now();
+    int r = 0;
+    for (; r < rounds && (r < FEWEST || seconds_now() - began < ENOUGH); r++) {
         settle();
         Took took = peer_run(p, &jobs[0]);
         out->forward[r] = STEP_FLOPS / took.exec / 1e9, out->forward_trip[r] = STEP_FLOPS / took.trip / 1e9;
@@ -128,6 +132,7 @@ static void take_rounds(Peer *p, const Job jobs[2], const Tensors *t, int rounds
         out->gradient[r] = 3 * STEP_FLOPS / took.exec / 1e9, out->gradient_trip[r] = 3 * STEP_FLOPS / took.trip / 1e9;
     }
     free(ping), free(pong);
+    return r;
 }
 
 static void print_all(const Peer *p, const Samples *s, int rounds) {
@@ -172,8 +177,7 @@ int main(int argc, char **argv) {
         peer_run(&p, &jobs[d]);
         check(ref, &t);
     }
-    take_rounds(&p, jobs, &t, rounds, samples);
-    print_all(&p, samples, rounds);
+    print_all(&p, samples, take_rounds(&p, jobs, &t, rounds, samples));
     for (int d = 0; d < 2; d++) job_release(&jobs[d]), graph_free(graphs[d]);
     free(t.base), free(t.count), free(t.step), free(t.cotangent), free(ref), free(samples);
     peer_stop(&p);

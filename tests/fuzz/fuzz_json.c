@@ -40,7 +40,7 @@ static void walk(Json *json, JsonNode node) {
 
 static void check_request(Json *json) {
     Program *p = NULL;
-    bool read = false;
+    volatile bool read = false;
     Cx cx;
     programs_cx(&cx);
     CX_TRY(&cx) read = programs_of_json(&cx, json, &p);

@@ -30,6 +30,8 @@ static void check_run(const RunMsg *m) {
         break; \
     }
 
+static void check_members(const Frame *whole);
+
 static void check(const Frame *frame) {
     Buf again;
     RunMsg run;
@@ -48,9 +50,21 @@ static void check(const Frame *frame) {
         require_same(frame, &again);
         run_msg_release(&run);
         break;
+    case FRAME_runs:
+    case FRAME_rans: check_members(frame); break;
     default: break;
     }
     buf_release(&again);
+}
+
+/* A member is a single run or ran, so this nests once. */
+static void check_members(const Frame *whole) {
+    Reader in = reader_of(whole->body, whole->len);
+    Frame member;
+    while (wire_next_member(whole, &in, &member)) {
+        fuzz_require(member.len <= whole->len && member.area < 0, "a member lies in its frame");
+        check(&member);
+    }
 }
 
 static void check_packet(const uint8_t *data, size_t size) {

@@ -129,7 +129,7 @@ static void reach_quota(Pair *p) {
     int fd = raw_open(p->own.daemon.url);
     raw_send(fd, begun, sizeof begun - 1);
     for (int i = 0; i < 1000 && p->own.response.status != 429; i++) { /* until it is in */
-        client_request(p->own.daemon.client, "GET", "/livez", NULL, NULL, 0, &p->own.response);
+        client_request(p->own.daemon.client, "GET", "/programs", NULL, NULL, 0, &p->own.response);
         usleep(2000);
     }
     ask_read(&p->own);

@@ -7,201 +7,21 @@ page decides who is right. `compare.py` holds a running service against it on ra
     t = parse(json_term, json_context, nat)      Program, or raises Fault("parse_error")
     t.check()                                    the erased type of the whole, or raises Fault(code)
     t.sized()                                    the sized type of the whole, or raises Fault("nat_bound_exceeded")
-    t.evaluate(inputs, args, sized)              the flat result, integers; inputs and args are flat lists of integers
+    t.evaluate(inputs, args, sized)              the flat result and the largest number on the way; inputs and args are flat lists
 Fault carries an error code of the service, Budget says that the reading is too slow for this program.
 
 Points that the page leaves open, and how they are read here, are marked "Reading:".
 """
 import re
 
-LIMIT = 65536
+from cajal_types import BOOL, NAT, Fault, bounds, bounds_or, dim_of, erase, fill, fits, is_arrow, is_vector, join, parse_declared, size_n
+
 KEYWORDS = {"true", "false", "tt", "ff", "succ", "if", "then", "else", "let", "in", "iter"}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_']*\Z")
 
 
-class Fault(Exception):
-    """The program is wrong; args[0] is the code."""
-
-
 class Budget(Exception):
     """The naive reading would take too long."""
-
-
-# Types: ("2",) | ("N", k or None) | ("R", extents) | ("lin", A, B) | ("smooth", A, B)
-
-TOKEN = re.compile(r"\s*(-o|⊸|[0-9]+|[NR!()\[\],])")
-BOOL = ("2",)
-
-
-class TypeParser:
-    def __init__(self, text):
-        self.tokens, at = [], 0
-        text = text.rstrip()
-        while at < len(text):
-            found = TOKEN.match(text, at)
-            if not found:
-                raise Fault("parse_error")
-            self.tokens.append(found.group(1))
-            at = found.end()
-        self.tokens.append("")
-
-    def take(self, *wanted):
-        if self.tokens[0] in wanted:
-            return self.tokens.pop(0)
-        return None
-
-    def need(self, wanted):
-        if not self.take(wanted):
-            raise Fault("parse_error")
-
-    def extent(self):
-        token = self.tokens.pop(0)
-        if not token.isdigit() or int(token) < 1:
-            raise Fault("parse_error")
-        return int(token)
-
-    def atom(self):
-        if self.take("2"):
-            return BOOL
-        if self.take("N"):
-            if not self.take("["):
-                return ("N", None)
-            bound = self.extent()
-            self.need("]")
-            return ("N", bound)
-        if self.take("R"):
-            self.need("[")
-            extents = [self.extent()]
-            while self.take(","):
-                extents.append(self.extent())
-            self.need("]")
-            return ("R", tuple(extents))
-        self.need("(")
-        inner = self.arrow()
-        self.need(")")
-        return inner
-
-    def arrow(self, top=False):
-        """A type; at the top of a binder or a context also (True, type) for `!type`."""
-        smooth = bool(self.take("!"))
-        domain = self.atom()
-        if self.take("-o", "⊸"):
-            whole = ("smooth" if smooth else "lin", domain, self.arrow())
-            return (False, whole) if top else whole
-        if smooth and not top:
-            raise Fault("parse_error")
-        return (smooth, domain) if top else domain
-
-
-def spelled(text):
-    """(smooth, type) of a binder's or context variable's text, well-formed or not."""
-    if not isinstance(text, str):
-        raise Fault("parse_error")
-    parser = TypeParser(text)
-    declared = parser.arrow(top=True)
-    if parser.tokens != [""]:
-        raise Fault("parse_error")
-    return declared
-
-
-def parse_declared(text):
-    declared = spelled(text)
-    if not well_formed(declared[1]):
-        raise Fault("not_a_vector")  # Reading: what §1 says of types is judged where they are read, before §3 begins
-    return declared
-
-
-def show(t):
-    if t[0] == "2":
-        return "2"
-    if t[0] == "N":
-        return "N" if t[1] is None else f"N[{t[1]}]"
-    if t[0] == "R":
-        return "R[" + ",".join(map(str, t[1])) + "]"
-    domain = show(t[1])
-    if is_arrow(t[1]):
-        domain = f"({domain})"
-    return ("!" if t[0] == "smooth" else "") + f"{domain} -o {show(t[2])}"
-
-
-def show_declared(smooth, t):
-    return ("!(" + show(t) + ")" if is_arrow(t) else "!" + show(t)) if smooth else show(t)
-
-
-def is_arrow(t):
-    return t[0] in ("lin", "smooth")
-
-
-def erase(t):
-    if t[0] == "N":
-        return ("N", None)
-    return (t[0], erase(t[1]), erase(t[2])) if is_arrow(t) else t
-
-
-def is_vector(t):
-    return t[0] != "smooth" and (t[0] != "lin" or (is_vector(t[1]) and is_vector(t[2])))
-
-
-def well_formed(t):
-    """In A ⊸ B, A is a vector type; under !A ⊸ B it may be any."""
-    if not is_arrow(t):
-        return True
-    return (t[0] == "smooth" or is_vector(t[1])) and well_formed(t[1]) and well_formed(t[2])
-
-
-def bounds(t):
-    if t[0] == "N":
-        return [] if t[1] is None else [t[1]]
-    return bounds(t[1]) + bounds(t[2]) if is_arrow(t) else []
-
-
-def fill(t, dim):
-    """The sized type of a declared one: what has no bound has size dim."""
-    if t[0] == "N":
-        return size_n(dim if t[1] is None else t[1])
-    return (t[0], fill(t[1], dim), fill(t[2], dim)) if is_arrow(t) else t
-
-
-def size_n(k):
-    if k > LIMIT:
-        raise Fault("nat_bound_exceeded")
-    return ("N", k)
-
-
-def dim_of(t):
-    if t[0] == "2":
-        return 2
-    if t[0] == "N":
-        return t[1]
-    if t[0] == "R":
-        n = 1
-        for extent in t[1]:
-            n *= extent
-        return n
-    return dim_of(t[1]) * dim_of(t[2])
-
-
-def fits(a, b):
-    """a ≤ b in the order of sized types; a bound missing in b wants nothing."""
-    if a[0] == "N":
-        return b[1] is None or (a[1] is not None and a[1] <= b[1])
-    return fits_wanted(b[1], a[1]) and fits(a[2], b[2]) if is_arrow(a) else True
-
-
-def fits_wanted(a, b):
-    """a ≤ b where a bound missing in a wants nothing: the contravariant side of fits."""
-    if a[0] == "N":
-        return a[1] is None or a[1] <= b[1]
-    return fits(b[1], a[1]) and fits_wanted(a[2], b[2]) if is_arrow(a) else True
-
-
-def join(a, b, pick=max):
-    """Largest codomain, smallest domain; with pick=min the meet."""
-    if a[0] == "N":
-        return ("N", pick(a[1], b[1]))
-    if is_arrow(a):
-        return (a[0], join(a[1], b[1], min if pick is max else max), join(a[2], b[2], pick))
-    return a
 
 
 # Terms: ("var", x) | ("bool", v) | ("num", n) | ("succ", e) | ("if", c, a, b) | ("fun", x, smooth, type, body)
@@ -306,11 +126,11 @@ class Checker:
         return BOOL, {}
 
     def check_num(self, e, scope):
-        return ("N", None), {}
+        return NAT, {}
 
     def check_succ(self, e, scope):
         t, u = self.check(e[1], scope)
-        self.want(t, ("N", None))
+        self.want(t, NAT)
         return t, u
 
     def check_if(self, e, scope):
@@ -357,7 +177,7 @@ class Checker:
         if not is_vector(t):
             raise Fault("not_a_vector")
         self.want(s, t)
-        self.want(c, ("N", None))
+        self.want(c, NAT)
         self.types[id(e)] = t
         return t, add(add(times(g, ub), times("linear_in_step", us)), uc)
 
@@ -487,22 +307,14 @@ class Sizer:
     def domain(self, v):
         """The declared type of a tabulated function's parameter.
         Known choice of the service: an `if` is evaluated at the smaller of both sizes.
-        Reading: a closure's own parameter without a bound takes the one of the parameter that the closure was given to."""
+        Reading: a closure that was given to a parameter with a bound is tabulated at that bound, its own is then the check."""
         if isinstance(v, tuple):
             return v[1]
         if isinstance(v, Closure):
             return v.term[3]
         if isinstance(v, Choice):
             return join(fill(self.domain(v.a), self.dim), fill(self.domain(v.b), self.dim), min)
-        return both(v.declared[1], self.domain(v.f))
-
-
-def both(s, t, pick=min):
-    """The meet of two declared types, where a missing bound says nothing; with max the join."""
-    if s[0] == "N":
-        known = [k for k in (s[1], t[1]) if k is not None]
-        return ("N", pick(known) if known else None)
-    return (s[0], both(s[1], t[1], max if pick is min else min), both(s[2], t[2], pick)) if is_arrow(s) else s
+        return bounds_or(v.declared[1], self.domain(v.f))
 
 
 # Meaning. A value of 2, N and R is a list of integers (of N: as long as it needs to be), of a function a Python function.
@@ -580,12 +392,16 @@ class Meaning:
 
     def __init__(self, dim, policy, types, steps=200000):
         self.dim, self.policy, self.types, self.steps = dim, policy, types, steps
+        self.largest = 0  # coefficient on the way: what floating point must hold
 
     def run(self, e, env):
         self.steps -= 1
         if self.steps < 0:
             raise Budget()
-        return getattr(self, "run_" + e[0])(e, env)
+        value = getattr(self, "run_" + e[0])(e, env)
+        if not callable(value):
+            self.largest = max([self.largest, *map(abs, value)])
+        return value
 
     def run_var(self, e, env):
         return env[e[1]]
@@ -667,14 +483,14 @@ class Program:
         return here + [k for part in e[1:] if isinstance(part, tuple) and part and part[0] in TERMS for k in self.all_bounds(part)]
 
     def evaluate(self, inputs, args, sized):
-        """The result as a flat vector of the sized type `sized`, which is the program's, less its arguments' domains."""
+        """(flat vector of the result, largest coefficient on the way); `sized` is the program's sized type, arguments included."""
         meaning = Meaning(self.dim, self.policy, self.types)
         env = {name: unflatten(fill(t, self.dim), inputs[name]) for name, (_, t) in self.context.items()}
         value = meaning.run(self.term, env)
         for vector in args:
             value = value(unflatten(sized[1], vector))
             sized = sized[2]
-        return flatten(sized, value)
+        return flatten(sized, value), meaning.largest
 
 
 TERMS = {"var", "bool", "num", "succ", "if", "fun", "app", "iter", "let"}

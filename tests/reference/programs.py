@@ -1,8 +1,8 @@
 """Random programs for compare.py, in the JSON spelling. Well-typed ones are grown towards a type, with the linear variables handed down
 so that each is used exactly once; ill-typed ones are well-typed ones with a piece changed, or terms grown without looking at types."""
-import cajal_ref as ref
+import cajal_types as types
 
-N, BOOL = ("N", None), ("2",)
+N, BOOL = types.NAT, types.BOOL
 
 
 class Stuck(Exception):
@@ -34,10 +34,10 @@ class Maker:
         """The declared type: some naturals get a bound."""
         if t[0] == "N":
             return ("N", self.rng.choice([1, 2, 3, 3, 4, 5, 6, 8])) if self.rng.random() < often else t
-        return (t[0], self.bounded(t[1], often), self.bounded(t[2], often)) if ref.is_arrow(t) else t
+        return (t[0], self.bounded(t[1], often), self.bounded(t[2], often)) if types.is_arrow(t) else t
 
     def declare(self, smooth, t, often=0.25):
-        return ref.show_declared(smooth, self.bounded(t, often))
+        return types.show_declared(smooth, self.bounded(t, often))
 
     def split(self, linear):
         left, right = [], []
@@ -65,7 +65,7 @@ class Maker:
         if t[0] in ("lin", "smooth") and self.rng.random() < 0.55:
             return self.function(t, linear, free, fuel)
         form = self.rng.choices(["small", "succ", "if", "app", "smooth", "let", "lets", "iter", "call", "handed", "loop"],
-                                [2, 2 if t == N else 0, 4, 3, 2, 2, 4, 4 if ref.is_vector(t) else 0, 3, 3, 3 if ref.is_vector(t) else 0])[0]
+                                [2, 2 if t == N else 0, 4, 3, 2, 2, 4, 4 if types.is_vector(t) else 0, 3, 3, 3 if types.is_vector(t) else 0])[0]
         return getattr(self, "make_" + form)(t, linear, free, fuel)
 
     def make_small(self, t, linear, free, fuel):
@@ -114,7 +114,7 @@ class Maker:
         return {"let": r, "be": value, "in": self.term(t, rest + [(r, result)], free, fuel - 1)}
 
     def iterate(self, t, linear, free, fuel, count):
-        if not ref.is_vector(t):
+        if not types.is_vector(t):
             raise Stuck()
         y = self.name()
         inner = {**free, y: t} if not linear and self.rng.random() < 0.5 else {x: v for x, v in free.items() if x != y}
@@ -187,7 +187,7 @@ class Maker:
         inner = {**free, f: kind}
         body = self.term(t, linear, inner, fuel)
         if f not in mentioned(body):
-            if not ref.is_vector(kind):
+            if not types.is_vector(kind):
                 raise Stuck()
             body = self.term(t, linear + [(f, kind)], {y: v for y, v in free.items() if y != f}, fuel)
         return {"let": f, "be": value, "in": body}
@@ -214,12 +214,12 @@ class Maker:
 
     def make_call(self, t, linear, free, fuel):
         """Applies a variable whose result, after one or two arguments, is of the type."""
-        known = [(x, u) for x, u in free.items() if ref.is_arrow(u) and (u[2] == t or (ref.is_arrow(u[2]) and u[2][2] == t))]
+        known = [(x, u) for x, u in free.items() if types.is_arrow(u) and (u[2] == t or (types.is_arrow(u[2]) and u[2][2] == t))]
         if not known:
             return self.make_if(t, linear, free, fuel)
         x, u = self.rng.choice(known)
         parts = [x]
-        while u != t and ref.is_arrow(u):
+        while u != t and types.is_arrow(u):
             mine, linear = self.split(linear)
             if u[0] == "smooth":
                 mine, linear = [], linear + mine
@@ -281,7 +281,7 @@ class Maker:
         often = [x for x, n in found.items() if n == 1] or [x for x, n in found.items() if n > 1]
         if not often:
             return self.damage(program)
-        context = {x: ref.show_declared(False, ref.spelled(t)[1]) if x in often else t for x, t in program["context"].items()}
+        context = {x: types.show_declared(False, types.spelled(t)[1]) if x in often else t for x, t in program["context"].items()}
         return {**program, "context": context}
 
     def wild(self, fuel):
@@ -323,12 +323,12 @@ class Maker:
             new = look(term, self.rng.choice(spots))
         elif kind == 3 and isinstance(old, dict) and "fun" in old:
             try:
-                smooth, t = ref.spelled(old["type"])
-            except ref.Fault:
+                smooth, t = types.spelled(old["type"])
+            except types.Fault:
                 return program
-            new = {**old, "type": self.rng.choice([ref.show_declared(not smooth, t), self.wild_type()])}
+            new = {**old, "type": self.rng.choice([types.show_declared(not smooth, t), self.wild_type()])}
         elif kind == 4:
-            context = {x: ref.show_declared(not ref.spelled(t)[0], ref.spelled(t)[1]) if self.rng.random() < 0.5 else t
+            context = {x: types.show_declared(not types.spelled(t)[0], types.spelled(t)[1]) if self.rng.random() < 0.5 else t
                        for x, t in program["context"].items()}
             return {**program, "context": context}
         else:

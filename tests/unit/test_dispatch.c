@@ -105,6 +105,7 @@ static void bench_free(Bench *b) {
 
 static int stop_when_done(void *arg) {
     Bench *b = arg;
+    dispatch_flush(b->dispatch);
     if (!b->open) loop_stop(b->loop);
     return -1;
 }

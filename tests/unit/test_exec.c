@@ -1,5 +1,5 @@
 /* Plans and kernels against the naive evaluator, on random small graphs: f32 and f64, shared and batched slots, several tile
- * sizes. */
+ * sizes, numbers of threads and instruction sets, with and without tapes. */
 #include "compiler/naive.h"
 #include "schema/limits.h"
 #include "worker/exec.h"
@@ -340,7 +340,10 @@ static void compare(const Case *c, uint64_t seed, const NaiveOutput *want, void 
 static void run_case(const Case *c, uint64_t seed, const NaiveOutput *want, bool f64, size_t tile, Workspace *w) {
     bool wanted[3] = {true, true, true};
     Fault fault = {0};
-    Plan *plan = plan_new(&(PlanSpec){.graph = c->g, .f64 = f64, .batched = c->batched, .wanted = wanted}, &fault);
+    Isa below = seed % (ISA_COUNT + 1); /* every instruction set this CPU has */
+    PlanSpec spec = {.graph = c->g, .f64 = f64, .batched = c->batched, .wanted = wanted, .isa_below = below, .no_tape = seed / 5 % 2};
+    Plan *plan = plan_new(&spec, &fault);
+    w->threads = 1 + seed % 3;
     if (!plan) fail_msg("seed %llu: %s", (unsigned long long)seed, fault.message);
     ExecInput inputs[8] = {0};
     ExecOutput outputs[3] = {0};
@@ -526,7 +529,7 @@ static void test_admission(void **state) {
     assert_null(w.slab);
     plan_free(plan);
     graph_free(g);
-    Identity id = identity(1 << 28, true);
+    Identity id = identity(1 << 26, true);
     assert_int_equal(exec_tile(id.plan, 100, 0), 1);
     id.plan->single_tile = true;
     assert_int_equal(exec_tile(id.plan, 100, 0), 0);

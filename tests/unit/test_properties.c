@@ -348,6 +348,13 @@ static void expect_same(Subject *s, const Graph *before, const Graph *after, dou
     free_outputs(after, got);
 }
 
+static Graph *pass(Subject *s, Graph *(*run)(Cx *, const Graph *), const Graph *g) {
+    Graph *volatile made = NULL;
+    CX_TRY(&s->cx) made = rewrite_give(&s->cx, run(&s->cx, g));
+    if (s->cx.diag.code) report(s, s->cx.diag.message);
+    return made;
+}
+
 static void body_passes(Subject *s) {
     static Graph *(*const passes[])(Cx *, const Graph *) = {optimise_collapse, optimise_recur, optimise_graph};
     const Graph *all[] = {s->graph, s->vjp, s->jvp};
@@ -355,9 +362,7 @@ static void body_passes(Subject *s) {
         double **v = new_vectors(all[i]);
         fill(s, all[i], v);
         for (int p = 0; p < 3; p++) {
-            Graph *volatile made = NULL;
-            CX_TRY(&s->cx) made = rewrite_give(&s->cx, passes[p](&s->cx, all[i]));
-            if (s->cx.diag.code) report(s, s->cx.diag.message);
+            Graph *made = pass(s, passes[p], all[i]);
             expect_same(s, all[i], made, v);
             graph_free(made);
         }

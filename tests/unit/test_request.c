@@ -119,16 +119,21 @@ static void test_config(void **state) {
     unsetenv("CAJAL_WORKERS");
     char *const wrong[][2] = {{"--workers", "-1"}, {"--workers", "x"}, {"--workers", "1000000000"}, {"--max-body", "99999999999G"},
                               {"--nope", "1"},
-                              {"--max-queue", ""}, {"--log-level", "loud"}, {"--workers", NULL}, {"--token-file", "/nonexistent"}};
+                              {"--max-queue", ""}, {"--log-level", "loud"}, {"--workers", NULL}, {"--token-file", "/nonexistent"},
+                              {"--listen", "localhost"}, {"--listen", "127.0.0.1: 80"}, {"--allow-origin", "notebook.example"},
+                              {"--allow-origin", "https://notebook.example/"}, {"--allow-origin", "https://a.example, https://b.example"},
+                              {"--allow-origin", "://x"}, {"--allow-origin", "https://"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *args[] = {"cajald", wrong[i][0], wrong[i][1], NULL};
         if (config_load(&c, wrong[i][1] ? 3 : 2, args, stdout, why, sizeof why) != CONFIG_BAD) fail_msg("%s was taken", wrong[i][0]);
         assert_true(strlen(why) > 0);
         config_release(&c);
     }
-    assert_false(config_address("8420", host, &port));
-    assert_false(config_address("localhost:99999", host, &port));
-    assert_false(config_address(":80", host, &port));
+    static const char *const no_address[] = {"8420", "localhost:99999", ":80", "127.0.0.1: 80", "127.0.0.1:+0", "127.0.0.1:-1", "127.0.0.1:", "a:1x",
+                                             "127.0.0.1:000080", "127.0.0.1 :80", "::1:80", "[::1:80", "[]:80", "[[::1]]:80", ""};
+    for (size_t i = 0; i < sizeof no_address / sizeof *no_address; i++)
+        if (config_address(no_address[i], host, &port)) fail_msg("%s was taken", no_address[i]);
+    assert_true(config_address("localhost:65535", host, &port));
 }
 
 static void test_bodies(void **state) {

@@ -153,9 +153,9 @@ static void test_eviction_takes_the_least_recently_used(void **state) {
     buf_release(&out);
 }
 
-static void count_row(void *arg, const char *record, size_t len) {
+static bool count_row(void *arg, const char *record, size_t len) {
     assert_true(len > 10 && record[0] == '{');
-    ++*(int *)arg;
+    return ++*(int *)arg > 0;
 }
 
 static void test_pages_cover_everything_once(void **state) {
@@ -166,14 +166,23 @@ static void test_pages_cover_everything_once(void **state) {
         put_program(box->store, canonical, hash);
     }
     StorePlace after = {0}, last = {0};
-    int rows = 0;
-    size_t n, pages = 0;
-    while ((n = store_programs(box->store, &after, 5, count_row, &rows, &last)) > 0) {
+    int rows = 0, pages = 0;
+    do {
+        assert_int_equal(store_programs(box->store, &after, 5, count_row, &rows, &last), ERR_NONE);
         if (pages++ == 0) assert_true(last.created > 0);
         after = last;
-    }
+    } while (*last.hash);
     assert_int_equal(rows, 23);
     assert_int_equal(pages, 5);
+    after = (StorePlace){0};
+    rows = -1000; /* count_row says no at once */
+    assert_int_equal(store_programs(box->store, &after, 23, count_row, &rows, &last), ERR_NONE);
+    assert_int_equal(rows, -999);
+    assert_true(*last.hash);
+    rows = 0;
+    assert_int_equal(store_programs(box->store, &after, 23, count_row, &rows, &last), ERR_NONE);
+    assert_int_equal(rows, 23);
+    assert_string_equal(last.hash, "");
 }
 
 static void test_delete_takes_the_graphs_along(void **state) {
@@ -193,9 +202,56 @@ static void test_a_later_schema_is_refused(void **state) {
     Box *box = *state;
     char why[300] = "";
     meddle(box, "PRAGMA user_version = 1000");
+    store_close(box->store);
+    box->store = NULL;
     assert_null(store_open(box->dir, "v1", ROOM, &quiet, why, sizeof why));
     assert_non_null(strstr(why, "later version"));
     assert_null(store_open("/dev/null/nowhere", "v1", ROOM, &quiet, why, sizeof why));
+}
+
+static void test_one_at_a_time(void **state) {
+    Box *box = *state;
+    char why[300] = "";
+    assert_null(store_open(box->dir, "v1", ROOM, &quiet, why, sizeof why));
+    assert_non_null(strstr(why, "another cajald"));
+    reopen(box, "v1");
+}
+
+/* Writes nonsense over the middle of every page but the first. */
+static void spoil_pages(const Box *box) {
+    char path[128], nonsense[2000];
+    snprintf(path, sizeof path, "%s/cajal.db", box->dir);
+    memset(nonsense, 0xa5, sizeof nonsense);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    for (long at = 4096, end = ftell(f); at < end; at += 4096) {
+        fseek(f, at, SEEK_SET);
+        fwrite(nonsense, 1, sizeof nonsense, f);
+    }
+    fclose(f);
+}
+
+static void test_damaged_pages_are_told(void **state) {
+    Box *box = *state;
+    char hash[CANON_HASH_TEXT], canonical[16];
+    StorePlace after = {0}, last = {0};
+    StoredProgram p;
+    int rows = 0;
+    for (int i = 0; i < 100; i++) {
+        snprintf(canonical, sizeof canonical, "program %d", i);
+        put_program(box->store, canonical, hash);
+    }
+    assert_true(store_healthy(box->store));
+    reopen(box, "v1");
+    assert_true(store_healthy(box->store));
+    store_close(box->store);
+    spoil_pages(box);
+    box->store = open_at(box->dir, "v1", 10 * ROOM);
+    assert_non_null(box->store);
+    assert_false(store_healthy(box->store));
+    assert_int_equal(store_programs(box->store, &after, 5, count_row, &rows, &last), ERR_internal);
+    assert_false(store_program_get(box->store, hash, &p));
 }
 
 int main(void) {
@@ -207,6 +263,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pages_cover_everything_once, make, drop),
         cmocka_unit_test_setup_teardown(test_delete_takes_the_graphs_along, make, drop),
         cmocka_unit_test_setup_teardown(test_a_later_schema_is_refused, make, drop),
+        cmocka_unit_test_setup_teardown(test_one_at_a_time, make, drop),
+        cmocka_unit_test_setup_teardown(test_damaged_pages_are_told, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,25 +165,25 @@ static void test_malformed(void **state) {
     assert_true(area_create(&area, 4096));
     refuse(p, "x", 1, NULL, 0);
     refuse(p, h, 24, NULL, 0);
-    refuse(p, h, raw_header(h, 2, FRAME_ping, 0, 0), NULL, 0);
-    refuse(p, h, raw_header(h, 1, FRAME_NONE, 0, 0), NULL, 0);
-    refuse(p, h, raw_header(h, 1, FRAME_TYPES, 0, 0), NULL, 0);
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 1, 0), NULL, 0);      /* body shorter than said */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 0) + 1, NULL, 0);  /* and longer */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 4), NULL, 0);      /* unknown flag */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 2), NULL, 0);      /* an area that is not there */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 0), many, 1);      /* or not announced */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 2), many, 2);
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 0, 2), many, 4);      /* MSG_CTRUNC */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 10, 1), &null, 1);    /* a body that is no memfd */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 4096, 1), &area.fd, 1); /* one that could still be written */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, UINT32_MAX, 1), &area.fd, 1);
-    refuse(p, h, raw_header(h, 1, FRAME_ping, WIRE_PACKET + 10 - 24, 0) + WIRE_PACKET + 10 - 24, NULL, 0); /* MSG_TRUNC */
+    refuse(p, h, raw_header(h, WIRE_VERSION + 1, FRAME_ping, 0, 0), NULL, 0);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_NONE, 0, 0), NULL, 0);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_TYPES, 0, 0), NULL, 0);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 1, 0), NULL, 0);      /* body shorter than said */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 0) + 1, NULL, 0);  /* and longer */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 4), NULL, 0);      /* unknown flag */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 2), NULL, 0);      /* an area that is not there */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 0), many, 1);      /* or not announced */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 2), many, 2);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 0, 2), many, 4);      /* MSG_CTRUNC */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 10, 1), &null, 1);    /* a body that is no memfd */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 4096, 1), &area.fd, 1); /* one that could still be written */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, UINT32_MAX, 1), &area.fd, 1);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, WIRE_PACKET + 10 - 24, 0) + WIRE_PACKET + 10 - 24, NULL, 0); /* MSG_TRUNC */
     int body = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_int_equal(write(body, h, 100), 100);
     assert_int_equal(fcntl(body, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL), 0);
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 200 << 20, 1), &body, 1); /* a claimed length is not allocated */
-    refuse(p, h, raw_header(h, 1, FRAME_ping, 99, 1), &body, 1);
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 200 << 20, 1), &body, 1); /* a claimed length is not allocated */
+    refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 99, 1), &body, 1);
     Area plain;
     assert_false(area_open(&plain, null, 1));
     int loose = memfd_create("loose", MFD_CLOEXEC);

@@ -1,16 +1,15 @@
-/* Includes the template named by KERNEL_TEMPLATE once for float and once for double. No guard: that is its purpose. */
+/* Includes the template once for float and once for double. No guard: that is its purpose. */
+#define DTYPE f32
 #define REAL float
-#define K(name) name##_f32
 #define BLAS(name) cblas_s##name
 #include KERNEL_TEMPLATE
+#undef DTYPE
 #undef REAL
-#undef K
 #undef BLAS
+#define DTYPE f64
 #define REAL double
-#define K(name) name##_f64
 #define BLAS(name) cblas_d##name
 #include KERNEL_TEMPLATE
+#undef DTYPE
 #undef REAL
-#undef K
 #undef BLAS
-#undef KERNEL_TEMPLATE

@@ -2,4 +2,4 @@
 #include "worker/kernels/kernels.h"
 #include <string.h>
 #define KERNEL_TEMPLATE "worker/kernels/combine.h"
-#include "worker/kernels/both.h"
+#include "worker/kernels/variants.h"

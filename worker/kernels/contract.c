@@ -20,4 +20,4 @@ static bool blas_deserved(const Gemm *p) {
 }
 
 #define KERNEL_TEMPLATE "worker/kernels/contract.h"
-#include "worker/kernels/both.h"
+#include "worker/kernels/variants.h"

@@ -37,15 +37,6 @@ static void K(gemm)(const Gemm *p, const REAL *a, const REAL *b, REAL *c) {
     else K(gemm_rows)(p, a, b, c);
 }
 
-/* Only a batched: its rows join M, by M's stride when G is in between. */
-static bool K(contract_joined)(const ContractDetail *d, size_t rows, const REAL *a, const REAL *b, REAL *c) {
-    if (d->G > 1 && d->M > 1) return false;
-    Gemm p = {
-        .tb = d->tb, .m = rows * d->M, .n = d->N, .k = d->K, .lda = d->G * d->K, .ldb = d->tb ? d->K : d->N, .ldc = d->G * d->N};
-    for (size_t g = 0; g < d->G; g++) K(gemm)(&p, a + g * d->K, b + g * d->K * d->N, c + g * d->N);
-    return true;
-}
-
 static void K(multiply)(size_t n, const REAL *a, const REAL *b, REAL *restrict c) {
     for (size_t i = 0; i < n; i++) c[i] = a[i] * b[i];
 }
@@ -56,7 +47,6 @@ void K(kernel_contract)(Exec *x, const Step *s) {
     REAL *c = x->at[s->out];
     size_t rows = s->out_batched ? x->rows : 1, na = d->M * d->K, nb = d->K * d->N, nc = d->M * d->N;
     bool b_shared = s->out_batched && !s->in_batched[1];
-    if (b_shared && K(contract_joined)(d, rows, a, b, c)) return;
     Gemm p = {.ta = d->ta,
               .tb = d->tb,
               .m = d->M,

@@ -39,4 +39,4 @@ static void bind_capture_bars(const Exec *x, Exec *sub, const uint32_t *values) 
 }
 
 #define KERNEL_TEMPLATE "worker/kernels/iter.h"
-#include "worker/kernels/both.h"
+#include "worker/kernels/variants.h"

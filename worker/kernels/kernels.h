@@ -1,25 +1,44 @@
-/* The kernels: one function a family and dtype, called by plan steps.
+/* The kernels: one function a family, dtype and instruction set, called by plan steps.
  *
- * Each family is one file, compiled for float and double from one template: K(name) is name_f32 or name_f64, REAL the type.
+ * Each family is one file, compiled from one template for every variant (variants.h): K(name) is the variant's name, REAL the type.
  * A kernel finds its operands in x->at and its extents in the step; batched operands have x->rows rows, shared ones one.
  * Forward kernels overwrite; `sum` and `contract_sum` add when x->again says so, `accumulate` always.
- * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero. */
+ * A row's bits depend on nothing but the row: every element of a product is one chain of multiply-adds in the order of the summed
+ * axis, however many rows there are; only sums over rows know of tiles. NaN and infinity go through every product as IEEE says:
+ * nothing is skipped because it is zero. */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
 #include "worker/exec.h"
 
 /* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; sum: over rows;
- * accumulate: onto a bound value; contract_sum: summed over rows; load, store: to and from outside. */
+ * accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
+ * contract_sum: summed over rows; load, store: to and from outside; tape: tape.h. */
 #define KERNELS(KERNEL) \
     KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(sum) \
-    KERNEL(accumulate) KERNEL(contract) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp)
+    KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
+    KERNEL(tape_scalars) KERNEL(tape)
 
-#define KERNEL(name) \
-    void kernel_##name##_f32(Exec *x, const Step *step); \
-    void kernel_##name##_f64(Exec *x, const Step *step);
+#ifdef __x86_64__
+#define KERNEL_VARIANTS(V, name) V(name, base) V(name, avx2) V(name, avx512)
+#else
+#define KERNEL_VARIANTS(V, name) V(name, base)
+#endif
+
+#define KERNEL_DECLARE(name, isa) \
+    void kernel_##name##_f32_##isa(Exec *x, const Step *step); \
+    void kernel_##name##_f64_##isa(Exec *x, const Step *step);
+#define KERNEL(name) KERNEL_VARIANTS(KERNEL_DECLARE, name)
 KERNELS(KERNEL)
 #undef KERNEL
+#undef KERNEL_DECLARE
 
-/* The kernel of a plan's dtype. */
-#define KERNEL_OF(plan, name) ((plan)->f64 ? kernel_##name##_f64 : kernel_##name##_f32)
+/* The kernel of a plan's dtype and instruction set (plan_isa); the variants stand in the order of Isa. */
+#define KERNEL_BOTH(name, isa) kernel_##name##_f32_##isa, kernel_##name##_f64_##isa,
+#define KERNEL_OF(plan, name) (((const Kernel[]){KERNEL_VARIANTS(KERNEL_BOTH, name)})[2 * (plan)->isa + (plan)->f64])
+
+/* Columns of a packed panel, 128 bytes whatever the variant; elements of b packed, for each of G (product.h). */
+static inline size_t kernel_panel(bool f64) { return f64 ? 16 : 32; }
+static inline size_t kernel_packed(const ContractDetail *d, size_t panel) {
+    return d->N < panel ? d->K * d->N + panel : (d->N + panel - 1) / panel * panel * d->K;
+}
 #endif

@@ -3,4 +3,4 @@
 #include "schema/limits.h"
 #include <string.h>
 #define KERNEL_TEMPLATE "worker/kernels/move.h"
-#include "worker/kernels/both.h"
+#include "worker/kernels/variants.h"
