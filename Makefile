@@ -98,11 +98,11 @@ FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/safetensors.c server/npy.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 $(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lopenblas $(LIBS_COMPILER)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
 replays: $(FUZZ:%=$(BUILD)/tests/replay_%)
 $(FUZZ:%=$(BUILD)/tests/fuzz_%): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lopenblas $(LIBS_COMPILER)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_WORKER)
 fuzzers: $(FUZZ:%=$(BUILD)/tests/fuzz_%)
 # seeds FOLDER < tests/conformance/accept.jsonl: seed inputs, after a change of the forms
 $(BUILD)/tests/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/obj/tests/fuzz/programs.o $(BUILD)/libcompiler.a $(BUILD)/libschema.a
