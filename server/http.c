@@ -3,6 +3,7 @@
 #include "schema/limits.h"
 #include "server/guard.h"
 #include "server/listen.h"
+#include "server/respond.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -81,94 +82,6 @@ static Guard guard_of(const Http *http, const Call *call) {
     return (Guard){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
                    .loopback = http->loopback, .authorization = call_header(call, "Authorization"),
                    .origin = call_header(call, "Origin"), .host = call_header(call, "Host")};
-}
-
-/* ---- answers ---- */
-
-static void area_done(void *arg) { call_drop(arg); }
-
-static struct MHD_Response *make_response(Call *call) {
-    Answer *a = &call->answer;
-    size_t len = a->head.len;
-    if (a->area.fd < 0) {
-        void *data = a->head.data;
-        struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(len, data ? data : (void *)"", data ? free : NULL);
-        if (r) a->head = (Buf){0};
-        return r;
-    }
-    struct MHD_IoVec parts[2] = {{a->head.data, len}, {(char *)a->area.data + a->offset, a->len}};
-    unsigned skip = len == 0;
-    struct MHD_Response *r = MHD_create_response_from_iovec(parts + skip, 2 - skip, area_done, call);
-    if (r) call_keep(call);
-    return r;
-}
-
-/* Milliseconds, to the microsecond. */
-static char *put_ms(char *at, int64_t ns) {
-    uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0, ms = us / 1000;
-    char digits[24];
-    int n = 0;
-    do digits[n++] = (char)('0' + ms % 10);
-    while (ms /= 10);
-    while (n) *at++ = digits[--n];
-    *at++ = '.';
-    for (uint64_t unit = 100; unit; unit /= 10) *at++ = (char)('0' + us / unit % 10);
-    *at = 0;
-    return at;
-}
-
-static void put_timing(const Call *call, struct MHD_Response *r) {
-    char text[128], *at = text;
-    if (call->exec_ns >= 0) {
-        at = put_ms(stpcpy(at, "queue;dur="), call->queue_ns);
-        at = stpcpy(put_ms(stpcpy(at, ", exec;dur="), call->exec_ns), ", ");
-    }
-    put_ms(stpcpy(at, "total;dur="), loop_now() - call->started);
-    MHD_add_response_header(r, "Server-Timing", text);
-}
-
-static void put_headers(Http *http, Call *call, struct MHD_Response *r) {
-    const Answer *a = &call->answer;
-    MHD_add_response_header(r, "X-Request-Id", call->request_id);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    if (a->type) MHD_add_response_header(r, "Content-Type", a->type);
-    if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
-    if (a->cache) MHD_add_response_header(r, "Cache-Status", a->cache);
-    if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    if (a->status == 429 || a->status == 503) MHD_add_response_header(r, "Retry-After", "1");
-    if (call->close || http->server->draining) MHD_add_response_header(r, "Connection", "close");
-    put_timing(call, r);
-    if (!call->cross_origin) return;
-    const char *origin = call_header(call, "Origin");
-    MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
-    MHD_add_response_header(r, "Timing-Allow-Origin", origin);
-    MHD_add_response_header(r, "Vary", "Origin");
-    MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-deadline-ms, x-request-id");
-    MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE");
-    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, retry-after, server-timing");
-}
-
-static void note_answer(const Call *call, size_t bytes) {
-    Metrics *m = call->server->metrics;
-    const char *method = call->route ? call->route->method : "OTHER", *path = call->route ? call->route->path : "none";
-    int64_t ns = loop_now() - call->started;
-    m->bytes_out += bytes;
-    metrics_request(m, method, path, call->answer.status, ns);
-    log_put(&call->server->log, LOG_DEBUG, "request", "id=%s route=%s status=%d us=%lld", call->request_id, path, call->answer.status,
-            (long long)(ns / 1000));
-}
-
-static enum MHD_Result send_answer(Http *http, Call *call) {
-    int status = call->answer.status;
-    size_t bytes = call->answer.head.len + (call->answer.area.fd >= 0 ? call->answer.len : 0);
-    struct MHD_Response *r = make_response(call);
-    if (!r) return MHD_NO;
-    put_headers(http, call, r);
-    enum MHD_Result result = MHD_queue_response(call->connection, (unsigned)status, r);
-    MHD_destroy_response(r);
-    loop_untimer(http->server->loop, &call->timer);
-    note_answer(call, bytes);
-    return result;
 }
 
 /* ---- connections ---- */
@@ -276,33 +189,13 @@ static void cancel(Call *call) {
     if (stop && !call->answered) stop(call->cancel_arg);
 }
 
-/* Answers a request whose body is still coming, and ends the connection. libmicrohttpd would take the answer only when the body is through, so
- * this goes past it; it has itself nothing to send at this point. */
-static void interrupt(Call *call) {
-    Answer *a = &call->answer;
-    int fd = socket_of(call)->watch.fd;
-    Buf out;
-    if (call->gone) return;
-    buf_init(&out);
-    buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
-               MHD_get_reason_phrase_for((unsigned)a->status), a->head.len, call->request_id);
-    if (a->type) buf_printf(&out, "Content-Type: %s\r\n", a->type);
-    if (a->status == 429 || a->status == 503) buf_puts(&out, "Retry-After: 1\r\n");
-    buf_puts(&out, "\r\n");
-    buf_put(&out, a->head.data, a->head.len);
-    if (!out.failed && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) note_answer(call, a->head.len);
-    buf_release(&out);
-    call->gone = true;
-    shutdown(fd, SHUT_RDWR);
-}
-
 static void on_deadline(void *arg) {
     Call *call = arg;
     call_keep(call);
     cancel(call);
     call_fail(call, ERR_deadline, "The request took longer than its deadline of %lld ms.",
               (long long)((call->deadline - call->started) / 1000000));
-    if (call->arriving) interrupt(call);
+    if (call->arriving) respond_past(call, socket_of(call)->watch.fd);
     call_drop(call);
 }
 
@@ -313,7 +206,7 @@ static void on_grace(void *arg) {
     for (Call *call = http->arriving.first; call; call = call->next) {
         if (now - call->started < GRACE_NS) continue;
         call_fail(call, ERR_draining, "The service is shutting down.");
-        interrupt(call);
+        respond_past(call, socket_of(call)->watch.fd);
     }
     loop_timer(http->server->loop, &http->grace, now + GRACE_NS / 2);
 }
@@ -499,7 +392,7 @@ static enum MHD_Result first_access(Http *http, struct MHD_Connection *connectio
         return MHD_YES;
     }
     call->close = true;
-    return send_answer(http, call);
+    return respond(call);
 }
 
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
@@ -522,7 +415,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
         call->route->handler(call);
         call_drop(call);
     }
-    if (call->answered) return send_answer(http, call);
+    if (call->answered) return respond(call);
     if (!call->waiting) begin_waiting(http, call);
     else if (http->now - call->started >= LINGER_NS) suspend(http, call);
     return MHD_YES;

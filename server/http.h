@@ -1,7 +1,8 @@
 /* libmicrohttpd on the daemon's own event loop: who may ask (guard.c), bodies, suspended connections, answers.
  *
- * A connection whose handler has not answered yet is suspended; its socket is watched, because a suspended connection does not
- * notice that the client has gone, and its timer answers `deadline`. Both cancel the call. */
+ * A request's deadline counts from its headers' arrival, the body's included. Every connection's socket is watched, because libmicrohttpd
+ * misses the going away of a client that it has suspended. A client that ends its side of the connection (FIN) counts as gone: what it has asked for
+ * and not yet got is cancelled, and the connection closed without an answer. */
 #ifndef CAJAL_HTTP_H
 #define CAJAL_HTTP_H
 #include "server/call.h"

@@ -165,6 +165,7 @@ void loop_run(Loop *loop) {
         run_timers(loop);
         run_posts(loop);
     }
+    loop->stop = false;
 }
 
 void loop_stop(Loop *loop) { loop->stop = true; }

@@ -325,20 +325,21 @@ static void want(Resolve *r, uint32_t nargs, Derive derive) {
 
 /* ---- the interface ---- */
 
-static bool enter(Resolve *r, Entry *e, const char *hash) {
+static bool enter(Programs *ps, Resolve *r, Entry *e, const char *hash) {
     r->entry = e;
     if (e) {
         e->refs++;
         return true;
     }
-    failure_set(&r->failure, ERR_not_found, "There is no program %.100s.", hash);
+    if (store_healthy(ps->server->store)) failure_set(&r->failure, ERR_not_found, "There is no program %.100s.", hash);
+    else failure_set(&r->failure, ERR_internal, "The database is damaged, or does not answer.");
     r->done(r->arg);
     return false;
 }
 
 static bool enter_front(Resolve *r, Programs *ps, const Front *front) {
     Entry *e = entry_of_front(ps, front);
-    if (e) return enter(r, e, front->hash);
+    if (e) return enter(ps, r, e, front->hash);
     failure_set(&r->failure, ERR_internal, "Memory is short.");
     r->done(r->arg);
     return false;
@@ -359,7 +360,7 @@ void programs_record(Programs *ps, Resolve *r, const Front *front) {
 }
 
 void programs_base(Programs *ps, Resolve *r, const Front *front, const char *hash) {
-    if (front ? enter_front(r, ps, front) : enter(r, entry_find(ps, hash), hash)) want(r, WIRE_ALL_ARGS, DERIVE_NONE);
+    if (front ? enter_front(r, ps, front) : enter(ps, r, entry_find(ps, hash), hash)) want(r, WIRE_ALL_ARGS, DERIVE_NONE);
 }
 
 void programs_variant(Programs *ps, Resolve *r, uint32_t nargs, Derive derive) {
@@ -369,7 +370,7 @@ void programs_variant(Programs *ps, Resolve *r, uint32_t nargs, Derive derive) {
 }
 
 void programs_known(Programs *ps, Resolve *r, const char *hash) {
-    if (enter(r, entry_find(ps, hash), hash)) want_record(r);
+    if (enter(ps, r, entry_find(ps, hash), hash)) want_record(r);
 }
 
 void programs_forget(Programs *ps, const char *hash) {

@@ -37,7 +37,7 @@ void workspace_release(Workspace *w);
 void workspace_trim(Workspace *w);
 
 enum { EXEC_TILE = 1024 };                 /* rows a tile, at most */
-enum { EXEC_TILE_LEAST = 64 };             /* fewer only when memory asks for it */
+enum { EXEC_TILE_LEAST = 128 };            /* fewer only when memory asks for it */
 #define EXEC_CACHE_BYTES ((size_t)1 << 20) /* of a tile's batched values: they stay in a core's cache */
 #define EXEC_TILE_BYTES ((size_t)32 << 20) /* what a tile's slab should stay below */
 #define EXEC_TEAM_MACS 4e6                 /* waking another thread costs more than this much work */

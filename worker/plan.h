@@ -80,7 +80,8 @@ typedef struct {
     uint32_t count, base, cotangent, ncaps, *captures; /* values read */
     size_t outer, k, size;                             /* count is [outer, k], the state [size] */
     bool state_batched, batched;                       /* batched: something is, and so are the cotangents */
-    uint32_t states;                                   /* k states, each rows × size */
+    size_t segment;                                    /* states kept at a time; k, or fewer when memory is short */
+    uint32_t states, marks;                            /* a segment's states, each rows × size; the first of each, VALUE_NONE for one */
     uint32_t adjoint[2];                               /* the state's cotangent, taken in turn */
     uint32_t count_bar, base_bar, *capture_bar;        /* parts; VALUE_NONE when nobody asks */
     bool *capture_sum;                                 /* the part is summed over rows (and tiles) on the way */
@@ -177,6 +178,8 @@ struct Plan {
     double macs_shared, macs_row;
 };
 
+#define PLAN_KEEP_BYTES ((size_t)192 << 10) /* of a row: 128 rows of it are 24 MiB */
+
 typedef struct {
     const Graph *graph;
     bool f64;
@@ -184,6 +187,7 @@ typedef struct {
     const bool *wanted;  /* by output */
     Isa isa_below;       /* 0: the best this CPU has; else a lesser one (tests) */
     bool no_tape;        /* ordinary steps whatever the size (tests) */
+    size_t keep_bytes;   /* 0: PLAN_KEEP_BYTES; a row's states of a recurrence beyond it are recomputed by segments (tests) */
     bool is_step;
     /* step graphs, by output: */
     const bool *out_batched; /* the form the iteration wants it in */

@@ -34,6 +34,7 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     spec.graph = g;
     spec.f64 = b->plan->f64;
     spec.isa_below = b->plan->isa + 1;
+    spec.keep_bytes = b->spec->keep_bytes;
     spec.batched = batched;
     spec.is_step = true;
     sub.plan = planner_own(b, plan_new(&spec, b->fault));
@@ -193,8 +194,20 @@ static void vjp_subs(Planner *b, const GNode *n, IterVjpDetail *d, bool *flags) 
     if (planner_ok(b))
         d->vjp = sub_plan(b, vjp, &c, (PlanSpec){.wanted = wanted, .out_batched = batched, .adds = adds, .sums = sums});
     if (!planner_ok(b)) return;
-    sub_work(b, &d->step, d->k - 1);
+    sub_work(b, &d->step, d->marks == VALUE_NONE ? d->k - 1 : 2 * (d->k - 1));
     sub_work(b, &d->vjp, d->k - 1);
+}
+
+/* All states where they fit, else segments of √k: as many first states as states in between. */
+static void keep_states(Planner *b, IterVjpDetail *d) {
+    size_t most = b->spec->keep_bytes ? b->spec->keep_bytes : PLAN_KEEP_BYTES;
+    d->segment = d->k;
+    d->marks = VALUE_NONE;
+    if (d->k * d->size > most / plan_element(b->plan))
+        for (d->segment = 1; d->segment * d->segment < d->k;) d->segment++;
+    size_t segments = (d->k + d->segment - 1) / d->segment;
+    d->states = fresh(b, d->segment * d->size, d->state_batched);
+    if (segments > 1) d->marks = fresh(b, segments * d->size, d->state_batched);
 }
 
 static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
@@ -227,7 +240,7 @@ static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
         fault_set(b->fault, ERR_too_large, "The gradient of an iteration needs more memory than a job may take.");
         return NULL;
     }
-    d->states = fresh(b, all, d->state_batched);
+    keep_states(b, d);
     for (int turn = 0; turn < 2; turn++) d->adjoint[turn] = fresh(b, size, d->batched);
     return d;
 }
@@ -240,7 +253,7 @@ void planner_iter_vjp(Planner *b, uint32_t i) {
     const Graph *step = b->g->subs[n->sub], *vjp = b->g->subs[n->sub + 1];
     size_t most = step->noutputs > vjp->noutputs ? step->noutputs : vjp->noutputs;
     bool *flags = planner_alloc(b, d->ncaps + 4 * most, sizeof *flags);
-    uint32_t *reads = planner_alloc(b, n->nin, sizeof *reads), *writes = planner_alloc(b, (size_t)d->ncaps + 9, sizeof *writes);
+    uint32_t *reads = planner_alloc(b, n->nin, sizeof *reads), *writes = planner_alloc(b, (size_t)d->ncaps + 10, sizeof *writes);
     if (!planner_ok(b)) return;
     for (uint32_t j = 0; j < d->ncaps; j++) flags[j] = b->nodes[ins[2 + j]].batched;
     vjp_parts(b, i, d);
@@ -248,10 +261,10 @@ void planner_iter_vjp(Planner *b, uint32_t i) {
     if (!planner_ok(b)) return;
     for (uint32_t k = 0; k < n->nin; k++) reads[k] = b->nodes[ins[k]].value;
     const uint32_t scratch[] = {d->states,     d->adjoint[0], d->adjoint[1], d->step.shared, d->step.rows,
-                                d->vjp.shared, d->vjp.rows,   d->count_bar,  d->base_bar};
-    for (uint32_t k = 0; k < 9; k++) writes[k] = scratch[k];
-    for (uint32_t j = 0; j < d->ncaps; j++) writes[9 + j] = d->capture_bar[j];
+                                d->vjp.shared, d->vjp.rows,   d->count_bar,  d->base_bar,   d->marks};
+    for (uint32_t k = 0; k < 10; k++) writes[k] = scratch[k];
+    for (uint32_t j = 0; j < d->ncaps; j++) writes[10 + j] = d->capture_bar[j];
     planner_work(b, d->batched, 2 * (double)d->outer * (double)d->k * (double)d->size);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter_vjp), .op = n->op, .out = VALUE_NONE, .vjp = d},
-                 &(StepUse){.reads = reads, .nreads = n->nin, .writes = writes, .nwrites = d->ncaps + 9});
+                 &(StepUse){.reads = reads, .nreads = n->nin, .writes = writes, .nwrites = d->ncaps + 10});
 }

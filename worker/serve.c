@@ -18,10 +18,13 @@ typedef struct {
 /* The daemon's end may not block, and flags may be shared with ours: wait where the socket would. */
 static void wait_for(int sock, short events) { poll(&(struct pollfd){.fd = sock, .events = events}, 1, -1); }
 
+/* The daemon ends us by closing the socket: nothing to complain of. */
+static bool is_end(int result) { return result == -EPIPE || result == -ECONNRESET; }
+
 static bool answer(Worker *w, FrameType type, uint64_t id, Buf *body, int area) {
     int result;
     while ((result = wire_send(w->sock, type, id, body, area)) == -EAGAIN) wait_for(w->sock, POLLOUT);
-    if (result < 0) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
+    if (result < 0 && !is_end(result)) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
     return result == 0;
 }
 
@@ -143,7 +146,7 @@ int serve_run(int sock, unsigned threads, const Log *log) {
         alive = handle(&w, &frame);
         frame_release(&frame);
     }
-    if (received < 0) log_put(log, LOG_ERROR, "malformed frame", "error=\"%s\"", strerror(-received));
+    if (received < 0 && !is_end(received)) log_put(log, LOG_ERROR, "malformed frame", "error=\"%s\"", strerror(-received));
     cache_release(&w.cache);
     workspace_release(&w.workspace);
     return alive && received == 0 ? 0 : 1;

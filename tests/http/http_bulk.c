@@ -378,16 +378,19 @@ static void test_refused(void **state) {
     Buf body;
     buf_init(&body);
     ask_compile(a, "{'source': 'y : !R[2] |- λx:R[2]. x'}", hash);
-    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},'inputs.z':{'dtype':'F32','shape':[2],'data_offsets':[8,16]}}", data, 16);
+    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},"
+                           "'inputs.z':{'dtype':'F32','shape':[2],'data_offsets':[8,16]}}", data, 16);
     post(a, 422, "/eval", hash, "", SAFETENSORS, "*/*", &body);
     ask_is_problem(a, "unknown_input");
     put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}}", data, 8);
     post(a, 422, "/eval", hash, "", SAFETENSORS, "*/*", &body);
     ask_is_problem(a, "missing_input");
-    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[3],'data_offsets':[0,12]},'inputs.y':{'dtype':'F32','shape':[1],'data_offsets':[12,16]}}", data, 16);
+    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[3],'data_offsets':[0,12]},"
+                           "'inputs.y':{'dtype':'F32','shape':[1],'data_offsets':[12,16]}}", data, 16);
     post(a, 422, "/eval", hash, "", SAFETENSORS, "*/*", &body);
     ask_is_problem(a, "shape_mismatch");
-    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[2,0],'data_offsets':[0,0]},'inputs.y':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}}", data, 8);
+    put_safetensors(&body, "{'args.0':{'dtype':'F32','shape':[2,0],'data_offsets':[0,0]},"
+                           "'inputs.y':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}}", data, 8);
     post(a, 400, "/eval", hash, "", SAFETENSORS, "*/*", &body);
     ask_is_problem(a, "bad_tensor");
     post(a, 404, "/eval", "sha256:00", "", SAFETENSORS, "*/*", &body);
@@ -433,6 +436,37 @@ static void test_large(void **state) {
     buf_release(&body);
 }
 
+/* A small binary body whose answer would be large as JSON is refused before any work is done; in a binary form it is given. */
+static void test_large_answer(void **state) {
+    enum { ROWS = 100000, DIM = 60 };
+    Ask *a = *state;
+    char hash[80], path[120], header[300];
+    size_t weights = DIM * 2 * sizeof(float);
+    unsigned char *data = calloc(1, weights + ROWS);
+    assert_non_null(data);
+    Buf body;
+    buf_init(&body);
+    snprintf(header, sizeof header, "{'inputs.f':{'dtype':'F32','shape':[60,2],'data_offsets':[0,%zu]},'inputs.b':{'dtype':'U8','shape':[%d],'data_offsets':[%zu,%zu]}}",
+             weights, ROWS, weights, weights + ROWS);
+    put_safetensors(&body, header, data, weights + ROWS);
+    ask_compile(a, "{'source': 'f : !(N[2] -o R[60]), b : N[2] |- f b'}", hash);
+    snprintf(path, sizeof path, "POST /eval?program=%s", hash);
+    double runs = ask_metric(a, "cajal_runs_total");
+    ask_bytes(a, 422, path, (const char *[]){"Content-Type: " SAFETENSORS, NULL}, body.data, body.len);
+    ask_is_problem(a, "too_large");
+    assert_true(ask_metric(a, "cajal_runs_total") == runs);
+    ask_bytes(a, 200, path, (const char *[]){"Content-Type: " SAFETENSORS, "Accept: " NPY, NULL}, body.data, body.len);
+    assert_true(a->response.body.len > (size_t)ROWS * DIM * sizeof(float));
+    snprintf(path, sizeof path, "POST /eval?program=%s&decode=true", hash);
+    ask_bytes(a, 400, path, (const char *[]){"Content-Type: " SAFETENSORS, "Accept: " NPY, NULL}, body.data, body.len);
+    ask_is_problem(a, "bad_request");
+    static const char decoded[] = "{\"source\": \"true\", \"decode\": true}";
+    ask_bytes(a, 400, "POST /eval", (const char *[]){"Accept: " NPY, NULL}, decoded, sizeof decoded - 1);
+    ask_is_problem(a, "bad_request");
+    free(data);
+    buf_release(&body);
+}
+
 static void test_body_limit(void **state) {
     Ask *a = *state;
     char hash[80], path[120];
@@ -468,6 +502,7 @@ int main(void) {
         cmocka_unit_test(test_malformed_npy),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_large_answer),
         cmocka_unit_test_setup_teardown(test_body_limit, ask_setup_empty, ask_teardown),
         cmocka_unit_test(ask_ends_well),
     };

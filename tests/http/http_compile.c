@@ -190,7 +190,7 @@ static void test_requests_refused(void **state) {
         "{}", "[]", "3", "{'source': 'true', 'term': true}", "{'source': 'true', 'sauce': 1}", "{'source': 7}", "{'source': 'true', 'nat': []}",
         "{'source': 'true', 'nat': {'dim': 0}}", "{'source': 'true', 'nat': {'dim': 1.5}}", "{'source': 'true', 'nat': {'dim': -3}}",
         "{'source': 'true', 'nat': {'overflow': 'wrap'}}", "{'source': 'true', 'nat': {'size': 3}}", "{'source': 'true', 'context': []}",
-        "{'source': 'b : 2 |- b', 'context': {'b': '2'}}", "{'program': 'sha256:00'}", "{'source': 'true', 'args': []}",
+        "{'source': 'b : 2 |- b', 'context': {'b': '2'}}", "{'source': 'b : 2 |- b', 'context': {}}", "{'program': 'sha256:00'}", "{'source': 'true', 'args': []}",
     };
     static const char *const bad_json[] = {
         "", "{", "{'source': 'true'", "{'source': 'true'} x", "{'source': 'true', 'source': 'true'}", "{'source': 'a\\u0000b'}",

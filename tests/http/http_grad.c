@@ -219,7 +219,8 @@ static void check_point(Ask *a, const Point *p, uint64_t *seed) {
         snprintf(path, sizeof path, "grads.inputs.%s.data", p->inputs[i].name);
         backward += dot(cJSON_GetObjectItem(tangents, p->inputs[i].name), ask_find(a, path));
     }
-    if (!(fabs(forward - backward) <= 1e-9 * fmax(1, fabs(forward)))) fail_msg("%s: <w, J t> = %.17g, <Jᵀ w, t> = %.17g", p->source, forward, backward);
+    if (!(fabs(forward - backward) <= 1e-9 * fmax(1, fabs(forward))))
+        fail_msg("%s: <w, J t> = %.17g, <Jᵀ w, t> = %.17g", p->source, forward, backward);
     assert_true(forward != 0);
     cJSON_free(jvp);
     cJSON_free(vjp);

@@ -58,7 +58,38 @@ static void test_list(void **state) {
     ask_refused(a, "bad_request", "GET /programs?page_token=mist", NULL);
     ask_refused(a, "bad_request", "GET /programs?limit=many", NULL);
     ask_refused(a, "bad_request", "GET /programs?limit=-1", NULL);
-    ask_refused(a, "bad_request", "GET /programs?limit=1000000", NULL);
+    ask_refused(a, "bad_request", "GET /programs?limit=0", NULL);
+    ask_refused(a, "bad_request", "GET /programs?limit=101", NULL);
+    ask(a, 200, "GET /programs?limit=100", NULL);
+}
+
+/* A page of large records ends early, and the next goes on where it ended. */
+static void test_large_pages(void **state) {
+    enum { LARGE = 6, NAME = 300000 };
+    Ask *a = *state;
+    char route[400] = "GET /programs";
+    ask_start(a, NULL);
+    for (int i = 0; i < LARGE; i++) {
+        Buf body;
+        buf_init(&body);
+        buf_puts(&body, "{\"source\": \"true\", \"context\": {\"");
+        for (int k = 0; k < NAME; k++) buf_putc(&body, (char)('a' + i));
+        buf_puts(&body, "\": \"!2\"}}");
+        ask_bytes(a, 200, "POST /compile", NULL, body.data, body.len);
+        buf_release(&body);
+    }
+    int seen = 0, pages = 0;
+    for (; *route; pages++) {
+        ask(a, 200, route, NULL);
+        assert_true(a->response.body.len < (1 << 20) + 2 * NAME);
+        seen += cJSON_GetArraySize(ask_find(a, "programs"));
+        const cJSON *next = ask_find(a, "next_page_token");
+        *route = 0;
+        if (cJSON_IsString(next)) snprintf(route, sizeof route, "GET /programs?page_token=%s", cJSON_GetStringValue(next));
+    }
+    assert_int_equal(LARGE, seen);
+    assert_true(pages > 1);
+    ask_stop(a);
 }
 
 static void test_record(void **state) {
@@ -145,7 +176,8 @@ static void test_matrix(void **state) {
     ask_part(a, "data.1", "[0, 0]");
     ask_part(a, "data.4", "[1, 1]");
     /* no matrix: an input is open, or the result is no function of vectors */
-    static const char *const none[] = {"{'source': 'b : 2 |- λx:2. if b then x else x'}", "{'source': 'true'}", "{'source': 'λx:!2. if x then x else x'}"};
+    static const char *const none[] = {"{'source': 'b : 2 |- λx:2. if b then x else x'}", "{'source': 'true'}",
+                                       "{'source': 'λx:!2. if x then x else x'}"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         ask_compile(a, none[i], hash);
         about(a, 422, "GET", hash, "/matrix");
@@ -179,6 +211,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),   cmocka_unit_test(test_record), cmocka_unit_test(test_graph),
         cmocka_unit_test(test_matrix), cmocka_unit_test(test_delete), cmocka_unit_test(ask_ends_well),
+        cmocka_unit_test_setup_teardown(test_large_pages, ask_setup_empty, ask_teardown),
     };
     return cmocka_run_group_tests(tests, ask_setup, ask_teardown);
 }

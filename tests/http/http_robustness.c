@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVAL_NOT "{\"source\": \"λx:2. if x then false else true\", \"args\": [true]}"
@@ -32,8 +33,9 @@ static void wait_until_quiet(Ask *a) {
 }
 
 static void test_no_json(void **state) {
-    static const char *const bodies[] = {"", " ", "hello", "<xml/>", "{\"source\"", "\"source\"", "source=true", "\0\0\0", "\xef\xbb\xbf{}", "{}{}", "[1,]",
-                                         "{\"source\": tru}", "{'source': 'true'}", "{\"source\": \"\x01\"}", "{\"a\":1,\"a\":2}", "-", "+1", "1.", ".5", "0x10"};
+    static const char *const bodies[] = {"", " ", "hello", "<xml/>", "{\"source\"", "\"source\"", "source=true", "\0\0\0", "\xef\xbb\xbf{}",
+                                         "{}{}", "[1,]", "{\"source\": tru}", "{'source': 'true'}", "{\"source\": \"\x01\"}",
+                                         "{\"a\":1,\"a\":2}", "-", "+1", "1.", ".5", "0x10"};
     static const char *const routes[] = {"POST /compile", "POST /eval", "POST /grad", "POST /jvp"};
     Ask *a = *state;
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
@@ -46,8 +48,11 @@ static void test_no_json(void **state) {
 
 /* Valid requests with a few bytes changed: any answer but a 5xx. */
 static void test_mutations(void **state) {
-    static const char *const seeds[] = {EVAL_NOT, "{\"term\": {\"fun\": \"x\", \"type\": \"N[3]\", \"body\": {\"succ\": \"x\"}}, \"args\": [{\"values\": [1, 2]}], \"decode\": true}",
-                                        "{\"source\": \"f : !(2 -o 2), n : N |- iter {true | y -> f y} (n)\", \"inputs\": {\"f\": [[0,1],[1,0]], \"n\": 3}}"};
+    static const char *const seeds[] = {
+        EVAL_NOT,
+        "{\"term\": {\"fun\": \"x\", \"type\": \"N[3]\", \"body\": {\"succ\": \"x\"}}, \"args\": [{\"values\": [1, 2]}], \"decode\": true}",
+        "{\"source\": \"f : !(2 -o 2), n : N |- iter {true | y -> f y} (n)\", \"inputs\": {\"f\": [[0,1],[1,0]], \"n\": 3}}",
+    };
     Ask *a = *state;
     const char *given = getenv("CAJAL_SEED");
     uint64_t x = given ? strtoull(given, NULL, 10) : 20251117;
@@ -150,13 +155,112 @@ static void test_half_requests(void **state) {
     }
     /* promised, and not sent */
     for (int i = 0; i < 4; i++) {
-        static const char big[] = "POST /eval?program=x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 1000000000\r\n\r\nx";
+        static const char big[] = "POST /eval?program=x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\n"
+                                  "Content-Length: 1000000000\r\n\r\nx";
         int fd = raw_open(a->daemon.url);
         raw_send(fd, big, sizeof big - 1);
         close(fd);
     }
     wait_until_quiet(a);
     still_well(a);
+}
+
+/* Bytes and FIN come together: libmicrohttpd's epoll, edge-triggered, tells of the bytes only. */
+static void test_sent_and_gone(void **state) {
+    static const char request[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 62\r\n\r\n" EVAL_NOT;
+    Ask *a = *state;
+    ask_start(a, (const char *[]){"--max-inflight", "40", NULL});
+    for (int i = 0; i < 100; i++) {
+        int fd = raw_open(a->daemon.url);
+        raw_send(fd, request, sizeof request - 2 - (size_t)i % 70);
+        close(fd);
+    }
+    wait_until_quiet(a);
+    still_well(a);
+    ask_stop(a);
+}
+
+/* Who says that he will say no more is gone: he gets no answer, and holds nothing. */
+static void test_half_closed(void **state) {
+    Ask *a = *state;
+    Buf body;
+    buf_init(&body);
+    ask_start(a, (const char *[]){"--workers", "1", NULL});
+    slow_compile(a, SLOW_MOST);
+    slow_put(&body, SLOW_MOST);
+    double cancelled = ask_metric(a, "cajal_jobs_cancelled_total");
+    int fd = raw_open(a->daemon.url);
+    raw_request(fd, "POST", "/eval", "X-Deadline-Ms: 20000\r\n", buf_text(&body));
+    ask_wait_busy(a, 1);
+    shutdown(fd, SHUT_WR);
+    assert_true(raw_ended(fd));
+    close(fd);
+    assert_true(ask_metric(a, "cajal_jobs_cancelled_total") == cancelled + 1);
+    /* with the request itself */
+    fd = raw_open(a->daemon.url);
+    raw_request(fd, "POST", "/eval", "X-Deadline-Ms: 20000\r\n", buf_text(&body));
+    shutdown(fd, SHUT_WR);
+    assert_true(raw_ended(fd));
+    close(fd);
+    ask(a, 200, "GET /metrics", NULL);
+    assert_null(strstr(buf_text(&a->response.body), "code=\"499\""));
+    buf_release(&body);
+    ask_stop(a);
+}
+
+/* The deadline counts from the headers: a body that does not come is no excuse. */
+static void test_slow_body_meets_its_deadline(void **state) {
+    static const char begun[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nX-Deadline-Ms: 300\r\nContent-Length: 62\r\n\r\n{";
+    Ask *a = *state;
+    int fd = raw_open(a->daemon.url);
+    raw_send(fd, begun, sizeof begun - 1);
+    assert_true(raw_answer(fd, &a->response));
+    ask_read(a);
+    assert_string_equal("deadline", ask_text(a, "code"));
+    assert_int_equal(504, a->response.status);
+    assert_true(raw_ended(fd));
+    close(fd);
+    wait_until_quiet(a);
+}
+
+static void test_slow_bodies_do_not_hold_up_the_end(void **state) {
+    static const char begun[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 62\r\n\r\n{";
+    Ask *a = *state;
+    struct timespec from, to;
+    int fds[3];
+    ask_start(a, NULL);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = raw_open(a->daemon.url);
+        raw_send(fds[i], begun, sizeof begun - 1);
+    }
+    while (ask_metric(a, "cajal_requests_inflight") < 4) usleep(1000);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    ask_stop(a);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    assert_true(to.tv_sec - from.tv_sec < 10);
+    for (int i = 0; i < 3; i++) {
+        assert_true(raw_answer(fds[i], &a->response));
+        ask_read(a);
+        assert_string_equal("draining", ask_text(a, "code"));
+        close(fds[i]);
+    }
+}
+
+/* Jobs that take longer than their short deadlines are cancelled; their workers live on, for others. */
+static void test_short_deadlines_cost_no_workers(void **state) {
+    Ask *a = *state;
+    Buf body;
+    buf_init(&body);
+    ask_start(a, (const char *[]){"--workers", "1", NULL});
+    slow_compile(a, SLOW_SECOND / 5);
+    slow_put(&body, SLOW_SECOND / 5);
+    for (int i = 0; i < 12; i++) {
+        ask_bytes(a, 504, "POST /eval", (const char *[]){"X-Deadline-Ms: 20", NULL}, body.data, body.len);
+        if (i % 4 == 0) still_well(a);
+    }
+    assert_true(ask_metric(a, "cajal_worker_kills_total") == 0);
+    buf_release(&body);
+    ask_stop(a);
 }
 
 /* A client that goes away takes its own job along, and nobody else's. */
@@ -263,9 +367,12 @@ static void test_pipelined(void **state) {
 
 static void test_broken_http(void **state) {
     static const char *const requests[] = {
-        "GARBAGE\r\n\r\n", "GET\r\n\r\n", "\r\n\r\n\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /livez HTTP/1.1\r\nHost: localhost\r\nbroken header\r\n\r\n",
-        "POST /compile HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", "POST /compile HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        "POST /compile HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "\x16\x03\x01\x02", "GET /livez\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GARBAGE\r\n\r\n", "GET\r\n\r\n", "\r\n\r\n\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\x16\x03\x01\x02",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nbroken header\r\n\r\n",
+        "GET /livez\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /compile HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        "POST /compile HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "POST /compile HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     };
     Ask *a = *state;
     ClientResponse answer = {0};
@@ -301,6 +408,11 @@ int main(void) {
         cmocka_unit_test(test_nine_megabytes),
         cmocka_unit_test(test_slow_client),
         cmocka_unit_test(test_half_requests),
+        cmocka_unit_test_setup_teardown(test_sent_and_gone, ask_setup_empty, ask_teardown),
+        cmocka_unit_test_setup_teardown(test_half_closed, ask_setup_empty, ask_teardown),
+        cmocka_unit_test(test_slow_body_meets_its_deadline),
+        cmocka_unit_test_setup_teardown(test_slow_bodies_do_not_hold_up_the_end, ask_setup_empty, ask_teardown),
+        cmocka_unit_test_setup_teardown(test_short_deadlines_cost_no_workers, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_vanishing_clients, ask_setup_empty, ask_teardown),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test_setup_teardown(test_too_many_connections, ask_setup_empty, ask_teardown),

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TRUE "{\"source\": \"true\"}"
@@ -58,9 +59,12 @@ static void test_metrics(void **state) {
 static void test_workers(void **state) {
     Ask *a = *state;
     ask(a, 200, "GET /workers", NULL);
-    assert_true(cJSON_GetArraySize(ask_find(a, "workers")) >= 1);
+    for (int i = 0; strcmp(ask_text(a, "workers.0.state"), "starting") == 0; i++) {
+        assert_true(i < 1000);
+        usleep(10000);
+        ask(a, 200, "GET /workers", NULL);
+    }
     assert_int_equal(0, kill((pid_t)ask_number(a, "workers.0.pid"), 0));
-    assert_true(*ask_text(a, "workers.0.state"));
     assert_true(ask_number(a, "workers.0.threads") >= 1);
 }
 
@@ -195,6 +199,8 @@ static void test_quota(void **state) {
     ask_refused(a, "quota", "POST /compile", "{'source': 'true'}");
     ask_header(a, "Retry-After", "1");
     ask(a, 200, "GET /livez", NULL); /* who watches the service is not counted */
+    ask(a, 200, "GET /readyz", NULL);
+    ask(a, 200, "GET /metrics", NULL);
     for (int i = 0; i < 2; i++) {
         ClientResponse answer = {0};
         raw_send(held[i], "\"source\": \"true\"}", 17);
@@ -217,6 +223,75 @@ static void test_deadline_header(void **state) {
     with_header(a, 200, "POST /compile", "X-Deadline-Ms: 20000");
 }
 
+static void test_queries(void **state) {
+    static const char *const bad[] = {"GET /livez?verbose",       "GET /programs?limt=3",           "GET /programs?limit=3&limit=3",  "GET /readyz?verbose&verbose",
+                                      "GET /programs?limit=3%00", "GET /programs?limit%00=3",       "GET /programs?page_token=%00",   "POST /compile?nat=4",
+                                      "POST /eval?decode=true",   "GET /programs/x/graph?dtype=f64", "GET /programs/x/matrix?stage=lowered", "GET /metrics?=1",
+                                      "POST /eval?wrt=f"};
+    Ask *a = *state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) ask_refused(a, "bad_request", bad[i], *bad[i] == 'P' ? "{'source': 'true'}" : NULL);
+    ask_refused(a, "not_found", "GET /livez%00", NULL);
+    ask_refused(a, "not_found", "GET /programs/%00", NULL);
+    ask(a, 200, "GET /%6civez", NULL);
+    ask(a, 200, "GET /programs?%6cimit=%33", NULL);
+}
+
+static void test_contradicting_headers(void **state) {
+    static const char *const pairs[] = {"Host: localhost\r\nHost: evil.example", "Host: localhost\r\nContent-Length: 18\r\nContent-Length: 19",
+                                        "Host: localhost\r\nX-Deadline-Ms: 1\r\nX-Deadline-Ms: 2"};
+    Ask *a = *state;
+    ClientResponse answer = {0};
+    char request[300];
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        int fd = raw_open(a->daemon.url);
+        snprintf(request, sizeof request, "GET /version HTTP/1.1\r\n%s\r\n\r\n{\"source\": \"true\"}   ", pairs[i]);
+        raw_send(fd, request, strlen(request));
+        assert_true(raw_answer(fd, &answer));
+        assert_int_equal(400, answer.status);
+        close(fd);
+    }
+    client_response_release(&answer);
+    with_header(a, 415, "POST /compile", "Content-Encoding: gzip");
+    ask_is_problem(a, "unsupported_media_type");
+    with_header(a, 200, "POST /compile", "Content-Encoding: Identity");
+}
+
+/* The exit code of a daemon that is not to start; what it says is in a->daemon.dir/said. */
+static int start_in_vain(const Ask *a, const char *options) {
+    const char *build = getenv("CAJAL_BUILD");
+    char command[600];
+    snprintf(command, sizeof command, "timeout 20 %s/cajald %s >%s/said 2>&1", build ? build : "build", options, a->daemon.dir);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_refusing_to_start(void **state) {
+    static const char *const bad[] = {"--listen '127.0.0.1: 80'", "--listen :+0", "--allow-origin notebook.example", "--workers many"};
+    Ask *a = *state;
+    char options[300], path[100], said[500] = "";
+    snprintf(path, sizeof path, "%s/other", a->daemon.dir);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(options, sizeof options, "--data %s %s", path, bad[i]);
+        assert_int_equal(2, start_in_vain(a, options));
+        assert_int_not_equal(0, access(path, F_OK));
+    }
+    snprintf(options, sizeof options, "--listen 127.0.0.1:0 --data %s/data", a->daemon.dir);
+    assert_int_equal(1, start_in_vain(a, options));
+    snprintf(path, sizeof path, "%s/said", a->daemon.dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fread(said, 1, sizeof said - 1, f) > 0);
+    fclose(f);
+    assert_non_null(strstr(said, "another cajald is using"));
+}
+
+/* A terminal's Ctrl-C goes to a process group: the workers must outlive it while the daemon drains. */
+static void test_workers_have_their_own_groups(void **state) {
+    Ask *a = *state;
+    pid_t worker = ask_worker(a, 0);
+    assert_true(worker > 0 && getpgid(worker) == worker);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health),
@@ -228,6 +303,10 @@ int main(void) {
         cmocka_unit_test(test_request_ids),
         cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_deadline_header),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_contradicting_headers),
+        cmocka_unit_test(test_refusing_to_start),
+        cmocka_unit_test(test_workers_have_their_own_groups),
         cmocka_unit_test_setup_teardown(test_admitted_origin, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_token, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_quota, ask_setup_empty, ask_teardown),

@@ -1,6 +1,6 @@
 /* A bare TCP connection to a daemon, for what the client library never does: requests in pieces, in bulk, half, or broken.
  *
- * Ownership: raw_open's descriptor is the caller's to close. Failures fail the test. Waits are bounded (20 s). */
+ * Ownership: raw_open's descriptor is the caller's to close. Failures fail the test. Waits are bounded (60 s). */
 #ifndef CAJAL_TEST_RAW_H
 #define CAJAL_TEST_RAW_H
 #include "client/client.h"

@@ -36,8 +36,42 @@ static void answer_build(const Frame *frame, int loads) {
     if (strncmp(what, "die", 3) == 0) raise(SIGKILL);
     if (strncmp(what, "hang", 4) == 0) pause();
     if (strncmp(what, "nap", 3) == 0) usleep(50000);
+    bool bye = strncmp(what, "bye", 3) == 0;
     wire_put_built(&body, &(BuiltMsg){.neurons = (uint64_t)loads, .compile_us = (uint64_t)getpid()});
     wire_send(WIRE_FD, FRAME_built, frame->id, &body, -1);
+    buf_release(&body);
+    if (bye) raise(SIGKILL);
+}
+
+/* A run doubles each of its floats, and says in exec_ns how many rows it had. 666 kills the worker, 777 hangs it, a negative one is refused. */
+static void put_ran(Buf *out, const Frame *frame) {
+    RunMsg m;
+    float values[64];
+    if (!wire_get_run(frame, &m) || m.rows > 64) _exit(9);
+    RanMsg ran = {.exec_ns = m.rows, .inline_results = (unsigned char *)values, .inline_len = m.rows * sizeof *values};
+    memcpy(values, m.inline_area + m.tensors[0].offset, m.rows * sizeof *values);
+    for (uint32_t i = 0; i < m.rows; i++) {
+        if (values[i] == 666) raise(SIGKILL);
+        if (values[i] == 777) pause();
+        if (values[i] == 888) usleep(50000);
+        if (values[i] < 0) ran = (RanMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
+        values[i] *= 2;
+    }
+    wire_put_ran(out, &ran);
+    run_msg_release(&m);
+}
+
+static void answer_runs(const Frame *frame) {
+    Buf body = {0};
+    Frame member;
+    Reader in = reader_of(frame->body, frame->len);
+    if (frame->type == FRAME_run) put_ran(&body, frame);
+    while (frame->type == FRAME_runs && wire_next_member(frame, &in, &member)) {
+        size_t begun = wire_begin_member(&body);
+        put_ran(&body, &member);
+        wire_end_member(&body, begun);
+    }
+    wire_send(WIRE_FD, frame->type == FRAME_run ? FRAME_ran : FRAME_rans, frame->id, &body, -1);
     buf_release(&body);
 }
 
@@ -52,6 +86,7 @@ static int fake_worker(void) {
     while (wire_recv(WIRE_FD, &frame) == 1) {
         if (frame.type == FRAME_load) answer_load(&frame, &loads);
         if (frame.type == FRAME_build) answer_build(&frame, loads);
+        if (frame.type == FRAME_run || frame.type == FRAME_runs) answer_runs(&frame);
         if (frame.type == FRAME_ping) wire_send(WIRE_FD, FRAME_pong, frame.id, &body, -1);
         frame_release(&frame);
     }
@@ -115,6 +150,7 @@ static void bench_run(Bench *b) {
     loop_timer(b->loop, &b->limit, loop_now() + 20000 * MS);
     loop_on_idle(b->loop, stop_when_done, b);
     loop_run(b->loop);
+    loop_untimer(b->loop, &b->limit);
 }
 
 static void on_done(void *arg, const JobResult *result) {
@@ -213,6 +249,38 @@ static void test_a_killer_is_retried_once_then_set_aside(void **state) {
     bench_free(b);
 }
 
+typedef struct {
+    Bench *bench;
+    Ticket last, late;
+    Timer timer;
+} Farewell;
+
+static void bid_farewell(void *arg) {
+    Farewell *f = arg;
+    ErrCode why;
+    submit(f->bench, &f->last, (Order){.what = "bye"}, &why);
+    dispatch_flush(f->bench->dispatch);
+    submit(f->bench, &f->late, (Order){.what = "echo", .culprit = "late"}, &why);
+    f->bench->open--;
+    usleep(300000); /* by the time that anybody looks, the answer is there and the worker is not */
+}
+
+/* A job that was to follow in a worker that has died meanwhile is nobody's murderer. */
+static void test_who_comes_late_is_not_to_blame(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 10);
+    Farewell f = {.bench = b, .timer = {.fire = bid_farewell, .arg = &f}};
+    b->open++; /* until then */
+    loop_timer(b->loop, &f.timer, loop_now() + 500 * MS);
+    bench_run(b);
+    assert_int_equal(f.last.code, ERR_NONE);
+    assert_int_equal(f.late.code, ERR_NONE);
+    assert_int_equal(b->metrics.jobs_retried, 0);
+    assert_int_equal(b->metrics.worker_kills, 0);
+    assert_int_equal(b->metrics.worker_deaths, 1);
+    bench_free(b);
+}
+
 static void test_a_stuck_worker_is_ended(void **state) {
     (void)state;
     Bench *b = bench_new(1, 10);
@@ -270,6 +338,236 @@ static void test_a_graph_is_loaded_once(void **state) {
     bench_free(b);
 }
 
+/* ---- runs in company ---- */
+
+typedef struct {
+    Ticket ticket;
+    float value, answer;
+    uint64_t rows; /* of the run it was in */
+    TensorMsg tensor;
+    ResultMsg result;
+    size_t row_bytes;
+    Run run;
+    Job *job;
+} Small;
+
+static void on_ran(void *arg, const JobResult *result) {
+    Small *s = arg;
+    s->ticket.done = true;
+    s->ticket.code = result->code;
+    snprintf(s->ticket.message, sizeof s->ticket.message, "%s", result->message ? result->message : "");
+    s->ticket.bench->open--;
+    if (result->code) return;
+    s->ticket.code = (ErrCode)result->ran->code;
+    s->rows = result->ran->exec_ns;
+    if (s->ticket.code) return;
+    assert_int_equal(sizeof s->answer, result->ran->inline_len);
+    memcpy(&s->answer, result->ran->inline_results, sizeof s->answer);
+}
+
+static void run(Bench *b, Small *s, float value, uint64_t key) {
+    ErrCode why;
+    const char *message;
+    char culprit[32];
+    snprintf(culprit, sizeof culprit, "program %g", value);
+    *s = (Small){.ticket = {.bench = b}, .value = value, .row_bytes = sizeof value};
+    s->tensor = (TensorMsg){.dtype = DT_F32, .batched = true, .cols = 1};
+    s->result = (ResultMsg){.batched = true, .offset = sizeof value};
+    s->run = (Run){.small = true, .cost = 1, .row_bytes = &s->row_bytes,
+                   .msg = {.key = key, .dtype = DT_F32, .rows = 1, .area_size = 8, .results_at = 4, .ntensors = 1, .nresults = 1,
+                           .tensors = &s->tensor, .results = &s->result, .inline_area = (const unsigned char *)&s->value, .inline_len = 4}};
+    JobSpec spec = {.type = FRAME_run, .run = &s->run, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
+                    .small = true, .patience = 300 * MS, .done = on_ran, .arg = s};
+    s->job = dispatch_submit(b->dispatch, &spec, &why, &message);
+    assert_non_null(s->job);
+    b->open++;
+}
+
+static void assert_answered(const Small *s) {
+    assert_true(s->ticket.done);
+    assert_int_equal(ERR_NONE, s->ticket.code);
+    assert_true(s->answer == 2 * s->value);
+}
+
+static void test_runs_of_a_graph_are_merged(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small s[20];
+    for (int i = 0; i < 20; i++) run(b, &s[i], (float)i, i % 4 ? 1 : 2);
+    bench_run(b);
+    for (int i = 0; i < 20; i++) {
+        assert_answered(&s[i]);
+        /* of the second graph, which the worker had not when the first parcel left, nothing travelled with the first */
+        assert_int_equal(i % 4 ? 15 : 5, s[i].rows);
+    }
+    assert_int_equal(2, b->metrics.runs);
+    bench_free(b);
+}
+
+static void test_graphs_share_a_frame(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small warm[2], s[20];
+    for (int i = 0; i < 2; i++) run(b, &warm[i], 1, (uint64_t)i + 1);
+    bench_run(b);
+    uint64_t sent = b->metrics.runs;
+    for (int i = 0; i < 20; i++) run(b, &s[i], (float)i, (uint64_t)i % 2 + 1);
+    bench_run(b);
+    for (int i = 0; i < 20; i++) {
+        assert_answered(&s[i]);
+        assert_int_equal(10, s[i].rows);
+    }
+    assert_int_equal(sent + 2, b->metrics.runs);
+    bench_free(b);
+}
+
+static void test_an_error_is_ones_own(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small s[9];
+    for (int i = 0; i < 9; i++) run(b, &s[i], i == 4 ? -1 : (float)i, 1);
+    bench_run(b);
+    for (int i = 0; i < 9; i++) {
+        if (i != 4) assert_answered(&s[i]);
+    }
+    assert_int_equal(ERR_bad_tensor, s[4].ticket.code);
+    bench_free(b);
+}
+
+static void test_a_killer_does_not_take_others_along(void **state) {
+    (void)state;
+    Bench *b = bench_new(2, 100);
+    Small s[9];
+    ErrCode why;
+    const char *message;
+    for (int i = 0; i < 9; i++) run(b, &s[i], i == 4 ? 666 : (float)i, 1);
+    bench_run(b);
+    for (int i = 0; i < 9; i++)
+        if (i != 4) assert_answered(&s[i]);
+    assert_int_equal(ERR_worker_crash, s[4].ticket.code);
+    assert_int_equal(2, b->metrics.worker_deaths);
+    JobSpec spec = {.type = FRAME_run, .run = &s[4].run, .area = -1, .culprit = "program 666", .done = on_ran, .arg = &s[4]};
+    assert_null(dispatch_submit(b->dispatch, &spec, &why, &message));
+    assert_int_equal(ERR_quarantined, why);
+    bench_free(b);
+}
+
+static void test_killers_that_wait_are_set_aside(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small s[6];
+    for (int i = 0; i < 6; i++) run(b, &s[i], 666, 1);
+    bench_run(b);
+    for (int i = 0; i < 6; i++) assert_int_equal(ERR_worker_crash, s[i].ticket.code);
+    assert_int_equal(2, b->metrics.worker_deaths);
+    bench_free(b);
+}
+
+static void test_one_that_hangs_does_not_take_others_along(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small s[5];
+    for (int i = 0; i < 5; i++) run(b, &s[i], i == 2 ? 777 : (float)i, 1);
+    bench_run(b);
+    for (int i = 0; i < 5; i++)
+        if (i != 2) assert_answered(&s[i]);
+    assert_int_equal(ERR_deadline, s[2].ticket.code);
+    bench_free(b);
+}
+
+typedef struct {
+    Bench *bench;
+    Small *small;
+    Timer timer;
+} Leaving;
+
+/* What is lent ends with the cancelling. */
+static void leave(void *arg) {
+    Leaving *l = arg;
+    dispatch_cancel(l->bench->dispatch, l->small->job, 0);
+    memset(&l->small->run, 0xff, sizeof l->small->run);
+    l->bench->open--;
+}
+
+static void test_who_leaves_does_not_take_others_along(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small first, s[6];
+    Leaving leaving = {.bench = b, .small = &s[3], .timer = {.fire = leave, .arg = &leaving}};
+    run(b, &first, 1, 1);
+    bench_run(b);
+    for (int i = 0; i < 6; i++) run(b, &s[i], i == 5 ? 888 : (float)i, 1);
+    leave(&(Leaving){.bench = b, .small = &s[1]});
+    loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS); /* in the midst of it */
+    bench_run(b);
+    for (int i = 0; i < 6; i++) {
+        if (i == 1 || i == 3) assert_false(s[i].ticket.done);
+        else assert_answered(&s[i]);
+    }
+    assert_int_equal(5, s[0].rows);
+    bench_free(b);
+}
+
+static void test_merged_runs_come_apart(void **state) {
+    (void)state;
+    /* Two tensors, one of them shared; two results, with a gap before the second (a result that no output computes). */
+    float a0[] = {1, 2, 0, 0, 9}, a1[] = {3, 4, 5, 6, 9};
+    TensorMsg tensors[2] = {{.slot = 0, .dtype = DT_F32, .batched = true, .cols = 2}, {.slot = 3, .dtype = DT_F32, .cols = 1, .offset = 16}};
+    ResultMsg r0[2] = {{.output = 0, .batched = true, .offset = 20}, {.output = 2, .batched = true, .offset = 32}};
+    ResultMsg r1[2] = {{.output = 0, .batched = true, .offset = 20}, {.output = 2, .batched = true, .offset = 44}};
+    size_t row_bytes[2] = {4, 8};
+    RunMsg m = {.key = 1, .dtype = DT_F32, .rows = 1, .area_size = 40, .results_at = 20, .ntensors = 2, .nresults = 2, .tensors = tensors,
+                .results = r0, .inline_area = (unsigned char *)a0, .inline_len = 20};
+    Run one = {.msg = m, .row_bytes = row_bytes, .small = true}, two = one;
+    two.msg.rows = 2;
+    two.msg.area_size = 60;
+    two.msg.results = r1;
+    two.msg.inline_area = (unsigned char *)a1;
+    assert_true(run_mergeable(&one) && run_mergeable(&two) && run_goes_with(&one, &two));
+    Buf body = {0};
+    run_put_merged(&body, (const Run *[]){&two, &one}, 2);
+    RunMsg merged;
+    assert_true(wire_get_run(&(Frame){.type = FRAME_run, .body = body.data, .len = body.len, .area = -1}, &merged));
+    assert_int_equal(3, merged.rows);
+    assert_memory_equal(((float[]){3, 4, 5, 6, 1, 2}), merged.inline_area + merged.tensors[0].offset, 24);
+    assert_memory_equal(((float[]){9}), merged.inline_area + merged.tensors[1].offset, 4);
+    assert_int_equal(12 + 24, merged.area_size - merged.results_at);
+    float results[9] = {10, 11, 12, 20, 21, 22, 23, 24, 25}, room[10];
+    assert_memory_equal(((float[]){10, 11, 0, 0, 0, 0, 20, 21, 22, 23}),
+                        run_part(&two, (unsigned char *)results, 0, 3, (unsigned char *)room), 40);
+    assert_memory_equal(((float[]){12, 0, 0, 24, 25}), run_part(&one, (unsigned char *)results, 2, 3, (unsigned char *)room), 20);
+    run_msg_release(&merged);
+    buf_release(&body);
+}
+
+static void test_what_is_not_merged(void **state) {
+    (void)state;
+    float a[] = {1, 2}, other[] = {1, 3};
+    TensorMsg t[2] = {{.slot = 0, .dtype = DT_F32, .batched = true, .cols = 1}, {.slot = 1, .dtype = DT_F32, .cols = 1, .offset = 4}}, u[2];
+    ResultMsg r = {.batched = true, .offset = 8}, q = r;
+    size_t row_bytes = 4;
+    Run one = {.row_bytes = &row_bytes, .small = true,
+               .msg = {.key = 1, .dtype = DT_F32, .rows = 1, .area_size = 12, .results_at = 8, .ntensors = 2, .nresults = 1, .tensors = t,
+                       .results = &r, .inline_area = (unsigned char *)a, .inline_len = 8}};
+    Run two = one;
+    two.msg.tensors = memcpy(u, t, sizeof u);
+    two.msg.results = &q;
+    assert_true(run_goes_with(&one, &two));
+    two.msg.inline_area = (unsigned char *)other; /* the shared value differs */
+    assert_false(run_goes_with(&one, &two));
+    two.msg.inline_area = one.msg.inline_area;
+    two.msg.dtype = DT_F64;
+    assert_false(run_goes_with(&one, &two));
+    two.msg.dtype = DT_F32;
+    u[0].discrete = 1;
+    assert_false(run_goes_with(&one, &two));
+    u[0].discrete = 0;
+    q.output = 1;
+    assert_false(run_goes_with(&one, &two));
+    q.batched = false; /* a sum over the batch */
+    assert_false(run_mergeable(&two));
+}
+
 static void test_without_workers_jobs_fail(void **state) {
     (void)state;
     Bench *b = calloc(1, sizeof *b);
@@ -295,9 +593,19 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_full_queue_refuses),
         cmocka_unit_test(test_a_cancelled_job_is_not_answered),
         cmocka_unit_test(test_a_killer_is_retried_once_then_set_aside),
+        cmocka_unit_test(test_who_comes_late_is_not_to_blame),
         cmocka_unit_test(test_a_stuck_worker_is_ended),
         cmocka_unit_test(test_cancelling_shortens_a_running_jobs_life),
         cmocka_unit_test(test_a_graph_is_loaded_once),
+        cmocka_unit_test(test_runs_of_a_graph_are_merged),
+        cmocka_unit_test(test_graphs_share_a_frame),
+        cmocka_unit_test(test_an_error_is_ones_own),
+        cmocka_unit_test(test_a_killer_does_not_take_others_along),
+        cmocka_unit_test(test_killers_that_wait_are_set_aside),
+        cmocka_unit_test(test_one_that_hangs_does_not_take_others_along),
+        cmocka_unit_test(test_who_leaves_does_not_take_others_along),
+        cmocka_unit_test(test_merged_runs_come_apart),
+        cmocka_unit_test(test_what_is_not_merged),
         cmocka_unit_test(test_without_workers_jobs_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -341,9 +341,9 @@ static void run_case(const Case *c, uint64_t seed, const NaiveOutput *want, bool
     bool wanted[3] = {true, true, true};
     Fault fault = {0};
     Isa below = seed % (ISA_COUNT + 1); /* every instruction set this CPU has */
-    PlanSpec spec = {.graph = c->g, .f64 = f64, .batched = c->batched, .wanted = wanted, .isa_below = below, .no_tape = seed / 5 % 2};
+    PlanSpec spec = {.graph = c->g, .f64 = f64, .batched = c->batched, .wanted = wanted, .isa_below = below, .no_tape = seed / 5 % 2, .keep_bytes = seed % 7 < 3};
     Plan *plan = plan_new(&spec, &fault);
-    w->threads = 1 + seed % 3;
+    w->threads = seed % 8 ? 1 : 3;
     if (!plan) fail_msg("seed %llu: %s", (unsigned long long)seed, fault.message);
     ExecInput inputs[8] = {0};
     ExecOutput outputs[3] = {0};
@@ -477,6 +477,29 @@ static void test_load(void **state) {
     workspace_release(&w);
 }
 
+/* Tensors at odd addresses, in rows of several lengths; some of them end in the middle of four. */
+static void test_unaligned(void **state) {
+    (void)state;
+    enum { ROWS = 7, MOST = 9 };
+    for (uint32_t n = 1; n <= MOST; n++)
+        for (int tape = 0; tape < 2; tape++) {
+            Identity id = identity(n, true);
+            Fault fault = {0};
+            Workspace w = {0};
+            unsigned char in[ROWS * MOST * sizeof(double) + 1];
+            double out[ROWS * MOST];
+            plan_free(id.plan);
+            id.plan = plan_new(
+                &(PlanSpec){.graph = id.g, .f64 = true, .batched = (bool[]){true}, .wanted = (bool[]){true}, .no_tape = !tape}, &fault);
+            for (uint32_t i = 0; i < ROWS * n; i++) memcpy(in + 1 + i * sizeof(double), &(double){i + 1}, sizeof(double));
+            ExecInput input = {.data = in + 1, .dtype = DT_F64, .batched = true, .cols = n};
+            assert_true(exec_run(id.plan, &input, &(ExecOutput){out, true}, ROWS, 0, &w, &fault));
+            for (uint32_t i = 0; i < ROWS * n; i++) assert_true(out[i] == i + 1);
+            identity_release(&id);
+            workspace_release(&w);
+        }
+}
+
 /* A shared output, asked for in every row. */
 static void test_store_spread(void **state) {
     (void)state;
@@ -540,6 +563,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),       cmocka_unit_test(test_blas), cmocka_unit_test(test_load),
         cmocka_unit_test(test_store_spread), cmocka_unit_test(test_nan),  cmocka_unit_test(test_admission),
+        cmocka_unit_test(test_unaligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,7 +128,7 @@ static void test_damage_is_found(void **state) {
 
 static void test_eviction_takes_the_least_recently_used(void **state) {
     Box *box = *state;
-    char hash[CANON_HASH_TEXT], variant[16], blob[ROOM] = "";
+    char hash[CANON_HASH_TEXT], variant[24], blob[ROOM] = "";
     Buf out = {0};
     put_program(box->store, "some bytes", hash);
     for (int i = 0; i < 10; i++) {

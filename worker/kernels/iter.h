@@ -60,18 +60,50 @@ void K(kernel_iter)(Exec *x, const Step *s) {
     }
 }
 
-/* All states, one after the other: s₀ = base, sᵢ₊₁ = step(sᵢ). */
-static void K(vjp_states)(Exec *x, const IterVjpDetail *d, REAL *states, size_t rows) {
-    Exec sub = sub_frame(x, &d->step, d->state_batched);
-    size_t n = rows * d->size;
-    bind_captures(x, &sub, d->captures);
-    K(spread)(states, K(rows_of)(x, d->base, d->size), d->size, rows);
-    if (d->k > 1) exec_phase(&sub, PHASE_ONCE);
-    for (size_t i = 0; i + 1 < d->k; i++) {
-        bind_slots(&sub, SLOT_STATE, (void *[]){states + i * n});
-        bind_outputs(&sub, OUT_STATE, (void *[]){states + (i + 1) * n});
-        exec_phase(&sub, PHASE_EACH);
+/* The states of a recurrence, s₀ = base, sᵢ₊₁ = step(sᵢ), a segment at a time. */
+typedef struct {
+    Exec sub;
+    const IterVjpDetail *d;
+    size_t n, segment; /* elements of a state, all rows; which segment is there */
+    REAL *states, *marks;
+} K(States);
+
+static void K(states_step)(K(States) *a, REAL *from, REAL *to) {
+    bind_slots(&a->sub, SLOT_STATE, (void *[]){from});
+    bind_outputs(&a->sub, OUT_STATE, (void *[]){to});
+    exec_phase(&a->sub, PHASE_EACH);
+}
+
+/* From its first state on. */
+static void K(states_fill)(K(States) *a, size_t segment) {
+    size_t left = a->d->k - segment * a->d->segment, count = left < a->d->segment ? left : a->d->segment;
+    a->segment = segment;
+    if (a->marks) memcpy(a->states, a->marks + segment * a->n, a->n * sizeof(REAL));
+    for (size_t i = 1; i < count; i++) K(states_step)(a, a->states + (i - 1) * a->n, a->states + i * a->n);
+}
+
+static REAL *K(states_at)(K(States) *a, size_t i) {
+    if (i / a->d->segment != a->segment) K(states_fill)(a, i / a->d->segment);
+    return a->states + i % a->d->segment * a->n;
+}
+
+/* Forwards once: leaves the last segment. */
+static K(States) K(states_run)(Exec *x, const IterVjpDetail *d, size_t rows) {
+    K(States) a = {.sub = sub_frame(x, &d->step, d->state_batched),
+                   .d = d,
+                   .n = rows * d->size,
+                   .states = x->at[d->states],
+                   .marks = d->marks == VALUE_NONE ? NULL : x->at[d->marks]};
+    size_t last = (d->k - 1) / d->segment;
+    bind_captures(x, &a.sub, d->captures);
+    K(spread)(a.marks ? a.marks : a.states, K(rows_of)(x, d->base, d->size), d->size, rows);
+    if (d->k > 1) exec_phase(&a.sub, PHASE_ONCE);
+    for (size_t i = 0; i < last; i++) {
+        K(states_fill)(&a, i);
+        K(states_step)(&a, a.states + (d->segment - 1) * a.n, a.marks + (i + 1) * a.n);
     }
+    K(states_fill)(&a, last);
+    return a;
 }
 
 /* The count's cotangent: n̄[o,i] = Σ_e ȳ[o,e] · sᵢ[e] */
@@ -105,9 +137,8 @@ static void K(vjp_clear)(Exec *x, const IterVjpDetail *d, size_t rows) {
 
 void K(kernel_iter_vjp)(Exec *x, const Step *s) {
     const IterVjpDetail *d = s->vjp;
-    size_t rows = d->batched ? x->rows : 1, state_rows = d->state_batched ? x->rows : 1, n = state_rows * d->size;
-    REAL *states = x->at[d->states];
-    K(vjp_states)(x, d, states, state_rows);
+    size_t rows = d->batched ? x->rows : 1;
+    K(States) states = K(states_run)(x, d, d->state_batched ? x->rows : 1);
     Exec sub = sub_frame(x, &d->vjp, d->batched);
     bind_captures(x, &sub, d->captures);
     bind_capture_bars(x, &sub, d->capture_bar);
@@ -118,10 +149,10 @@ void K(kernel_iter_vjp)(Exec *x, const Step *s) {
     memset(bar, 0, rows * d->size * sizeof *bar);
     for (size_t i = d->k; i-- > 0;) {
         if (d->count_bar != VALUE_NONE)
-            K(vjp_count)(d, x->at[d->count_bar], rows, y, (K(Rows)){states + i * n, d->state_batched ? d->size : 0}, i);
+            K(vjp_count)(d, x->at[d->count_bar], rows, y, (K(Rows)){K(states_at)(&states, i), d->state_batched ? d->size : 0}, i);
         K(vjp_inject)(d, bar, rows, y, count, i);
         if (!i) break;
-        bind_slots(&sub, SLOT_STATE, (void *[]){states + (i - 1) * n});
+        bind_slots(&sub, SLOT_STATE, (void *[]){K(states_at)(&states, i - 1)});
         bind_slots(&sub, SLOT_COTANGENT, (void *[]){bar});
         bar = x->at[d->adjoint[(d->k - i) % 2]];
         bind_outputs(&sub, OUT_STATE, (void *[]){bar});

@@ -4,8 +4,8 @@
  * A kernel finds its operands in x->at and its extents in the step; batched operands have x->rows rows, shared ones one.
  * Forward kernels overwrite; `sum` and `contract_sum` add when x->again says so, `accumulate` always.
  * A row's bits depend on nothing but the row: every element of a product is one chain of multiply-adds in the order of the summed
- * axis, however many rows there are; only sums over rows know of tiles. NaN and infinity go through every product as IEEE says:
- * nothing is skipped because it is zero. */
+ * axis, however many rows there are (in products a row, whatever BLAS does with that shape); only sums over rows know of tiles.
+ * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero. */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
 #include "worker/exec.h"

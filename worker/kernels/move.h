@@ -64,7 +64,9 @@ void K(kernel_store)(Exec *x, const Step *s) {
     else K(copy_rows)(y, x->at[s->in[0]], s->inner, out->batched ? x->all_rows : 1, true);
 }
 
-/* Rows of `cols` elements of another type, zero-padded to n. */
+/* Rows of `cols` elements of another type, at any address, zero-padded to n. */
+typedef float K(loose_float) __attribute__((aligned(1), may_alias));
+typedef double K(loose_double) __attribute__((aligned(1), may_alias));
 #define LOAD_ROWS(T)                                                                                                             \
     for (size_t r = 0; r < rows; r++, y += n) {                                                                                  \
         const T *a = (const T *)in->data + (row0 + r) * in->cols;                                                                \
@@ -89,7 +91,7 @@ void K(kernel_load)(Exec *x, const Step *s) {
     if (in->discrete) K(load_discrete)(y, in, n, row0, rows);
     else if (in->dtype == own && in->cols == n && (uintptr_t)in->data % sizeof(REAL) == 0)
         x->at[s->out] = (REAL *)in->data + row0 * n;
-    else if (in->dtype == DT_F32) LOAD_ROWS(float)
-    else LOAD_ROWS(double)
+    else if (in->dtype == DT_F32) LOAD_ROWS(K(loose_float))
+    else LOAD_ROWS(K(loose_double))
 }
 #undef LOAD_ROWS

@@ -1,5 +1,5 @@
-/* Matrix products with a shared right operand: rows of a times b, b packed before (pack) into panels that a cache line's loads
- * run through.
+/* Matrix products with a shared right operand: rows of a times b, b packed before (pack) into panels read from one end to the other
+ * (Goto and van de Geijn 2008, without packing a).
  *
  * BLAS is not used here because its results for a row depend on how many rows there are. Elements of c are sums over k in order, one
  * fused multiply-add each, whatever block of rows they are computed in. */

@@ -81,8 +81,8 @@ void K(kernel_product)(Exec *x, const Step *s) {
 static void K(pack_panel)(const ContractDetail *d, const REAL *b, size_t j, size_t width, REAL *y, size_t stride) {
     if (width < stride) memset(y, 0, d->K * stride * sizeof *y);
     if (d->tb)
-        for (size_t w = 0; w < width; w++)
-            for (size_t k = 0; k < d->K; k++) y[k * stride + w] = b[(j + w) * d->K + k];
+        for (size_t k = 0; k < d->K; k++)
+            for (size_t w = 0; w < width; w++) y[k * stride + w] = b[(j + w) * d->K + k];
     else
         for (size_t k = 0; k < d->K; k++) memcpy(y + k * stride, b + k * d->N + j, width * sizeof *y);
 }
