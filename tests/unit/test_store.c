@@ -160,7 +160,7 @@ static bool count_row(void *arg, const char *record, size_t len) {
 
 static void test_pages_cover_everything_once(void **state) {
     Box *box = *state;
-    char hash[CANON_HASH_TEXT], canonical[16];
+    char hash[CANON_HASH_TEXT], canonical[32];
     for (int i = 0; i < 23; i++) {
         snprintf(canonical, sizeof canonical, "program %d", i);
         put_program(box->store, canonical, hash);
@@ -234,7 +234,7 @@ static void spoil_pages(const Box *box) {
 
 static void test_damaged_pages_are_told(void **state) {
     Box *box = *state;
-    char hash[CANON_HASH_TEXT], canonical[16];
+    char hash[CANON_HASH_TEXT], canonical[32];
     StorePlace after = {0}, last = {0};
     StoredProgram p;
     int rows = 0;
