@@ -19,18 +19,37 @@ static const Type *type_at(const Eval *ev, size_t i) {
     return i < ev->ninputs ? v->inputs[i] : v->args[i - ev->ninputs];
 }
 
-static void name_at(const Eval *ev, size_t i, char out[200], char pointer[200]) {
+enum { NAME_ROOM = 200, NAME_SHOWN = 100 };
+
+/* Without printf: every value of every call comes by here. */
+static void put_place(char *out, const char *head, const char *kind, const char *name, size_t index) {
+    char digits[24], *at = stpcpy(stpcpy(out, head), kind);
+    int n = 0;
+    if (name) {
+        size_t len = strnlen(name, NAME_SHOWN);
+        memcpy(at, name, len);
+        at += len;
+    } else {
+        do digits[n++] = (char)('0' + index % 10);
+        while (index /= 10);
+        while (n) *at++ = digits[--n];
+    }
+    *at = 0;
+}
+
+/* What messages call the value, and where it stands in a JSON body. */
+static void name_at(const Eval *ev, size_t i, char out[NAME_ROOM], char pointer[NAME_ROOM]) {
     if (i == cotangent_at(ev)) {
         strcpy(out, "cotangent");
         strcpy(pointer, "/cotangent");
         return;
     }
-    const char *slash = i >= vars(ev) ? "/tangents" : "", *dot = *slash ? "tangents." : "";
+    bool tangent = i >= vars(ev);
     i %= vars(ev);
     bool input = i < ev->ninputs;
-    const char *name = input ? ev->resolve.entry->inputs.names[i] : "";
-    snprintf(out, 200, input ? "%sinputs.%.100s" : "%sargs.%.0s%zu", dot, name, i - ev->ninputs);
-    snprintf(pointer, 200, input ? "%s/inputs/%.100s" : "%s/args/%.0s%zu", slash, name, i - ev->ninputs);
+    const char *name = input ? ev->resolve.entry->inputs.names[i] : NULL;
+    put_place(out, tangent ? "tangents." : "", input ? "inputs." : "args.", name, i - ev->ninputs);
+    put_place(pointer, tangent ? "/tangents/" : "/", input ? "inputs/" : "args/", name, i - ev->ninputs);
 }
 
 /* The input of that name; SIZE_MAX: there is none. Names are sorted. */
@@ -157,7 +176,7 @@ static bool read_wrt(Eval *ev) {
 /* ---- values ---- */
 
 static bool read_value(Eval *ev, size_t i) {
-    char name[200], pointer[200];
+    char name[NAME_ROOM], pointer[NAME_ROOM];
     const Given *g = &ev->given[i];
     const Type *type = type_at(ev, i);
     name_at(ev, i, name, pointer);
@@ -172,7 +191,7 @@ static bool read_value(Eval *ev, size_t i) {
 /* All batched values have the same rows. */
 static bool join_batch(Eval *ev, size_t i) {
     const Value *v = &ev->values[i];
-    char name[200], pointer[200];
+    char name[NAME_ROOM], pointer[NAME_ROOM];
     if (!v->data || !v->batched) return true;
     if (ev->batched && v->rows != ev->rows) {
         name_at(ev, i, name, pointer);
@@ -208,7 +227,7 @@ static bool spread_cotangent(Eval *ev, bool batched) {
 
 static bool check_tangents(Eval *ev) {
     for (size_t i = vars(ev); i < cotangent_at(ev); i++) {
-        char name[200], pointer[200];
+        char name[NAME_ROOM], pointer[NAME_ROOM];
         Value *v = &ev->values[i];
         name_at(ev, i, name, pointer);
         if (v->data && v->batched != ev->values[i - vars(ev)].batched)

@@ -87,9 +87,14 @@ static void conclude(Probe *p, const char *worker) {
         static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
         answer_text(call, "application/json", p->verbose ? checks : "{\"ready\":true}");
     } else {
-        call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s%s%s", p->verbose && worker ? worker : "",
-                  p->verbose && !store ? " The database is damaged, or does not answer; see the log." : "",
-                  p->verbose ? draining ? " The service is shutting down." : "" : "Not ready; ?verbose says why.");
+        Buf why;
+        buf_init(&why);
+        if (!p->verbose) buf_puts(&why, "Not ready; ?verbose says why.");
+        else if (worker) buf_puts(&why, worker);
+        if (p->verbose && !store) buf_printf(&why, "%sThe database is damaged, or does not answer; see the log.", why.len ? " " : "");
+        if (p->verbose && draining) buf_printf(&why, "%sThe service is shutting down.", why.len ? " " : "");
+        call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s", buf_text(&why));
+        buf_release(&why);
     }
     end(p);
 }

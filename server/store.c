@@ -106,7 +106,7 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
     bool ok = store->reader != NULL;
 #define STATEMENT(name, connection, sql) \
     if (ok && !prepare(store->connection, sql, &store->name)) { \
-        snprintf(why, room, "%s: %s", #name, sqlite3_errmsg(store->connection)); \
+        snprintf(why, room, "the database in %s cannot be used: %s", dir, sqlite3_errmsg(store->connection)); \
         ok = false; \
     }
     STATEMENTS(STATEMENT)
@@ -231,6 +231,7 @@ ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, Stor
         last->created = (uint64_t)sqlite3_column_int64(s, 0);
         snprintf(last->hash, sizeof last->hash, "%s", column_text(s, 1));
         if (program_intact(s, 2, 3, 4)) more = row(arg, column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+        else log_put(store->log, LOG_WARN, "program record not used", "hash=%s cause=damaged", last->hash);
     }
     /* One more was asked for, to see whether there is any. */
     if (at == STEP_ROW) at = step(store, s, "programs");
