@@ -190,26 +190,29 @@ int wire_recv(int sock, Frame *frame) {
     return result ? result : n != 0;
 }
 
+static bool map_area(Area *area, int fd, size_t size, int flags) {
+    size_t real;
+    *area = (Area){.fd = -1};
+    if (!size || size > LIMIT_JOB_BYTES || !sealed_size(fd, F_SEAL_SHRINK, &real) || real < size) return false;
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
+    if (data == MAP_FAILED) return false;
+    *area = (Area){.fd = fd, .data = data, .size = size};
+    return true;
+}
+
 bool area_create(Area *area, size_t size) {
     *area = (Area){.fd = -1};
     if (!size || size > LIMIT_JOB_BYTES) return false;
     int fd = memfd_create("cajal-area", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return false;
-    if (!ftruncate(fd, (off_t)size) && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && area_open(area, fd, size))
+    if (!ftruncate(fd, (off_t)size) && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && map_area(area, fd, size, 0))
         return true;
     close(fd);
     return false;
 }
 
-bool area_open(Area *area, int fd, size_t size) {
-    size_t real;
-    *area = (Area){.fd = -1};
-    if (!size || size > LIMIT_JOB_BYTES || !sealed_size(fd, F_SEAL_SHRINK, &real) || real < size) return false;
-    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) return false;
-    *area = (Area){.fd = fd, .data = data, .size = size};
-    return true;
-}
+/* All of it will be used: mapped at once it costs a fraction of a fault a page. */
+bool area_open(Area *area, int fd, size_t size) { return map_area(area, fd, size, MAP_POPULATE); }
 
 void area_release(Area *area) {
     if (area->data) munmap(area->data, area->size);

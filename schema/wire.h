@@ -11,7 +11,7 @@
 #include "schema/errors.h"
 #include "schema/limits.h"
 
-enum { WIRE_VERSION = 2, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3 };
+enum { WIRE_VERSION = 2, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
 
 /* FRAME(name, direction, meaning); ids pair a reply with its request */
 #define WIRE_FRAMES(FRAME) \
@@ -53,6 +53,11 @@ typedef struct {
 bool area_create(Area *area, size_t size);
 bool area_open(Area *area, int fd, size_t size);
 void area_release(Area *area);
+
+/* A page that daemon and worker share from the start, as descriptor WIRE_BOX_FD: what the worker is at, read when it has died. */
+typedef struct {
+    _Atomic uint32_t op; /* the Op whose kernel runs, plus 1; 0: none */
+} BlackBox;
 
 typedef struct {
     uint32_t version;

@@ -18,8 +18,9 @@ BodyKind body_kind_of(const char *content_type) {
 void body_init(Body *body) { *body = (Body){.area.fd = -1}; }
 
 void body_release(Body *body) {
-    if (body->area.fd >= 0) area_release(&body->area);
-    else free(body->data);
+    if (body->area.fd < 0) free(body->data);
+    else if (body->areas) areas_give(body->areas, &body->area);
+    else area_release(&body->area);
     body_init(body);
 }
 
@@ -29,13 +30,17 @@ static size_t with_results(size_t len) {
     return size > len ? size : len;
 }
 
+static bool new_area(const Body *body, size_t size, Area *out) {
+    return body->areas ? areas_take(body->areas, size, out) : area_create(out, size);
+}
+
 ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {
     body->kind = kind;
     body->cap = cap;
     if (declared != BODY_UNKNOWN && declared > cap) return ERR_body_too_large;
     size_t room = declared == BODY_UNKNOWN ? 4096 : declared ? (size_t)declared : 1;
     if ((kind & BODY_BINARY) && room > WIRE_INLINE_AREA) {
-        if (!area_create(&body->area, with_results(room))) {
+        if (!new_area(body, with_results(room), &body->area)) {
             body->area.fd = -1;
             return ERR_internal;
         }
@@ -66,7 +71,7 @@ static bool grow(Body *body, size_t need) {
         body->data = body->area.data;
     } else if ((body->kind & BODY_BINARY) && room > WIRE_INLINE_AREA) {
         Area area;
-        if (!area_create(&area, with_results(room))) return false;
+        if (!new_area(body, with_results(room), &area)) return false;
         memcpy(area.data, body->data, body->len);
         free(body->data);
         body->area = area;

@@ -5,7 +5,7 @@
 #ifndef CAJAL_BODY_H
 #define CAJAL_BODY_H
 #include "schema/errors.h"
-#include "schema/wire.h"
+#include "server/areas.h"
 
 typedef enum { BODY_NONE = 0, BODY_JSON = 1, BODY_SAFETENSORS = 2, BODY_NPY = 4 } BodyKind;
 #define BODY_BINARY (BODY_SAFETENSORS | BODY_NPY)
@@ -16,6 +16,7 @@ typedef struct {
     unsigned char *data; /* in area when that has a descriptor, else malloced */
     size_t len, room, cap;
     Area area;           /* fd -1: none */
+    Areas *areas;        /* where it comes from and goes to; NULL: made and unmade */
 } Body;
 
 /* The kind that a Content-Type (NULL: none) names. */

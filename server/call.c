@@ -16,7 +16,7 @@ void call_drop(Call *call) {
     call->server->held -= call->held;
     body_release(&call->body);
     buf_release(&call->answer.head);
-    if (call->answer.area.fd >= 0) area_release(&call->answer.area);
+    if (call->answer.area.fd >= 0) areas_give(&call->server->areas, &call->answer.area);
     free(call);
 }
 

@@ -6,9 +6,14 @@
 static void end(Eval *ev) {
     Dispatch *dispatch = ev->call->server->dispatch;
     call_on_cancel(ev->call, NULL, NULL);
-    if (ev->job) dispatch_cancel(dispatch, ev->job, ev->resolve.patience / 2);
+    bool under_way = ev->job != NULL;
+    if (under_way) dispatch_cancel(dispatch, ev->job, ev->resolve.patience / 2);
     for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
-    if (ev->area.fd >= 0) area_release(&ev->area);
+    if (ev->area.fd >= 0) {
+        /* A worker that still runs the job writes to it. */
+        if (under_way) area_release(&ev->area);
+        else areas_give(&ev->call->server->areas, &ev->area);
+    }
     if (ev->result_area.fd >= 0) area_release(&ev->result_area);
     free(ev->inline_results);
     free(ev->values);

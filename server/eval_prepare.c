@@ -457,6 +457,12 @@ static void set_run(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results
     if (ev->run.small && n && !ev->batched) make_batch(&ev->run.msg);
 }
 
+/* Areas have been used before. */
+static void clear_zero_results(const Eval *ev, unsigned char *base) {
+    for (size_t i = 0; i < ev->nresults; i++)
+        if (ev->results[i].output == UINT32_MAX) memset(base + ev->results[i].offset, 0, ev->results[i].bytes);
+}
+
 static bool make_run(Eval *ev) {
     size_t room = cotangent_at(ev) + 1;
     TensorMsg *tensors = calloc(room, sizeof *tensors);
@@ -470,6 +476,7 @@ static bool make_run(Eval *ev) {
     unsigned char *base = ok ? place_values(ev, tensors, from, n) : NULL;
     if (ok && !base) ok = err_set(&ev->err, ERR_internal, "", "Memory is short.");
     if (ev->area.fd < 0) ev->inline_values = base;
+    else if (ok) clear_zero_results(ev, base);
     if (ok) {
         set_run(ev, tensors, n, results);
     } else {

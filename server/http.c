@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096 };
+enum { CONNECTION_MEMORY = 64 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
 
 struct Client {
     char address[INET6_ADDRSTRLEN];
@@ -354,6 +354,7 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     call->queue_ns = call->exec_ns = -1;
     call->answer.area.fd = -1;
     body_init(&call->body);
+    call->body.areas = &http->server->areas;
     set_request_id(http, call);
     http->inflight++;
     return call;
@@ -510,16 +511,17 @@ Http *http_new(Server *server, char *why, size_t room) {
 uint16_t http_port(const Http *http) { return http->port; }
 size_t http_inflight(const Http *http) { return http->inflight; }
 
-/* Lingering connections keep libmicrohttpd from wanting to sleep: what it says is believed only while a body comes in. */
+/* Lingering connections keep libmicrohttpd from wanting to sleep: what it says is believed only while a body comes in, which goes on for a few
+ * turns at once. The answer that such a connection gets is sent in the turn after that in which it is taken. */
 int http_turn(Http *http) {
     MHD_UNSIGNED_LONG_LONG ms;
+    int turns = 0, least = http->late ? 2 : 1;
     http->now = loop_now();
-    http->more = false;
-    /* The answer that such a call gets is sent in the turn after that in which it is taken. */
-    for (int turns = http->late ? 2 : 1; turns; turns--) MHD_run(http->mhd);
+    do {
+        http->more = false;
+        MHD_run(http->mhd);
+    } while (++turns < least || (http->more && turns < BODY_TURNS));
     http->late = false;
-    /* With room for connections again, libmicrohttpd does not listen before it is next run. */
-    for (; http->closed; MHD_run(http->mhd)) http->closed = false;
     if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
     if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
     return ms < INT_MAX ? (int)ms : INT_MAX;

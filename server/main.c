@@ -97,6 +97,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     s->metrics = &d->metrics;
     if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS))) return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
+    areas_init(&s->areas, s->loop);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     if (!s->store || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),
@@ -119,6 +120,7 @@ static void stop(Daemon *d) {
     if (s->loop) loop_drain(s->loop);
     dispatch_free(s->dispatch);
     programs_free(s->programs);
+    areas_release(&s->areas);
     store_close(s->store);
     metrics_release(s->metrics);
     if (d->signals.fd > 0) close(d->signals.fd);

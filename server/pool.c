@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,7 @@ Pool *pool_new(const PoolSpec *spec) {
     pool->program = strdup(spec->program);
     pool->n = spec->workers;
     for (int i = 0; i < pool->n; i++)
-        pool->workers[i] = (Worker){.pool = pool, .index = i, .sock = -1, .pidfd = -1, .out_end = &pool->workers[i].out_first};
+        pool->workers[i] = (Worker){.pool = pool, .index = i, .sock = -1, .pidfd = -1, .box.fd = -1, .out_end = &pool->workers[i].out_first};
     if (pool->program) return pool;
     free(pool);
     return NULL;
@@ -83,8 +84,9 @@ static bool spawn(Worker *w, int sock) {
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, 2, 1);
+    posix_spawn_file_actions_adddup2(&files, w->box.fd, WIRE_BOX_FD); /* first: sock, made later, is the higher one */
     posix_spawn_file_actions_adddup2(&files, sock, WIRE_FD);
-    posix_spawn_file_actions_addclosefrom_np(&files, WIRE_FD + 1);
+    posix_spawn_file_actions_addclosefrom_np(&files, WIRE_BOX_FD + 1);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setpgroup(&attr, 0);
@@ -104,6 +106,7 @@ static void close_all(Worker *w) {
     if (w->sock >= 0) close(w->sock);
     if (w->pidfd >= 0) close(w->pidfd);
     w->sock = w->pidfd = -1;
+    area_release(&w->box);
     for (Outgoing *o = w->out_first, *next; o; o = next) {
         next = o->next;
         buf_release(&o->body);
@@ -148,7 +151,7 @@ static void start_worker(void *arg) {
     w->started = loop_now();
     w->killed = END_ITSELF;
     w->leaving = false;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    if (!area_create(&w->box, WIRE_BOX_BYTES) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         not_started(w);
         return;
     }
@@ -185,13 +188,24 @@ void pool_kill(Worker *w, WorkerEnd why) {
     kill(w->pid, SIGKILL);
 }
 
+/* " in <op>": the kernel that ran when the process ended. The page is the dead worker's: any number may stand there. */
+static const char *last_op(Worker *w) {
+    static const char *const words[OP_COUNT] = {
+#define OP(name, inputs, linear) " in " #name,
+#include "schema/ops.def"
+#undef OP
+    };
+    uint32_t op = atomic_load_explicit(&((BlackBox *)w->box.data)->op, memory_order_relaxed);
+    return op && op <= OP_COUNT ? words[op - 1] : "";
+}
+
 static void describe_end(Worker *w) {
     siginfo_t info = {0};
     waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED);
     const char *name = info.si_code == CLD_EXITED ? NULL : sigabbrev_np(info.si_status);
     if (w->killed) snprintf(w->last_end, sizeof w->last_end, "%s", end_words[w->killed]);
-    else if (name) snprintf(w->last_end, sizeof w->last_end, "signal SIG%s", name);
-    else snprintf(w->last_end, sizeof w->last_end, "exit code %d", info.si_status);
+    else if (name) snprintf(w->last_end, sizeof w->last_end, "signal SIG%s%s", name, last_op(w));
+    else snprintf(w->last_end, sizeof w->last_end, "exit code %d%s", info.si_status, last_op(w));
 }
 
 static bool read_frames(Worker *w);

@@ -40,6 +40,7 @@ typedef struct Worker {
     uint64_t starts;
     char last_end[64]; /* how the last process ended, "" when none has */
     int sock, pidfd;   /* the pool's from here */
+    Area box;          /* a BlackBox */
     Watch on_sock, on_exit;
     Timer timer;
     int64_t started;

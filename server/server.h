@@ -3,6 +3,7 @@
 #ifndef CAJAL_SERVER_H
 #define CAJAL_SERVER_H
 #include "schema/base/log.h"
+#include "server/areas.h"
 #include "server/config.h"
 #include "server/dispatch.h"
 #include "server/loop.h"
@@ -20,6 +21,7 @@ typedef struct Server {
     Tasks *tasks;
     Store *store;
     Metrics *metrics;
+    Areas areas;
     Dispatch *dispatch;
     Programs *programs;
     Http *http;

@@ -1,13 +1,14 @@
 #include "worker/exec.h"
 #include "schema/limits.h"
 #include <cblas.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 void workspace_release(Workspace *w) {
     free(w->slab);
     free(w->table);
-    *w = (Workspace){.threads = w->threads};
+    *w = (Workspace){.threads = w->threads, .box = w->box};
 }
 
 void workspace_trim(Workspace *w) {
@@ -77,7 +78,10 @@ static void bind_plan(const Plan *p, void **at, void *shared, void *rows, size_t
 
 void exec_phase(Exec *x, Phase phase) {
     const Plan *p = x->plan;
-    for (uint32_t s = p->phase_at[phase]; s < p->phase_at[phase + 1]; s++) p->steps[s].run(x, &p->steps[s]);
+    for (uint32_t s = p->phase_at[phase]; s < p->phase_at[phase + 1]; s++) {
+        if (x->box) atomic_store_explicit(&x->box->op, (uint32_t)p->steps[s].op + 1, memory_order_relaxed);
+        p->steps[s].run(x, &p->steps[s]);
+    }
 }
 
 /* Discrete values must be places of their slot: afterwards the load kernel need not look. */
@@ -194,10 +198,12 @@ bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs,
         return fault_set(fault, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
     Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = (slab_bytes(p, tile) + 63) / 64 * 64, .w = w};
     if (!reserve(w, team.n * team.slab, team.n * p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
-    team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs};
+    team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs,
+                        .box = w->box};
     join_team(&team, 0);
     exec_phase(&team.first, PHASE_ONCE);
     if (p->phase_at[PHASE_EACH] != p->phase_at[PHASE_AFTER]) run_each(&team);
     exec_phase(&team.first, PHASE_AFTER);
+    if (w->box) atomic_store_explicit(&w->box->op, 0, memory_order_relaxed);
     return true;
 }

@@ -32,6 +32,7 @@ typedef struct {
     void **table;
     size_t table_room;
     unsigned threads; /* that may share a run; 0 is 1 */
+    BlackBox *box;    /* lent; NULL: nobody looks */
 } Workspace;
 void workspace_release(Workspace *w);
 void workspace_trim(Workspace *w);
@@ -51,6 +52,7 @@ struct Exec {
     bool again; /* sums over the batch add to what is there: not the first tile */
     const ExecInput *inputs;
     const ExecOutput *outputs;
+    BlackBox *box;
 };
 
 /* Tile rows for a run of `rows`; 0 when even the smallest tile is beyond LIMIT_JOB_BYTES. `most` caps it (0: EXEC_TILE). */

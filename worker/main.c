@@ -54,5 +54,7 @@ int main(int argc, char **argv) {
     settle_libraries(argv, threads);
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};
-    return serve_run(WIRE_FD, (unsigned)threads, &log);
+    Area box;
+    bool seen = area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES); /* a bench drives workers without one */
+    return serve_run(WIRE_FD, (unsigned)threads, seen ? box.data : NULL, &log);
 }

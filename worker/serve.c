@@ -129,8 +129,8 @@ static bool handle(Worker *w, Frame *frame) {
     return reads && sent;
 }
 
-int serve_run(int sock, unsigned threads, const Log *log) {
-    Worker w = {.sock = sock, .log = log, .workspace.threads = threads};
+int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log) {
+    Worker w = {.sock = sock, .log = log, .workspace.threads = threads, .workspace.box = box};
     cache_init(&w.cache);
     openblas_set_num_threads((int)threads);
     bool alive = say_hello(&w, threads);

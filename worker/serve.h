@@ -4,6 +4,8 @@
 #ifndef CAJAL_SERVE_H
 #define CAJAL_SERVE_H
 #include "schema/base/log.h"
+#include "schema/wire.h"
 
-int serve_run(int sock, unsigned threads, const Log *log);
+/* box: what the daemon looks at when this process has died; NULL: nothing. */
+int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log);
 #endif

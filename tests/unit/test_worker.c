@@ -30,7 +30,7 @@ typedef struct {
 
 static void *serve(void *arg) {
     Peer *p = arg;
-    p->code = serve_run(p->theirs, 1, &p->log);
+    p->code = serve_run(p->theirs, 1, NULL, &p->log);
     close(p->theirs);
     return NULL;
 }

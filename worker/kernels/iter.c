@@ -4,8 +4,11 @@
 
 /* The frame of a step graph inside the outer one. */
 static Exec sub_frame(const Exec *x, const SubPlan *sub, bool batched) {
-    return (Exec){
-        .plan = sub->plan, .at = x->at + x->plan->nvalues + sub->table, .rows = batched ? x->rows : 1, .all_rows = x->all_rows};
+    return (Exec){.plan = sub->plan,
+                  .at = x->at + x->plan->nvalues + sub->table,
+                  .rows = batched ? x->rows : 1,
+                  .all_rows = x->all_rows,
+                  .box = x->box};
 }
 
 /* data[i] is where slot or output i of that role is from now on. */
