@@ -522,6 +522,8 @@ int http_turn(Http *http) {
         MHD_run(http->mhd);
     } while (++turns < least || (http->more && turns < BODY_TURNS));
     http->late = false;
+    /* With room for connections again, libmicrohttpd does not listen before it is next run. */
+    for (; http->closed; MHD_run(http->mhd)) http->closed = false;
     if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
     if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
     return ms < INT_MAX ? (int)ms : INT_MAX;
