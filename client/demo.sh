@@ -77,7 +77,7 @@ matrix '[[0,1],[1,0],[1,0],[0,1]]'
 decoded false true true
 xor=$hash
 
-compiled "Parity, by iteration: a recurrent neuron that flips its state n times, for every n at once." \
+compiled "Parity, by iteration: a recurrent neuron that flips its state n times. Only n is unknown, so it compiles to one matrix." \
     '\n:N. iter {true | y -> if y then false else true} (n)' 'N[10] -o 2'
 matrix '[[1,0,1,0,1,0,1,0,1,0],[0,1,0,1,0,1,0,1,0,1]]'
 title "A batch of four, in one call"
