@@ -138,7 +138,6 @@ Sym sym_intern(Cx *cx, const char *name, size_t len) {
 }
 
 const char *sym_name(const Cx *cx, Sym sym) { return cx->syms->names[sym]; }
-Sym sym_count(const Cx *cx) { return cx->syms ? cx->syms->count : 0; }
 
 bool sym_is_name(const char *name, size_t len) {
     static const char *const keywords[] = {"true", "false", "tt", "ff", "succ", "if", "then", "else", "let", "in", "iter"};

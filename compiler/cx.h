@@ -70,7 +70,6 @@ char *cx_printf(Cx *cx, const char *format, ...) __attribute__((format(printf, 2
 
 Sym sym_intern(Cx *cx, const char *name, size_t len);
 const char *sym_name(const Cx *cx, Sym sym);
-Sym sym_count(const Cx *cx);
 /* A legal variable name: language.md §2, keywords excluded. */
 bool sym_is_name(const char *name, size_t len);
 #endif

@@ -45,6 +45,9 @@ static void put_timing(const Call *call, struct MHD_Response *r) {
     MHD_add_response_header(r, "Server-Timing", text);
 }
 
+/* Too much at the moment: the same request may succeed in a second (api.md: 429 and 503). */
+static bool retry_later(const Answer *a) { return a->status == 429 || a->status == 503; }
+
 static void put_headers(Call *call, struct MHD_Response *r) {
     const Answer *a = &call->answer;
     MHD_add_response_header(r, "X-Request-Id", call->request_id);
@@ -53,7 +56,7 @@ static void put_headers(Call *call, struct MHD_Response *r) {
     if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
     if (a->cache) MHD_add_response_header(r, "Cache-Status", a->cache);
     if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    if (a->status == 429 || a->status == 503) MHD_add_response_header(r, "Retry-After", "1");
+    if (retry_later(a)) MHD_add_response_header(r, "Retry-After", "1");
     if (call->close || call->server->draining) MHD_add_response_header(r, "Connection", "close");
     put_timing(call, r);
     if (!call->cross_origin) return;
@@ -97,7 +100,7 @@ void respond_past(Call *call, int fd) {
     buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
                MHD_get_reason_phrase_for((unsigned)a->status), a->head.len, call->request_id);
     if (a->type) buf_printf(&out, "Content-Type: %s\r\n", a->type);
-    if (a->status == 429 || a->status == 503) buf_puts(&out, "Retry-After: 1\r\n");
+    if (retry_later(a)) buf_puts(&out, "Retry-After: 1\r\n");
     buf_puts(&out, "\r\n");
     buf_put(&out, a->head.data, a->head.len);
     if (!out.failed && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) note_answer(call, a->head.len);
