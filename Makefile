@@ -95,7 +95,7 @@ http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
 # Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/safetensors.c server/npy.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/npy.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 $(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)

@@ -107,9 +107,14 @@ static void give_transpose(Derivation *d, uint32_t y, uint32_t yb, Op op) {
 static void vjp_leaf(Derivation *d, uint32_t y, uint32_t yb) { (void)d, (void)y, (void)yb; }
 static void vjp_shift(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_unshift); }
 static void vjp_unshift(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_shift); }
-static void vjp_resize(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_resize); }
 static void vjp_pick(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_place); }
 static void vjp_place(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_pick); }
+
+static void vjp_resize(Derivation *d, uint32_t y, uint32_t yb) {
+    Dims dims = input_dims(d, y, 0);
+    int64_t back[] = {attr_of(d, y, 0), -attr_of(d, y, 1)};
+    give(d, y, 0, rewrite_node(d->rw, OP_resize, &yb, 1, &dims, back, 2));
+}
 
 static void vjp_reshape(Derivation *d, uint32_t y, uint32_t yb) {
     Dims dims = input_dims(d, y, 0);

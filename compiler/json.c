@@ -35,17 +35,21 @@ static int by_text(const void *a, const void *b) { return strcmp(*(char *const *
 
 /* A key that stands twice in the object, decoded; NULL when there is none. False when out of memory. */
 static bool find_duplicate(JsonNode object, const char **twice) {
-    enum { FEW = 32 };
-    const char *few[FEW], **keys = few;
+    enum { FEW = 8 };
+    const char **keys;
     size_t n = 0, i = 0;
     *twice = NULL;
-    for (JsonNode at = object->child; at; at = at->next) n++;
-    if (n > FEW && !(keys = malloc(n * sizeof *keys))) return false;
+    for (JsonNode at = object->child; at; at = at->next, n++)
+        for (JsonNode before = object->child; n < FEW && before != at; before = before->next)
+            if (strcmp(before->string, at->string) == 0) *twice = at->string;
+    if (n <= FEW || *twice) return true;
+    keys = malloc(n * sizeof *keys);
+    if (!keys) return false;
     for (JsonNode at = object->child; at; at = at->next) keys[i++] = at->string;
     qsort(keys, n, sizeof *keys, by_text);
     for (i = 1; i < n && !*twice; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0) *twice = keys[i];
-    if (keys != few) free(keys);
+    free(keys);
     return true;
 }
 
@@ -89,6 +93,7 @@ bool json_parse(Json *json, const char *body, size_t len, Err *err) {
     if (ok) {
         if (len) memcpy(json->text, body, len);
         json->text[len] = 0;
+        buf_reserve(&stripped, len + JSON_CUT_ROOM);
         ok = json_scan(json, len, &stripped, err);
     }
     if (ok) {

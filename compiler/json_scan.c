@@ -254,25 +254,24 @@ static bool scan_token(Scan *s) {
     return true;
 }
 
+/* The stack of levels is the machine's: memory for it would cost a small body more than reading it. */
 bool json_scan(Json *json, size_t len, Buf *out, Err *err) {
-    Scan *s = malloc(sizeof *s);
-    if (!s) return no_memory(err);
-    s->json = json;
-    s->begin = s->at = json->text;
-    s->end = s->begin + len;
-    s->out = out;
-    s->err = err;
-    s->want = WANT_VALUE;
-    s->depth = s->values = 0;
+    Scan s;
+    s.json = json;
+    s.begin = s.at = json->text;
+    s.end = s.begin + len;
+    s.out = out;
+    s.err = err;
+    s.want = WANT_VALUE;
+    s.depth = s.values = 0;
     bool ok = true;
-    for (; ok; ok = scan_token(s)) {
-        s->at = skip_space(s->at, s->end);
-        if (s->at < s->end) continue;
-        ok = (s->want == WANT_MORE && !s->depth) || unexpected(s);
+    for (; ok; ok = scan_token(&s)) {
+        s.at = skip_space(s.at, s.end);
+        if (s.at < s.end) continue;
+        ok = (s.want == WANT_MORE && !s.depth) || unexpected(&s);
         break;
     }
-    if (ok && s->values > LIMIT_JSON_VALUES)
+    if (ok && s.values > LIMIT_JSON_VALUES)
         ok = err_set(err, ERR_too_large, "", "The body has more than %d values outside arrays of numbers.", LIMIT_JSON_VALUES);
-    free(s);
     return ok && (!out->failed || no_memory(err));
 }

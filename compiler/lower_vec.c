@@ -220,7 +220,7 @@ static Ref resize_axis(Lower *lower, Ref ref, const uint32_t *axes, uint32_t nax
     if (inner > 1) dims[rank++] = inner;
     ref = reshape(lower, ref, dims, rank);
     dims[at] = to;
-    ref = emit1(lower, OP_resize, ref, dims, rank, (int64_t[]){at}, 1);
+    ref = emit1(lower, OP_resize, ref, dims, rank, (int64_t[]){at, 0}, 2);
     dims[naxes] = outer * to * inner;
     return reshape(lower, ref, dims, naxes + 1);
 }

@@ -99,7 +99,8 @@ static bool naive_unshift(const Row *r) {
 
 static bool naive_resize(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
-    for (size_t j = 0; j < xs.extent && j < ys.extent; j++) add_slice(ys, r->y, j, xs, r->x[0], j);
+    const size_t from = attr(r, 1) < 0 ? (size_t)-attr(r, 1) : 0, to = attr(r, 1) > 0 ? (size_t)attr(r, 1) : 0;
+    for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(ys, r->y, to + j, xs, r->x[0], from + j);
     return true;
 }
 

@@ -122,7 +122,7 @@ static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
     case OP_shift: case OP_unshift:
         buf_printf(out, ",\"axis\":%" PRId64 ",\"mode\":\"%s\"", a[0], shift_mode_name((ShiftMode)a[1]));
         break;
-    case OP_resize: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
+    case OP_resize: buf_printf(out, ",\"axis\":%" PRId64 ",\"by\":%" PRId64, a[0], a[1]); break;
     case OP_pick: case OP_place: buf_printf(out, ",\"axis\":%" PRId64 ",\"index\":%" PRId64, a[0], a[1]); break;
     case OP_permute: buf_putc(out, ','); put_labels(out, "perm", a, n->nattr); break;
     case OP_contract:
@@ -180,7 +180,7 @@ static void dot_label(Buf *out, const Graph *g, const GNode *n) {
     case OP_input: case OP_call: buf_printf(out, " %s %u", slot_role_name(g->slots[a[0]].role), g->slots[a[0]].index); break;
     case OP_onehot: case OP_part: buf_printf(out, " %" PRId64, a[0]); break;
     case OP_shift: case OP_unshift: buf_printf(out, " axis %" PRId64 " %s", a[0], shift_mode_name((ShiftMode)a[1])); break;
-    case OP_resize: buf_printf(out, " axis %" PRId64, a[0]); break;
+    case OP_resize: buf_printf(out, " axis %" PRId64 " by %" PRId64, a[0], a[1]); break;
     case OP_pick: case OP_place: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
     default: break;
     }

@@ -10,7 +10,7 @@ static const OpRow rows[OP_COUNT] = {
 const OpRow *op_row(Op op) { return &rows[op]; }
 
 /* Raised when an op's meaning changes while its row stays. */
-enum { OP_MEANING = 1 };
+enum { OP_MEANING = 2 };
 
 static uint64_t hash_text(uint64_t h, const char *text) {
     for (;; text++) {
@@ -141,10 +141,13 @@ static const char *shape_unshift(const Graph *g, const GNode *n, Shape *out) { r
 
 static const char *shape_resize(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
-    if (n->nattr != 1) return BAD_ATTRS;
+    if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, x.rank) || n->rank != x.rank) return BAD_AXIS;
+    const uint32_t axis = attr(g, n, 0), to = node_dims(g, n)[axis];
+    const int64_t by = node_attrs(g, n)[1];
+    if (by >= (int64_t)to || by <= -(int64_t)x.dims[axis]) return "nothing stays";
     copy(out, x);
-    out->dims[attr(g, n, 0)] = node_dims(g, n)[attr(g, n, 0)];
+    out->dims[axis] = to;
     return NULL;
 }
 

@@ -9,7 +9,7 @@
  * The three eval_ functions are pure: they may run on a thread, and leave errors in ev->err or ev->front. */
 #ifndef CAJAL_EVAL_H
 #define CAJAL_EVAL_H
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 #include "server/handlers.h"
 #include "server/program.h"
 #include "server/value.h"

@@ -1,5 +1,5 @@
 /* The npy format, versions 1 to 3 (numpy.lib.format): magic, header length, a Python dict literal, the data. */
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

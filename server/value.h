@@ -6,7 +6,7 @@
 #ifndef CAJAL_VALUE_H
 #define CAJAL_VALUE_H
 #include "compiler/type.h"
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 
 typedef struct {
     uint8_t dtype, discrete; /* as in TensorMsg */

@@ -101,7 +101,10 @@ static uint32_t slide_axis(Node m, size_t src, size_t dst, bool keep) {
 
 static uint32_t make_shift(Node m) { return slide_axis(m, 0, 1, m.attrs[1] == SHIFT_SATURATE); }
 static uint32_t make_unshift(Node m) { return slide_axis(m, 1, 0, m.attrs[1] == SHIFT_SATURATE); }
-static uint32_t make_resize(Node m) { return slide_axis(m, 0, 0, false); }
+static uint32_t make_resize(Node m) {
+    int64_t by = m.attrs[1];
+    return slide_axis(m, by < 0 ? (size_t)-by : 0, by > 0 ? (size_t)by : 0, false);
+}
 
 static uint32_t make_pick(Node m) {
     const GNode *in = operand_node(&m, 0);

@@ -94,7 +94,8 @@ static void expand_unshift(const Cell *m) {
 
 static void expand_resize(const Cell *m) {
     Split xs = split_in(m), ys = split_out(m);
-    for (size_t j = 0; j < xs.extent && j < ys.extent; j++) add_slice(m, ys, j, xs, j);
+    size_t from = m->attrs[1] < 0 ? (size_t)-m->attrs[1] : 0, to = m->attrs[1] > 0 ? (size_t)m->attrs[1] : 0;
+    for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(m, ys, to + j, xs, from + j);
 }
 
 static void expand_pick(const Cell *m) {

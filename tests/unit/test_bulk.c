@@ -1,5 +1,5 @@
 /* Binary tensors: what is written reads back, what is malformed is refused with a reason, and no bytes whatever lead outside the body. */
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -55,7 +55,7 @@ static uint32_t some(Gen *gen, const uint32_t *dims, uint32_t rank) {
     uint32_t node = gen->nodes[pick(gen->r, gen->n)], size = product(dims, rank), flat = (uint32_t)gen->g->nodes[node].size;
     int64_t axis = 0;
     node = reshape(gen->g, node, &flat, 1);
-    if (flat != size) node = add_node(gen->g, OP_resize, &node, 1, &size, 1, &axis, 1);
+    if (flat != size) node = add_node(gen->g, OP_resize, &node, 1, &size, 1, (int64_t[]){0, 0}, 2);
     return reshape(gen->g, node, dims, rank);
 }
 
@@ -106,13 +106,16 @@ static uint32_t gen_axis(Gen *gen, Op op) {
         if (i != axis || op != OP_pick) out[k++] = dims[i];
     if (op == OP_shift && attrs[1] == SHIFT_EXACT) out[axis]++;
     if (op == OP_unshift && attrs[1] == SHIFT_EXACT) dims[axis]++;
-    if (op == OP_resize) out[axis] = 1 + pick(gen->r, 6);
+    if (op == OP_resize) {
+        out[axis] = 1 + pick(gen->r, 6);
+        attrs[1] = (int64_t)pick(gen->r, out[axis] + dims[axis] - 1) - (dims[axis] - 1);
+    }
     if (one) attrs[1] = pick(gen->r, dims[axis]);
     uint32_t from[8], nfrom = 0;
     for (uint32_t i = 0; i < rank; i++)
         if (i != axis || op != OP_place) from[nfrom++] = dims[i];
     uint32_t in = some(gen, from, nfrom);
-    return add_node(gen->g, op, &in, 1, out, k, attrs, op == OP_resize ? 1 : 2);
+    return add_node(gen->g, op, &in, 1, out, k, attrs, 2);
 }
 
 static uint32_t gen_permute(Gen *gen) {

@@ -7,7 +7,7 @@
 #include "compiler/optimise.h"
 #include "compiler/syntax.h"
 #include "schema/base/map.h"
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 #include "worker/build.h"
 #include "worker/run.h"
 #include <errno.h>

@@ -55,7 +55,7 @@ static Graph *sample(void) {
     uint32_t down = t_node(g, OP_unshift, INS(up), DIMS(3), ATTRS(0, SHIFT_EXACT));
     uint32_t at = t_node(g, OP_place, INS(down), DIMS(2, 3), ATTRS(0, 1));
     uint32_t turned = t_node(g, OP_permute, INS(at), DIMS(3, 2), ATTRS(1, 0));
-    uint32_t wide = t_node(g, OP_resize, INS(turned), DIMS(3, 5), ATTRS(1));
+    uint32_t wide = t_node(g, OP_resize, INS(turned), DIMS(3, 5), ATTRS(1, 1));
     uint32_t flat = t_node(g, OP_reshape, INS(wide), DIMS(15), ATTRS());
     uint32_t one = t_node(g, OP_onehot, INS(), DIMS(2), ATTRS(1)), zero = t_node(g, OP_zero, INS(), DIMS(15), ATTRS());
     uint32_t either = t_node(g, OP_if, INS(one, flat, zero), DIMS(15), ATTRS());
@@ -134,8 +134,11 @@ static void test_shape_rules(void **state) {
     BAD("mode", OP_shift, INS(a), DIMS(2, 4), ATTRS(1, 3));
     BAD("shape rule", OP_shift, INS(a), DIMS(2, 3), ATTRS(1, SHIFT_EXACT));
     BAD("shape rule", OP_unshift, INS(a), DIMS(2, 3), ATTRS(1, SHIFT_EXACT));
-    BAD("axis", OP_resize, INS(a), DIMS(2), ATTRS(0));
-    BAD("shape rule", OP_resize, INS(a), DIMS(5, 4), ATTRS(0));
+    BAD("axis", OP_resize, INS(a), DIMS(2), ATTRS(0, 0));
+    BAD("attributes", OP_resize, INS(a), DIMS(2, 3), ATTRS(0));
+    BAD("nothing stays", OP_resize, INS(a), DIMS(2, 4), ATTRS(1, 4));
+    BAD("nothing stays", OP_resize, INS(a), DIMS(2, 4), ATTRS(1, -3));
+    BAD("shape rule", OP_resize, INS(a), DIMS(5, 4), ATTRS(0, 0));
     BAD("index", OP_pick, INS(a), DIMS(3), ATTRS(0, 2));
     BAD("shape rule", OP_pick, INS(a), DIMS(2), ATTRS(0, 1));
     BAD("index", OP_place, INS(b), DIMS(3, 2), ATTRS(1, 2));

@@ -42,8 +42,10 @@ static void test_structure(void **state) {
     VALUE(unary(6, DIMS(2, 3), OP_unshift, ATTRS(1, SHIFT_EXACT), DIMS(2, 2)), &six, 2, 3, 5, 6);
     VALUE(unary(6, DIMS(2, 3), OP_unshift, ATTRS(1, SHIFT_DROP), DIMS(2, 3)), &six, 2, 3, 0, 5, 6, 0);
     VALUE(unary(6, DIMS(2, 3), OP_unshift, ATTRS(1, SHIFT_SATURATE), DIMS(2, 3)), &six, 2, 3, 3, 5, 6, 6);
-    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1), DIMS(2, 2)), &six, 1, 2, 4, 5);
-    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(0), DIMS(3, 3)), &six, 1, 2, 3, 4, 5, 6, 0, 0, 0);
+    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, 0), DIMS(2, 2)), &six, 1, 2, 4, 5);
+    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, 2), DIMS(2, 4)), &six, 0, 0, 1, 2, 0, 0, 4, 5);
+    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, -1), DIMS(2, 4)), &six, 2, 3, 0, 0, 5, 6, 0, 0);
+    VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(0, 0), DIMS(3, 3)), &six, 1, 2, 3, 4, 5, 6, 0, 0, 0);
     VALUE(unary(6, DIMS(2, 3), OP_pick, ATTRS(1, 2), DIMS(2)), &six, 3, 6);
     VALUE(unary(6, DIMS(6), OP_pick, ATTRS(0, 4), DIMS()), &six, 5);
     VALUE(unary(6, DIMS(2, 3), OP_place, ATTRS(1, 1), DIMS(2, 2, 3)), &six, 0, 0, 0, 1, 2, 3, 0, 0, 0, 4, 5, 6);
@@ -82,7 +84,8 @@ static void test_transposes(void **state) {
                               unary(3 * m, DIMS(3, m), OP_unshift, ATTRS(1, mode), DIMS(3, n)));
         }
     assert_transposes(unary(6, DIMS(2, 3), OP_pick, ATTRS(1, 2), DIMS(2)), 6, unary(2, DIMS(2), OP_place, ATTRS(1, 2), DIMS(2, 3)));
-    assert_transposes(unary(6, DIMS(2, 3), OP_resize, ATTRS(1), DIMS(2, 5)), 6, unary(10, DIMS(2, 5), OP_resize, ATTRS(1), DIMS(2, 3)));
+    for (int64_t by = -2; by <= 4; by++)
+        assert_transposes(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, by), DIMS(2, 5)), 6, unary(10, DIMS(2, 5), OP_resize, ATTRS(1, -by), DIMS(2, 3)));
     assert_transposes(unary(6, DIMS(2, 3), OP_permute, ATTRS(1, 0), DIMS(3, 2)), 6, unary(6, DIMS(3, 2), OP_permute, ATTRS(1, 0), DIMS(2, 3)));
 }
 

@@ -1,6 +1,6 @@
 /* The safetensors format: u64 header length, a JSON header, the data (github.com/huggingface/safetensors). */
 #include "schema/limits.h"
-#include "server/bulk.h"
+#include "compiler/bulk.h"
 #include <stdlib.h>
 #include <string.h>
 
