@@ -38,7 +38,7 @@ $(BUILD)/%.a:
 
 LIBS_COMPILER = -lcjson -lsodium -lm
 LIBS_WORKER = -lopenblas -fopenmp $(LIBS_COMPILER)
-LIBS_SERVER = -lmicrohttpd -lsqlite3 $(LIBS_COMPILER)
+LIBS_SERVER = -lmicrohttpd -lsqlite3 -lz $(LIBS_COMPILER)
 LIBS_CLIENT = -lcurl -lcjson -lm
 
 $(BUILD)/cajald: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
@@ -68,10 +68,10 @@ $(BUILD)/obj/embedded.o: $(BUILD)/gen/embedded.c
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
-# Kernels may use what the compiler can vectorise, but never reorder sums behind our back.
+# Kernels may use what the compiler can vectorise (square roots do not set errno then), but never reorder sums behind our back.
 $(BUILD)/obj/worker/%.o: CFLAGS += -fopenmp
 ifndef SAN
-$(BUILD)/obj/worker/kernels/%.o: CFLAGS += -O3
+$(BUILD)/obj/worker/kernels/%.o: CFLAGS += -O3 -fno-math-errno
 endif
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
@@ -95,7 +95,7 @@ http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
 # Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/npy.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/npy.c server/idx.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 $(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)

@@ -16,7 +16,11 @@ typedef enum {
     EXIT_FAILED,      /* the service failed: a 5xx, or an answer nobody understands */
 } ExitCode;
 
-typedef enum { COMMAND_COMPILE = 1, COMMAND_EVAL = 2, COMMAND_GRAD = 4, COMMAND_SHOW = 8, COMMAND_VERSION = 16 } Command;
+typedef enum {
+    COMMAND_COMPILE = 1, COMMAND_EVAL = 2, COMMAND_GRAD = 4, COMMAND_SHOW = 8, COMMAND_VERSION = 16,
+    COMMAND_TRAIN = 32, COMMAND_RUNS = 64, COMMAND_WATCH = 128, COMMAND_CANCEL = 256, COMMAND_RESUME = 512, COMMAND_WEIGHTS = 1024,
+    COMMAND_DATASET = 2048
+} Command;
 
 typedef struct {
     const char **items;
@@ -27,13 +31,14 @@ typedef struct {
     Command command;
     CliList operands; /* the program unless `text`, then the arguments */
     CliList inputs, wrt;
-    const char *text, *url, *nat_dim, *overflow, *dtype, *cotangent, *engine, *graph;
-    bool decode, matrix, json, help;
+    const char *text, *url, *nat_dim, *overflow, *dtype, *cotangent, *engine, *graph, *state, *step, *output, *rows;
+    bool decode, matrix, watch, json, help;
 } CliOptions;
 
 /* cli_options.c */
 ExitCode cli_options_parse(CliOptions *options, int argc, char **argv);
 void cli_options_release(CliOptions *options);
+bool cli_takes_program(const CliOptions *options); /* the command does */
 void cli_options_help(FILE *out);
 
 /* cli_program.c: the request's body. `name` is what diagnostics call the program. */
@@ -59,6 +64,33 @@ void cli_print_tensor(FILE *out, const char *title, const cJSON *tensor);
 void cli_print_members(FILE *out, const cJSON *object);
 /* A problem+json, or whatever else came instead of an answer. */
 void cli_print_problem(FILE *out, const char *name, ClientResponse *response);
+
+/* cli_call.c: one command under way */
+typedef struct {
+    const CliOptions *options;
+    Client *client;
+    CliProgram program;
+    ClientResponse response;
+    Buf body;
+} CliCall;
+/* What the answer means for the exit code; says on stderr what there is to say. */
+ExitCode cli_judge(CliCall *call, ClientStatus status);
+ExitCode cli_get(CliCall *call, const char *path);
+/* The answer as it came, for --json and for forms that are not ours to lay out. */
+void cli_print_raw(const CliCall *call);
+/* The last answer as JSON; NULL, and the exit code, when it is none. */
+cJSON *cli_parse_answer(CliCall *call, ExitCode *code);
+/* Prints it raw with --json; else, when code is EXIT_OK, by `print`. */
+ExitCode cli_print_answer(CliCall *call, ExitCode code, void (*print)(const cJSON *answer));
+
+/* cli_runs.c: the commands about runs */
+ExitCode cli_runs_run(CliCall *call);
+
+/* cli_dataset.c: dataset put, list, show and rm */
+ExitCode cli_dataset_run(CliCall *call);
+
+/* cli_watch.c: follows a run's events until it ends, on a terminal with a progress bar; Ctrl-C leaves the run going. */
+ExitCode cli_watch(CliCall *call, const char *run);
 
 /* cli_commands.c */
 ExitCode cli_commands_run(const CliOptions *options);

@@ -1,71 +1,10 @@
 #include "client/cli.h"
 #include <string.h>
 
-/* One command under way. */
-typedef struct {
-    const CliOptions *options;
-    Client *client;
-    CliProgram program;
-    ClientResponse response;
-    Buf body;
-} Call;
-
-/* What the answer means for the exit code; says on stderr what there is to say. */
-static ExitCode judge(Call *call, ClientStatus status) {
-    if (status == CLIENT_BAD_URL || status == CLIENT_NO_MEMORY) {
-        fprintf(stderr, "cajal: %s\n", client_error(call->client));
-        return EXIT_USAGE;
-    }
-    if (status != CLIENT_OK) {
-        fprintf(stderr, "cajal: no answer from the service: %s\n", client_error(call->client));
-        return EXIT_UNREACHABLE;
-    }
-    int http = call->response.status;
-    if (http >= 200 && http < 300) return EXIT_OK;
-    cli_print_problem(stderr, call->program.name ? call->program.name : client_url(call->client), &call->response);
-    return http >= 400 && http < 500 ? EXIT_REFUSED : EXIT_FAILED;
-}
-
-/* The answer as it came, for --json and for forms that are not ours to lay out. */
-static void print_raw(Call *call) {
-    const Buf *body = &call->response.body;
-    if (!body->len) return;
-    fwrite(body->data, 1, body->len, stdout);
-    if (body->data[body->len - 1] != '\n') putchar('\n');
-}
-
-static ExitCode get_json(Call *call, const char *path) {
-    return judge(call, client_json(call->client, "GET", path, NULL, &call->response));
-}
-
-static ExitCode post(Call *call, const char *path, bool is_call) {
+static ExitCode post(CliCall *call, const char *path, bool is_call) {
     ExitCode code = cli_program_body(call->options, &call->program, is_call, &call->body);
     if (code != EXIT_OK) return code;
-    return judge(call, client_json(call->client, "POST", path, buf_text(&call->body), &call->response));
-}
-
-/* The last answer as JSON; NULL, and the exit code, when it is none. */
-static cJSON *parse_answer(Call *call, ExitCode *code) {
-    cJSON *answer = cJSON_Parse(buf_text(&call->response.body));
-    if (cJSON_IsObject(answer)) return answer;
-    cJSON_Delete(answer);
-    fprintf(stderr, "cajal: the service's answer is not the JSON that was expected\n");
-    *code = EXIT_FAILED;
-    return NULL;
-}
-
-typedef void PrintAnswer(const cJSON *answer);
-
-static ExitCode print_answer(Call *call, ExitCode code, PrintAnswer *print) {
-    if (call->options->json) {
-        print_raw(call);
-        return code;
-    }
-    if (code != EXIT_OK) return code;
-    cJSON *answer = parse_answer(call, &code);
-    if (answer) print(answer);
-    cJSON_Delete(answer);
-    return code;
+    return cli_judge(call, client_json(call->client, "POST", path, buf_text(&call->body), &call->response));
 }
 
 static void print_record(const cJSON *answer) { cli_print_record(stdout, answer); }
@@ -95,13 +34,13 @@ static bool is_hash(const char *text) {
 }
 
 /* The program's hash, compiling it first where the source was given. It is checked: it becomes part of a path. */
-static ExitCode find_hash(Call *call, char hash[HASH_TEXT]) {
+static ExitCode find_hash(CliCall *call, char hash[HASH_TEXT]) {
     ExitCode code = EXIT_OK;
     const char *text = call->program.hash;
     cJSON *answer = NULL;
     if (!text) {
         code = post(call, "/compile", false);
-        if (code == EXIT_OK) answer = parse_answer(call, &code);
+        if (code == EXIT_OK) answer = cli_parse_answer(call, &code);
         text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "program"));
     }
     bool good = is_hash(text);
@@ -114,7 +53,7 @@ static ExitCode find_hash(Call *call, char hash[HASH_TEXT]) {
     return code;
 }
 
-static ExitCode run_show(Call *call) {
+static ExitCode run_show(CliCall *call) {
     const CliOptions *options = call->options;
     char hash[HASH_TEXT], path[HASH_TEXT + 60];
     ExitCode code = find_hash(call, hash);
@@ -125,22 +64,24 @@ static ExitCode run_show(Call *call) {
             return EXIT_USAGE;
         }
         snprintf(path, sizeof path, "/programs/%s/graph?format=%s", hash, options->graph);
-        code = judge(call, client_request(call->client, "GET", path, NULL, NULL, 0, &call->response));
-        if (code == EXIT_OK) print_raw(call);
+        code = cli_judge(call, client_request(call->client, "GET", path, NULL, NULL, 0, &call->response));
+        if (code == EXIT_OK) cli_print_raw(call);
         return code;
     }
     snprintf(path, sizeof path, "/programs/%s%s", hash, options->matrix ? "/matrix" : "");
-    return print_answer(call, get_json(call, path), options->matrix ? print_matrix : print_record);
+    return cli_print_answer(call, cli_get(call, path), options->matrix ? print_matrix : print_record);
 }
 
-static ExitCode run_command(Call *call) {
+static ExitCode run_command(CliCall *call) {
     ExitCode code = EXIT_OK;
-    if (call->options->command == COMMAND_VERSION) return print_answer(call, get_json(call, "/version"), print_versions);
+    if (call->options->command == COMMAND_VERSION) return cli_print_answer(call, cli_get(call, "/version"), print_versions);
+    if (call->options->command == COMMAND_DATASET) return cli_dataset_run(call);
+    if (!cli_takes_program(call->options)) return cli_runs_run(call);
     code = cli_program_read(call->options, &call->program);
     if (code != EXIT_OK) return code;
     switch (call->options->command) {
-    case COMMAND_EVAL: return print_answer(call, post(call, "/eval", true), print_tensor);
-    case COMMAND_GRAD: return print_answer(call, post(call, "/grad", true), print_gradients);
+    case COMMAND_EVAL: return cli_print_answer(call, post(call, "/eval", true), print_tensor);
+    case COMMAND_GRAD: return cli_print_answer(call, post(call, "/grad", true), print_gradients);
     case COMMAND_SHOW: return run_show(call);
     default: break;
     }
@@ -148,11 +89,11 @@ static ExitCode run_command(Call *call) {
         fprintf(stderr, "cajal: a hash is compiled already; try: cajal show %s\n", call->program.hash);
         return EXIT_USAGE;
     }
-    return print_answer(call, post(call, "/compile", false), print_record);
+    return cli_print_answer(call, post(call, "/compile", false), print_record);
 }
 
 ExitCode cli_commands_run(const CliOptions *options) {
-    Call call = {.options = options, .client = client_new(options->url, NULL)};
+    CliCall call = {.options = options, .client = client_new(options->url, NULL)};
     if (!call.client) {
         fprintf(stderr, "cajal: out of memory\n");
         return EXIT_USAGE;

@@ -1,21 +1,31 @@
 #include "client/cli.h"
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
     Command command;
     const char *name, *operands, *help;
+    size_t least, most; /* operands; those that take a program count its arguments only */
 } CommandRow;
 static const CommandRow commands[] = {
-    {COMMAND_COMPILE, "compile", "PROGRAM", "compile a program: its hash, type and neurons"},
-    {COMMAND_EVAL, "eval", "PROGRAM [ARG...]", "run it on arguments"},
-    {COMMAND_GRAD, "grad", "PROGRAM [ARG...]", "run it and differentiate (a VJP)"},
-    {COMMAND_SHOW, "show", "PROGRAM", "what the service knows of it; its graph or matrix"},
-    {COMMAND_VERSION, "version", "", "versions of this client and of the service"},
+    {COMMAND_COMPILE, "compile", "PROGRAM", "compile a program: its hash, type and neurons", 0, 0},
+    {COMMAND_EVAL, "eval", "PROGRAM [ARG...]", "run it on arguments", 0, SIZE_MAX},
+    {COMMAND_GRAD, "grad", "PROGRAM [ARG...]", "run it and differentiate (a VJP)", 0, SIZE_MAX},
+    {COMMAND_SHOW, "show", "PROGRAM", "what the service knows of it; its graph or matrix", 0, 0},
+    {COMMAND_DATASET, "dataset", "put|list|show|rm", "keep data: put NAME [COLUMN=]FILE..., list, show NAME, rm NAME", 1, SIZE_MAX},
+    {COMMAND_TRAIN, "train", "SPEC", "start a run from its specification, a JSON file (- is standard input)", 1, 1},
+    {COMMAND_RUNS, "runs", "", "list the runs, newest first", 0, 0},
+    {COMMAND_WATCH, "watch", "RUN", "follow a run until it ends", 1, 1},
+    {COMMAND_CANCEL, "cancel", "RUN", "stop a run; what it has learned is kept", 1, 1},
+    {COMMAND_RESUME, "resume", "RUN", "go on with a cancelled or failed run", 1, 1},
+    {COMMAND_WEIGHTS, "weights", "RUN", "save a run's weights as safetensors", 1, 1},
+    {COMMAND_VERSION, "version", "", "versions of this client and of the service", 0, 0},
 };
 
-enum { ANY = COMMAND_COMPILE | COMMAND_EVAL | COMMAND_GRAD | COMMAND_SHOW | COMMAND_VERSION };
-enum { TAKES_PROGRAM = ANY & ~COMMAND_VERSION, CALLS = COMMAND_EVAL | COMMAND_GRAD };
+enum { TAKES_PROGRAM = COMMAND_COMPILE | COMMAND_EVAL | COMMAND_GRAD | COMMAND_SHOW, CALLS = COMMAND_EVAL | COMMAND_GRAD };
+enum { FOLLOWS = COMMAND_TRAIN | COMMAND_RESUME, ABOUT_RUNS = FOLLOWS | COMMAND_RUNS | COMMAND_WATCH | COMMAND_CANCEL | COMMAND_WEIGHTS };
+enum { ANY = TAKES_PROGRAM | ABOUT_RUNS | COMMAND_DATASET | COMMAND_VERSION };
 
 typedef enum { TAKES_NOTHING, TAKES_TEXT, TAKES_LIST } Takes;
 typedef struct {
@@ -39,6 +49,11 @@ static const OptionRow rows[] = {
     {"--overflow", "MODE", TAKES_TEXT, AT_FIELD(overflow), TAKES_PROGRAM, "exact (default), drop or saturate"},
     {"--graph", "FORM", TAKES_TEXT, AT_FIELD(graph), COMMAND_SHOW, "print the neuron graph: dot, json or svg"},
     {"--matrix", NULL, TAKES_NOTHING, AT_FIELD(matrix), COMMAND_SHOW, "print a closed function as its matrix"},
+    {"--rows", "N", TAKES_TEXT, AT_FIELD(rows), COMMAND_DATASET, "with show: the first N rows"},
+    {"--watch", NULL, TAKES_NOTHING, AT_FIELD(watch), FOLLOWS, "and follow it"},
+    {"--state", "STATE", TAKES_TEXT, AT_FIELD(state), COMMAND_RUNS, "queued, running, done, failed or cancelled ones only"},
+    {"--step", "N", TAKES_TEXT, AT_FIELD(step), COMMAND_WEIGHTS, "of the checkpoint at this step (default: the last)"},
+    {"-o", "FILE", TAKES_TEXT, AT_FIELD(output), COMMAND_WEIGHTS, "where to (default: standard output)"},
     {"--json", NULL, TAKES_NOTHING, AT_FIELD(json), ANY, "print the service's answer as it came"},
     {"--url", "URL", TAKES_TEXT, AT_FIELD(url), ANY, "the service (default $CAJAL_URL, else " CLIENT_DEFAULT_URL ")"},
     {"--help", NULL, TAKES_NOTHING, AT_FIELD(help), ANY, "print this"},
@@ -75,6 +90,8 @@ void cli_options_help(FILE *out) {
           "from the service; 4 the service failed (5xx).\n",
           out);
 }
+
+bool cli_takes_program(const CliOptions *options) { return options->command & TAKES_PROGRAM; }
 
 static ExitCode usage(const char *what, const char *which) {
     fprintf(stderr, "cajal: %s %s\nTry: cajal --help\n", what, which);
@@ -122,12 +139,19 @@ static Command find_command(const char *name) {
     return 0;
 }
 
+static const CommandRow *command_row(Command command) {
+    const CommandRow *row = commands;
+    while (row->command != command) row++;
+    return row;
+}
+
 static ExitCode check_operands(const CliOptions *o) {
-    size_t count = o->operands.count;
-    if (o->command == COMMAND_VERSION) return count ? usage("what is this for?", o->operands.items[0]) : EXIT_OK;
-    size_t args = o->text ? count : count - (count > 0);
-    if (!o->text && !count) return usage("a program is missing:", "a file, -, sha256:… or -e TEXT");
-    if (args && !(o->command & CALLS)) return usage("one program at a time; what is this for?", o->operands.items[count - 1]);
+    const CommandRow *row = command_row(o->command);
+    bool program = o->command & TAKES_PROGRAM;
+    size_t count = o->operands.count, args = !program || o->text ? count : count - (count > 0);
+    if (program && !o->text && !count) return usage("a program is missing:", "a file, -, sha256:… or -e TEXT");
+    if (args < row->least) return usage("missing:", row->operands);
+    if (args > row->most) return usage(program ? "one program at a time; what is this for?" : "what is this for?", o->operands.items[count - 1]);
     if (o->graph && o->matrix) return usage("one of these at a time:", "--graph, --matrix");
     return EXIT_OK;
 }
@@ -145,7 +169,7 @@ ExitCode cli_options_parse(CliOptions *options, int argc, char **argv) {
         } else if (!list_add(&options->operands, arg, argc)) code = usage("out of memory at", arg);
     }
     if (code != EXIT_OK || options->help) return code;
-    if (!options->command) return usage("a command is missing:", "compile, eval, grad, show or version");
+    if (!options->command) return usage("a command is missing:", "see cajal --help");
     return check_operands(options);
 }
 

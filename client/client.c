@@ -122,7 +122,39 @@ static ClientStatus status_of(CURLcode code) {
     }
 }
 
-static ClientStatus perform(Client *client, ClientResponse *response) {
+typedef struct {
+    const ClientSink *sink;
+    CURL *curl;
+    ClientResponse *response;
+    bool stopped;
+} Stream;
+
+static size_t take_stream(char *data, size_t size, size_t count, void *arg) {
+    Stream *stream = arg;
+    long status = 0;
+    curl_easy_getinfo(stream->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200 || status >= 300) return take_body(data, size, count, &stream->response->body);
+    stream->stopped = !stream->sink->take(stream->sink->arg, data, size * count);
+    return stream->stopped ? 0 : size * count;
+}
+
+static int wait_stream(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
+    (void)a, (void)b, (void)c, (void)d;
+    Stream *stream = arg;
+    stream->stopped = stream->stopped || !stream->sink->wait(stream->sink->arg);
+    return stream->stopped;
+}
+
+static void set_stream(Stream *stream) {
+    curl_easy_setopt(stream->curl, CURLOPT_WRITEFUNCTION, take_stream);
+    curl_easy_setopt(stream->curl, CURLOPT_WRITEDATA, stream);
+    curl_easy_setopt(stream->curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(stream->curl, CURLOPT_XFERINFOFUNCTION, wait_stream);
+    curl_easy_setopt(stream->curl, CURLOPT_XFERINFODATA, stream);
+}
+
+/* stream: NULL for an answer that is collected. */
+static ClientStatus perform(Client *client, ClientResponse *response, Stream *stream) {
     CURL *curl = client->curl;
     char reason[CURL_ERROR_SIZE] = "";
     long status = 0;
@@ -131,8 +163,10 @@ static ClientStatus perform(Client *client, ClientResponse *response) {
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &response->body);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &response->headers);
+    if (stream) set_stream(stream);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
+    if (stream && stream->stopped) return CLIENT_STOPPED;
     if (code != CURLE_OK) {
         snprintf(client->error, sizeof client->error, "%.300s: %s", client->url, *reason ? reason : curl_easy_strerror(code));
         return response->body.failed || response->headers.failed ? CLIENT_BROKEN : status_of(code);
@@ -147,8 +181,8 @@ static ClientStatus no_memory(Client *client) {
     return CLIENT_NO_MEMORY;
 }
 
-ClientStatus client_request(Client *client, const char *method, const char *path, const char *const *headers, const void *body,
-                            size_t len, ClientResponse *response) {
+static ClientStatus request(Client *client, const char *method, const char *path, const char *const *headers, const void *body,
+                            size_t len, ClientResponse *response, Stream *stream) {
     struct curl_slist *list = NULL;
     Buf url;
     client->error[0] = 0;
@@ -163,11 +197,21 @@ ClientStatus client_request(Client *client, const char *method, const char *path
     ClientStatus status;
     if (make_headers(client, headers, &list) && !url.failed && len <= LONG_MAX) {
         set_request(client, method, where, list, body, len);
-        status = perform(client, response);
+        status = perform(client, response, stream);
     } else status = no_memory(client);
     curl_slist_free_all(list);
     buf_release(&url);
     return status;
+}
+
+ClientStatus client_request(Client *client, const char *method, const char *path, const char *const *headers, const void *body,
+                            size_t len, ClientResponse *response) {
+    return request(client, method, path, headers, body, len, response, NULL);
+}
+
+ClientStatus client_stream(Client *client, const char *path, const char *const *headers, const ClientSink *sink, ClientResponse *response) {
+    Stream stream = {.sink = sink, .curl = client->curl, .response = response};
+    return request(client, "GET", path, headers, NULL, 0, response, &stream);
 }
 
 ClientStatus client_json(Client *client, const char *method, const char *path, const char *json, ClientResponse *response) {

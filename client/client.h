@@ -22,6 +22,7 @@ typedef enum {
     CLIENT_TIMED_OUT,   /* client_timeout */
     CLIENT_BROKEN,      /* the connection or the answer broke off */
     CLIENT_NO_MEMORY,
+    CLIENT_STOPPED,     /* client_stream's caller had enough */
 } ClientStatus;
 
 typedef struct Client Client;
@@ -49,6 +50,18 @@ ClientStatus client_json(Client *client, const char *method, const char *path, c
 /* Sends bytes of a media type and asks for one; accept NULL: any. */
 ClientStatus client_binary(Client *client, const char *method, const char *path, const char *type, const void *body, size_t len,
                            const char *accept, ClientResponse *response);
+
+/* A GET whose answer has no end of its own: what comes with a 2xx goes to `take` as it arrives, any other answer into the response.
+ * `wait` is called about once a second besides. Either ends the request by returning false. */
+typedef struct {
+    bool (*take)(void *arg, const char *bytes, size_t len);
+    bool (*wait)(void *arg);
+    void *arg;
+} ClientSink;
+ClientStatus client_stream(Client *client, const char *path, const char *const *headers, const ClientSink *sink, ClientResponse *response);
+
+/* PUT /datasets/NAME. column: what an IDX or npy body's one column is called; NULL for safetensors. */
+ClientStatus client_dataset_put(Client *client, const char *name, const char *column, const void *body, size_t len, ClientResponse *response);
 
 /* A header's value without surrounding blanks; the name in any case. NULL when absent. It is no C string: *len bytes, valid while
  * the response is. */

@@ -28,7 +28,15 @@ bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err
 bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err);
 void bulk_release(Bulk *bulk);
 
+/* A text of the header's __metadata__ into out[0..room); false when the body is none, has no such key, or the text is too long. */
+bool safetensors_note(const unsigned char *body, size_t len, const char *key, char *out, size_t room);
+
 /* Appends what stands before the data. Tensors' data follow each other in the order given; offset is not looked at. */
 void safetensors_put_header(Buf *out, const BulkTensor *tensors, size_t n);
+typedef struct {
+    const char *key, *value;
+} BulkNote;
+/* The same with __metadata__. */
+void safetensors_put_noted(Buf *out, const BulkTensor *tensors, size_t n, const BulkNote *notes, size_t nnotes);
 void npy_put_header(Buf *out, DType dtype, const size_t *shape, size_t rank);
 #endif

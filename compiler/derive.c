@@ -3,19 +3,12 @@
  * A Derivation copies the primal graph and adds cotangents (VJP, in reverse) or tangents (JVP, forwards) to it. Only active nodes
  * take part: those that depend on a slot that is differentiated. Steps of iterations are derived recursively; they nest at most
  * LIMIT_GRAPH_DEPTH deep. */
+#include "compiler/derivation.h"
 #include "compiler/compile.h"
-#include "compiler/rewrite.h"
+#include "compiler/derive.h"
 #include <string.h>
 
-enum { NONE = UINT32_MAX };
-
-typedef struct {
-    Rewrite *rw;      /* the primal is copied first; slopes are added behind it */
-    const Graph *from;
-    bool *active;     /* by node of from */
-    uint32_t *slope;  /* by node of from: its cotangent or tangent in the new graph, NONE = zero */
-    uint32_t *reader; /* by slot: its input node, NONE when nothing reads it */
-} Derivation;
+enum { NONE = SLOPE_NONE };
 
 static uint32_t put_zero(Derivation *d, const Dims *dims) { return rewrite_node(d->rw, OP_zero, NULL, 0, dims, NULL, 0); }
 
@@ -55,10 +48,6 @@ static uint32_t put_contract(Derivation *d, uint32_t a, const Labels *la, uint32
     return rewrite_node(d->rw, OP_contract, (uint32_t[]){a, b}, 2, &dims, attrs, n);
 }
 
-static const GNode *node_at(const Derivation *d, uint32_t node) { return &d->from->nodes[node]; }
-static uint32_t input_of(const Derivation *d, uint32_t node, uint32_t k) { return node_ins(d->from, node_at(d, node))[k]; }
-static int64_t attr_of(const Derivation *d, uint32_t node, uint32_t k) { return node_attrs(d->from, node_at(d, node))[k]; }
-
 /* differentiated: is this slot? NULL = all that are tensors. */
 static Derivation *derivation(Cx *cx, const Graph *from, const bool *differentiated) {
     Derivation *d = ARENA_NEW(&cx->arena, Derivation);
@@ -70,11 +59,11 @@ static Derivation *derivation(Cx *cx, const Graph *from, const bool *differentia
     for (uint32_t i = 0; i < from->nnodes; i++) {
         d->rw->moved[i] = rewrite_copy(d->rw, i);
         d->slope[i] = NONE;
-        if (node_at(d, i)->op == OP_input) {
-            d->reader[attr_of(d, i, 0)] = i;
-            d->active[i] = !differentiated || differentiated[attr_of(d, i, 0)];
+        if (derive_node(d, i)->op == OP_input) {
+            d->reader[derive_attr(d, i, 0)] = i;
+            d->active[i] = !differentiated || differentiated[derive_attr(d, i, 0)];
         }
-        for (uint32_t k = 0; k < node_at(d, i)->nin; k++) d->active[i] = d->active[i] || d->active[input_of(d, i, k)];
+        for (uint32_t k = 0; k < derive_node(d, i)->nin; k++) d->active[i] = d->active[i] || d->active[derive_input(d, i, k)];
     }
     return d;
 }
@@ -85,8 +74,8 @@ static _Noreturn void fail_network(Derivation *d) {
 
 /* ---- VJP: one rule an op; y is the node, yb its cotangent in `to` ---- */
 
-static void give(Derivation *d, uint32_t y, uint32_t k, uint32_t cotangent) {
-    uint32_t x = input_of(d, y, k);
+void derive_give(Derivation *d, uint32_t y, uint32_t k, uint32_t cotangent) {
+    uint32_t x = derive_input(d, y, k);
     if (d->slope[x] != NONE) {
         Dims dims = dims_of(d->rw->to, cotangent);
         cotangent = rewrite_node(d->rw, OP_add, (uint32_t[]){d->slope[x], cotangent}, 2, &dims, NULL, 0);
@@ -94,49 +83,46 @@ static void give(Derivation *d, uint32_t y, uint32_t k, uint32_t cotangent) {
     d->slope[x] = cotangent;
 }
 
-static bool wants(const Derivation *d, uint32_t y, uint32_t k) { return d->active[input_of(d, y, k)]; }
-static Dims input_dims(const Derivation *d, uint32_t y, uint32_t k) { return dims_of(d->from, input_of(d, y, k)); }
-
 /* Σ over the leading dims: gives input 0 the transpose `op` of a unary structural op with the same attributes. */
-static void give_transpose(Derivation *d, uint32_t y, uint32_t yb, Op op) {
-    const GNode *n = node_at(d, y);
-    Dims dims = input_dims(d, y, 0);
-    give(d, y, 0, rewrite_node(d->rw, op, &yb, 1, &dims, node_attrs(d->from, n), n->nattr));
+void derive_give_transpose(Derivation *d, uint32_t y, uint32_t yb, Op op) {
+    const GNode *n = derive_node(d, y);
+    Dims dims = derive_dims(d, y, 0);
+    derive_give(d, y, 0, rewrite_node(d->rw, op, &yb, 1, &dims, node_attrs(d->from, n), n->nattr));
 }
 
 static void vjp_leaf(Derivation *d, uint32_t y, uint32_t yb) { (void)d, (void)y, (void)yb; }
-static void vjp_shift(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_unshift); }
-static void vjp_unshift(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_shift); }
-static void vjp_pick(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_place); }
-static void vjp_place(Derivation *d, uint32_t y, uint32_t yb) { give_transpose(d, y, yb, OP_pick); }
+void vjp_shift(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_unshift); }
+void vjp_unshift(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_shift); }
+void vjp_pick(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_place); }
+void vjp_place(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_pick); }
 
-static void vjp_resize(Derivation *d, uint32_t y, uint32_t yb) {
-    Dims dims = input_dims(d, y, 0);
-    int64_t back[] = {attr_of(d, y, 0), -attr_of(d, y, 1)};
-    give(d, y, 0, rewrite_node(d->rw, OP_resize, &yb, 1, &dims, back, 2));
+void vjp_resize(Derivation *d, uint32_t y, uint32_t yb) {
+    Dims dims = derive_dims(d, y, 0);
+    int64_t back[] = {derive_attr(d, y, 0), -derive_attr(d, y, 1)};
+    derive_give(d, y, 0, rewrite_node(d->rw, OP_resize, &yb, 1, &dims, back, 2));
 }
 
-static void vjp_reshape(Derivation *d, uint32_t y, uint32_t yb) {
-    Dims dims = input_dims(d, y, 0);
-    give(d, y, 0, rewrite_reshape(d->rw, yb, &dims));
+void vjp_reshape(Derivation *d, uint32_t y, uint32_t yb) {
+    Dims dims = derive_dims(d, y, 0);
+    derive_give(d, y, 0, rewrite_reshape(d->rw, yb, &dims));
 }
 
 /* y.dims[k] = x.dims[perm[k]], so x̄ takes dim perm[k] from ȳ's k: the inverse permutation. */
-static void vjp_permute(Derivation *d, uint32_t y, uint32_t yb) {
-    Dims dims = input_dims(d, y, 0);
+void vjp_permute(Derivation *d, uint32_t y, uint32_t yb) {
+    Dims dims = derive_dims(d, y, 0);
     int64_t inverse[LIMIT_GRAPH_RANK];
-    for (uint32_t k = 0; k < dims.rank; k++) inverse[attr_of(d, y, k)] = k;
-    give(d, y, 0, rewrite_node(d->rw, OP_permute, &yb, 1, &dims, inverse, dims.rank));
+    for (uint32_t k = 0; k < dims.rank; k++) inverse[derive_attr(d, y, k)] = k;
+    derive_give(d, y, 0, rewrite_node(d->rw, OP_permute, &yb, 1, &dims, inverse, dims.rank));
 }
 
-static void vjp_add(Derivation *d, uint32_t y, uint32_t yb) {
+void vjp_add(Derivation *d, uint32_t y, uint32_t yb) {
     for (uint32_t k = 0; k < 2; k++)
-        if (wants(d, y, k)) give(d, y, k, yb);
+        if (derive_wants(d, y, k)) derive_give(d, y, k, yb);
 }
 
 /* y[o,d] = c[o,0]·a[d] + c[o,1]·b[d]: ā = Σₒ c₀·ȳ, b̄ = Σₒ c₁·ȳ, c̄₀ = Σ_d ȳ·a, c̄₁ = Σ_d ȳ·b. */
-static void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
-    Dims cond = input_dims(d, y, 0), branch = input_dims(d, y, 1), outer = cond;
+void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
+    Dims cond = derive_dims(d, y, 0), branch = derive_dims(d, y, 1), outer = cond;
     outer.rank--;
     Labels lo = {.n = 0}, ld = {.n = 0}, ly = {.n = 0};
     label(&lo, 0, outer.rank);
@@ -144,39 +130,39 @@ static void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
     label(&ly, 0, outer.rank + branch.rank);
     for (uint32_t k = 0; k < 2; k++) {
         int64_t at[] = {outer.rank, k};
-        if (wants(d, y, 1 + k)) {
-            uint32_t c = rewrite_node(d->rw, OP_pick, &d->rw->moved[input_of(d, y, 0)], 1, &outer, at, 2);
-            give(d, y, 1 + k, put_contract(d, c, &lo, yb, &ly, &ld));
+        if (derive_wants(d, y, 1 + k)) {
+            uint32_t c = rewrite_node(d->rw, OP_pick, &d->rw->moved[derive_input(d, y, 0)], 1, &outer, at, 2);
+            derive_give(d, y, 1 + k, put_contract(d, c, &lo, yb, &ly, &ld));
         }
-        if (wants(d, y, 0)) {
-            uint32_t c = put_contract(d, yb, &ly, d->rw->moved[input_of(d, y, 1 + k)], &ld, &lo);
-            give(d, y, 0, rewrite_node(d->rw, OP_place, &c, 1, &cond, at, 2));
+        if (derive_wants(d, y, 0)) {
+            uint32_t c = put_contract(d, yb, &ly, d->rw->moved[derive_input(d, y, 1 + k)], &ld, &lo);
+            derive_give(d, y, 0, rewrite_node(d->rw, OP_place, &c, 1, &cond, at, 2));
         }
     }
 }
 
 /* A contraction's cotangents are contractions of the result's cotangent with the other operand. */
-static void vjp_contract(Derivation *d, uint32_t y, uint32_t yb) {
+void vjp_contract(Derivation *d, uint32_t y, uint32_t yb) {
     Labels l[3] = {{.n = 0}, {.n = 0}, {.n = 0}};
     uint32_t at = 3;
     for (int k = 0; k < 3; k++)
-        for (int64_t i = 0; i < attr_of(d, y, (uint32_t)k); i++) l[k].at[l[k].n++] = attr_of(d, y, at++);
+        for (int64_t i = 0; i < derive_attr(d, y, (uint32_t)k); i++) l[k].at[l[k].n++] = derive_attr(d, y, at++);
     for (uint32_t k = 0; k < 2; k++)
-        if (wants(d, y, k)) give(d, y, k, put_contract(d, yb, &l[2], d->rw->moved[input_of(d, y, 1 - k)], &l[1 - k], &l[k]));
+        if (derive_wants(d, y, k)) derive_give(d, y, k, put_contract(d, yb, &l[2], d->rw->moved[derive_input(d, y, 1 - k)], &l[1 - k], &l[k]));
 }
 
 static Graph *step_vjp(Cx *cx, const Graph *step, const bool *captures);
 
 /* Backpropagation through time: the iter_vjp kernel runs the step's VJP backwards; its results are read with `part`. */
-static void vjp_iter(Derivation *d, uint32_t y, uint32_t yb) {
-    const GNode *n = node_at(d, y);
-    if (attr_of(d, y, 0) != 1 || attr_of(d, y, 1) != 1)
+void vjp_iter(Derivation *d, uint32_t y, uint32_t yb) {
+    const GNode *n = derive_node(d, y);
+    if (derive_attr(d, y, 0) != 1 || derive_attr(d, y, 1) != 1)
         cx_fail(d->rw->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
     uint32_t ncaptures = n->nin - 2;
     uint32_t *ins = ARENA_ARRAY(&d->rw->cx->arena, uint32_t, n->nin + 1);
     bool *captures = ARENA_ARRAY(&d->rw->cx->arena, bool, ncaptures);
-    for (uint32_t k = 0; k < n->nin; k++) ins[k] = d->rw->moved[input_of(d, y, k)];
-    for (uint32_t k = 0; k < ncaptures; k++) captures[k] = wants(d, y, 2 + k);
+    for (uint32_t k = 0; k < n->nin; k++) ins[k] = d->rw->moved[derive_input(d, y, k)];
+    for (uint32_t k = 0; k < ncaptures; k++) captures[k] = derive_wants(d, y, 2 + k);
     ins[n->nin] = yb;
     const Graph *step = d->from->subs[n->sub];
     Graph *subs[] = {rewrite_prune(d->rw->cx, step), step_vjp(d->rw->cx, step, captures)};
@@ -184,14 +170,14 @@ static void vjp_iter(Derivation *d, uint32_t y, uint32_t yb) {
     for (int k = 0; k < 2; k++) rewrite_give(d->rw->cx, subs[k]);
     uint32_t tuple = rewrite_add(d->rw, &(NodeSpec){.op = OP_iter_vjp, .ins = ins, .nin = n->nin + 1, .attrs = &count, .nattr = 1, .subs = subs, .nsub = 2});
     for (uint32_t k = 0; k < n->nin; k++) {
-        if (!wants(d, y, k)) continue;
+        if (!derive_wants(d, y, k)) continue;
         int64_t part = k;
-        Dims dims = input_dims(d, y, k);
-        give(d, y, k, rewrite_node(d->rw, OP_part, &tuple, 1, &dims, &part, 1));
+        Dims dims = derive_dims(d, y, k);
+        derive_give(d, y, k, rewrite_node(d->rw, OP_part, &tuple, 1, &dims, &part, 1));
     }
 }
 
-static void vjp_call(Derivation *d, uint32_t y, uint32_t yb) {
+void vjp_call(Derivation *d, uint32_t y, uint32_t yb) {
     (void)y, (void)yb;
     fail_network(d);
 }
@@ -209,6 +195,10 @@ static void vjp_second(Derivation *d, uint32_t y, uint32_t yb) {
 #define vjp_iter_vjp vjp_second
 #define vjp_part vjp_second
 #define vjp_reduce vjp_second
+#define vjp_map_vjp vjp_second
+#define vjp_softmax_vjp vjp_second
+#define vjp_max_pool2d_vjp vjp_second
+#define vjp_max_pool2d_jvp vjp_second
 
 static void (*const vjp_rules[OP_COUNT])(Derivation *, uint32_t, uint32_t) = {
 #define OP(name, inputs, linear) [OP_##name] = vjp_##name,
@@ -219,7 +209,7 @@ static void (*const vjp_rules[OP_COUNT])(Derivation *, uint32_t, uint32_t) = {
 /* Cotangents of all active nodes, from those already in slope. */
 static void run_backward(Derivation *d) {
     for (uint32_t y = d->from->nnodes; y-- > 0;)
-        if (d->active[y] && d->slope[y] != NONE) vjp_rules[node_at(d, y)->op](d, y, d->slope[y]);
+        if (d->active[y] && d->slope[y] != NONE) vjp_rules[derive_node(d, y)->op](d, y, d->slope[y]);
 }
 
 static void seed_output(Derivation *d, uint32_t node) {
@@ -254,38 +244,61 @@ static void refuse_networks(Cx *cx, const Graph *g) {
             cx_fail(cx, ERR_not_tabulable, AT_NOWHERE, NULL, "A network input has no tensor, so there is nothing to differentiate with.");
 }
 
-Graph *compile_vjp(Cx *cx, const Graph *g) {
+/* Which slots take part; NULL in the specification: all. */
+static bool asked_for(const DeriveSpec *spec, uint32_t slot) { return !spec->slots || spec->slots[slot]; }
+
+static void copy_values(Derivation *d) {
+    for (uint32_t o = 0; o < d->from->noutputs; o++) {
+        const Output *out = &d->from->outputs[o];
+        graph_output(d->rw->to, out->role, out->index, d->rw->moved[out->node]);
+    }
+}
+
+static OutRole gradient_role(const DeriveSpec *spec, const Graph *g, uint32_t slot) {
+    if (spec->roles) return spec->roles[slot];
+    switch (g->slots[slot].role) {
+    case SLOT_INPUT: return OUT_GRAD_INPUT;
+    case SLOT_WEIGHT: return OUT_GRAD_WEIGHT;
+    default: return OUT_GRAD_ARG;
+    }
+}
+
+/* The slot's cotangent, summed over the rows when the slot is shared. */
+static uint32_t put_gradient(Derivation *d, uint32_t slot) {
+    Dims flat = {.rank = 1, .at = {(uint32_t)d->from->slots[slot].size}};
+    int64_t at = slot;
+    uint32_t like = rewrite_node(d->rw, OP_input, NULL, 0, &flat, &at, 1), cotangent = slot_cotangent(d, slot);
+    return rewrite_node(d->rw, OP_reduce, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
+}
+
+Graph *derive_vjp(Cx *cx, const Graph *g, const DeriveSpec *spec) {
     refuse_networks(cx, g);
-    Derivation *d = derivation(cx, g, NULL);
-    uint32_t value = g->outputs[0].node;
-    graph_output(d->rw->to, OUT_VALUE, 0, d->rw->moved[value]);
-    seed_output(d, value);
+    Derivation *d = derivation(cx, g, spec->slots);
+    copy_values(d);
+    seed_output(d, g->outputs[spec->output].node);
     run_backward(d);
     for (uint32_t i = 0; i < g->nslots; i++) {
-        const Slot *slot = &g->slots[i];
-        Dims flat = {.rank = 1, .at = {(uint32_t)slot->size}};
-        int64_t at = i;
-        uint32_t like = rewrite_node(d->rw, OP_input, NULL, 0, &flat, &at, 1), cotangent = slot_cotangent(d, i);
-        uint32_t node = rewrite_node(d->rw, OP_reduce, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
-        graph_output(d->rw->to, slot->role == SLOT_INPUT ? OUT_GRAD_INPUT : OUT_GRAD_ARG, slot->index, node);
+        if (!asked_for(spec, i)) continue;
+        uint32_t node = spec->rows ? slot_cotangent(d, i) : put_gradient(d, i);
+        graph_output(d->rw->to, gradient_role(spec, g, i), g->slots[i].index, node);
     }
-    return rewrite_give(cx, rewrite_finish_as_is(d->rw));
+    return rewrite_finish_as_is(d->rw);
 }
+
+Graph *compile_vjp(Cx *cx, const Graph *g) { return rewrite_give(cx, derive_vjp(cx, g, &(DeriveSpec){0})); }
 
 /* ---- JVP ---- */
 
-static Graph *step_jvp(Cx *cx, const Graph *step, const bool *captures, uint32_t ncaptures);
-
 /* A multilinear op: by the digits of its row, each group of jointly linear inputs replaced by their tangents in turn. */
 static uint32_t jvp_multilinear(Derivation *d, uint32_t y) {
-    const GNode *n = node_at(d, y);
+    const GNode *n = derive_node(d, y);
     const char *linear = op_row(n->op)->linear;
     uint32_t sum = NONE, ins[8];
     Dims dims = dims_of(d->from, y);
     for (char group = '1'; group <= '9'; group++) {
         bool any = false;
         for (uint32_t k = 0; k < n->nin; k++) {
-            uint32_t x = input_of(d, y, k);
+            uint32_t x = derive_input(d, y, k);
             Dims xd = dims_of(d->from, x);
             bool mine = linear[k] == group, live = mine && d->slope[x] != NONE;
             any = any || live;
@@ -298,12 +311,14 @@ static uint32_t jvp_multilinear(Derivation *d, uint32_t y) {
     return sum;
 }
 
+static Graph *step_jvp(Cx *cx, const Graph *step, const bool *captures, uint32_t ncaptures);
+
 /* y = Σ nᵢ·sᵢ: ẏ = Σ nᵢ·ṡᵢ + ṅᵢ·sᵢ, one recurrence over the pair (s, ṡ) with two read-outs. */
-static uint32_t jvp_iter(Derivation *d, uint32_t y) {
-    const GNode *n = node_at(d, y);
-    if (attr_of(d, y, 0) != 1 || attr_of(d, y, 1) != 1)
+uint32_t jvp_iter(Derivation *d, uint32_t y) {
+    const GNode *n = derive_node(d, y);
+    if (derive_attr(d, y, 0) != 1 || derive_attr(d, y, 1) != 1)
         cx_fail(d->rw->cx, ERR_internal, AT_NOWHERE, NULL, "Only first derivatives of iterations are supported.");
-    uint32_t ncaptures = n->nin - 2, nin = 0, count = input_of(d, y, 0), base = input_of(d, y, 1);
+    uint32_t ncaptures = n->nin - 2, nin = 0, count = derive_input(d, y, 0), base = derive_input(d, y, 1);
     uint32_t *ins = ARENA_ARRAY(&d->rw->cx->arena, uint32_t, 4 + 2 * ncaptures);
     bool *captures = ARENA_ARRAY(&d->rw->cx->arena, bool, ncaptures), moving = d->slope[count] != NONE;
     Dims dims = dims_of(d->from, y), state = dims_of(d->from, base);
@@ -311,9 +326,9 @@ static uint32_t jvp_iter(Derivation *d, uint32_t y) {
     if (moving) ins[nin++] = d->slope[count];
     ins[nin++] = d->rw->moved[base];
     ins[nin++] = d->slope[base] != NONE ? d->slope[base] : put_zero(d, &state);
-    for (uint32_t k = 0; k < ncaptures; k++) ins[nin++] = d->rw->moved[input_of(d, y, 2 + k)];
+    for (uint32_t k = 0; k < ncaptures; k++) ins[nin++] = d->rw->moved[derive_input(d, y, 2 + k)];
     for (uint32_t k = 0; k < ncaptures; k++)
-        if ((captures[k] = d->slope[input_of(d, y, 2 + k)] != NONE)) ins[nin++] = d->slope[input_of(d, y, 2 + k)];
+        if ((captures[k] = d->slope[derive_input(d, y, 2 + k)] != NONE)) ins[nin++] = d->slope[derive_input(d, y, 2 + k)];
     int64_t attrs[] = {1 + moving, 2, (int64_t)nin - 3 - moving, 1 + moving, 0, 1, 1, 0};
     Graph *step = rewrite_give(d->rw->cx, step_jvp(d->rw->cx, d->from->subs[n->sub], captures, ncaptures));
     uint32_t node = rewrite_add(d->rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = nin, .dims = dims.at, .rank = dims.rank, .attrs = attrs,
@@ -321,14 +336,59 @@ static uint32_t jvp_iter(Derivation *d, uint32_t y) {
     return node;
 }
 
+uint32_t jvp_call(Derivation *d, uint32_t y) {
+    (void)y;
+    fail_network(d);
+}
+
+static uint32_t jvp_second(Derivation *d, uint32_t y) {
+    vjp_second(d, y, NONE);
+    return NONE;
+}
+
+/* Nodes without inputs have no tangent but by their slot. */
+static uint32_t jvp_leaf(Derivation *d, uint32_t y) { return d->slope[y]; }
+
+#define jvp_input jvp_leaf
+#define jvp_const jvp_leaf
+#define jvp_zero jvp_leaf
+#define jvp_onehot jvp_leaf
+#define jvp_eye jvp_leaf
+#define jvp_shift jvp_multilinear
+#define jvp_unshift jvp_multilinear
+#define jvp_resize jvp_multilinear
+#define jvp_pick jvp_multilinear
+#define jvp_place jvp_multilinear
+#define jvp_permute jvp_multilinear
+#define jvp_reshape jvp_multilinear
+#define jvp_add jvp_multilinear
+#define jvp_if jvp_multilinear
+#define jvp_contract jvp_multilinear
+#define jvp_iter_vjp jvp_second
+#define jvp_part jvp_second
+#define jvp_reduce jvp_second
+#define jvp_map_vjp jvp_second
+#define jvp_softmax_vjp jvp_second
+#define jvp_spread jvp_multilinear
+#define jvp_total jvp_multilinear
+#define jvp_max_pool2d_vjp jvp_second
+#define jvp_max_pool2d_jvp jvp_second
+#define jvp_avg_pool2d jvp_multilinear
+#define jvp_avg_pool2d_vjp jvp_multilinear
+#define jvp_conv2d jvp_multilinear
+#define jvp_conv2d_dx jvp_multilinear
+#define jvp_conv2d_dw jvp_multilinear
+
+static uint32_t (*const jvp_rules[OP_COUNT])(Derivation *, uint32_t) = {
+#define OP(name, inputs, linear) [OP_##name] = jvp_##name,
+#include "schema/ops.def"
+#undef OP
+};
+
 /* Tangents of all active nodes; those of the slots are already in slope. */
 static void run_forward(Derivation *d) {
-    for (uint32_t y = 0; y < d->from->nnodes; y++) {
-        const GNode *n = node_at(d, y);
-        if (!d->active[y] || n->op == OP_input) continue;
-        if (n->op == OP_call) fail_network(d);
-        d->slope[y] = n->op == OP_iter ? jvp_iter(d, y) : jvp_multilinear(d, y);
-    }
+    for (uint32_t y = 0; y < d->from->nnodes; y++)
+        if (d->active[y]) d->slope[y] = jvp_rules[derive_node(d, y)->op](d, y);
 }
 
 static void seed_slot(Derivation *d, uint32_t slot, SlotRole role, uint32_t index) {
@@ -359,15 +419,17 @@ static Graph *step_jvp(Cx *cx, const Graph *step, const bool *captures, uint32_t
     return rewrite_finish_as_is(d->rw);
 }
 
-Graph *compile_jvp(Cx *cx, const Graph *g) {
+Graph *derive_jvp(Cx *cx, const Graph *g, const DeriveSpec *spec) {
     refuse_networks(cx, g);
-    Derivation *d = derivation(cx, g, NULL);
+    Derivation *d = derivation(cx, g, spec->slots);
     for (uint32_t i = 0; i < g->nslots; i++)
-        seed_slot(d, i, g->slots[i].role == SLOT_INPUT ? SLOT_TANGENT_INPUT : SLOT_TANGENT_ARG, g->slots[i].index);
+        if (asked_for(spec, i)) seed_slot(d, i, g->slots[i].role == SLOT_INPUT ? SLOT_TANGENT_INPUT : SLOT_TANGENT_ARG, g->slots[i].index);
     run_forward(d);
-    uint32_t value = g->outputs[0].node;
+    copy_values(d);
+    uint32_t value = g->outputs[spec->output].node;
     Dims dims = dims_of(g, value);
-    graph_output(d->rw->to, OUT_VALUE, 0, d->rw->moved[value]);
     graph_output(d->rw->to, OUT_TANGENT, 0, d->slope[value] != NONE ? d->slope[value] : put_zero(d, &dims));
-    return rewrite_give(cx, rewrite_finish_as_is(d->rw));
+    return rewrite_finish_as_is(d->rw);
 }
+
+Graph *compile_jvp(Cx *cx, const Graph *g) { return rewrite_give(cx, derive_jvp(cx, g, &(DeriveSpec){0})); }

@@ -221,11 +221,18 @@ static void list_names(const char *const *names, char *out, size_t room) {
         n += (size_t)snprintf(out + n, room - n, "%s\"%s\"", i ? ", " : "", names[i]);
 }
 
-static bool store(JsonNode node, const char *pointer, const Field *field, void *to, Err *err) {
-    static const char *const kinds[] = {"", "an object", "an array", "a string", "true or false",
-                                        "an integer from 0 to 2^53", "a number", "a string"};
-    if (!is_kind(node, field->kind))
-        return err_set(err, ERR_bad_request, pointer, "\"%s\" must be %s.", field->key, kinds[field->kind]);
+static bool store_enum(JsonNode node, const Field *field, int *to) {
+    for (int i = 0; field->names[i]; i++) {
+        if (strcmp(field->names[i], node->valuestring)) continue;
+        *to = i;
+        return true;
+    }
+    return false;
+}
+
+/* False: the value is none of those that the field takes. */
+static bool store(JsonNode node, const Field *field, void *to) {
+    if (!is_kind(node, field->kind)) return false;
     switch (field->kind) {
     case FIELD_NODE:
     case FIELD_OBJECT:
@@ -234,29 +241,31 @@ static bool store(JsonNode node, const char *pointer, const Field *field, void *
     case FIELD_BOOL: *(bool *)to = cJSON_IsTrue(node); break;
     case FIELD_UINT: *(uint64_t *)to = (uint64_t)node->valuedouble; break;
     case FIELD_DOUBLE: *(double *)to = node->valuedouble; break;
-    case FIELD_ENUM:
-        for (int i = 0; field->names[i]; i++) {
-            if (strcmp(field->names[i], node->valuestring)) continue;
-            *(int *)to = i;
-            return true;
-        }
-        char names[200];
-        list_names(field->names, names, sizeof names);
-        return err_set(err, ERR_bad_request, pointer, "\"%s\" must be one of %s.", field->key, names);
+    case FIELD_ENUM: return store_enum(node, field, to);
     }
     return true;
 }
 
+/* field: the key's; NULL when there is none of that name. */
+static bool refuse_member(JsonNode node, const char *pointer, const Field *field, Err *err) {
+    static const char *const kinds[] = {"", "an object", "an array", "a string", "true or false",
+                                        "an integer from 0 to 2^53", "a number", "a string"};
+    char at[sizeof err->pointer], names[200];
+    snprintf(at, sizeof at, "%s", pointer);
+    pointer_push(at, sizeof at, node->string);
+    if (!field) return err_set(err, ERR_bad_request, at, "There is no key \"%.100s\" here.", node->string);
+    if (!is_kind(node, field->kind)) return err_set(err, ERR_bad_request, at, "\"%s\" must be %s.", field->key, kinds[field->kind]);
+    list_names(field->names, names, sizeof names);
+    return err_set(err, ERR_bad_request, at, "\"%s\" must be one of %s.", field->key, names);
+}
+
 bool json_decode(JsonNode object, const char *pointer, const Field *fields, void *out, Err *err) {
-    char at[sizeof err->pointer];
     if (json_kind(object) != JSON_OBJECT) return err_set(err, ERR_bad_request, pointer, "This must be an object.");
     for (JsonNode node = object->child; node; node = node->next) {
         const Field *field = fields;
         while (field->key && strcmp(field->key, node->string)) field++;
-        snprintf(at, sizeof at, "%s", pointer);
-        pointer_push(at, sizeof at, node->string);
-        if (!field->key) return err_set(err, ERR_bad_request, at, "There is no key \"%.100s\" here.", node->string);
-        if (!store(node, at, field, (char *)out + field->offset, err)) return false;
+        if (!field->key) return refuse_member(node, pointer, NULL, err);
+        if (!store(node, field, (char *)out + field->offset)) return refuse_member(node, pointer, field, err);
     }
     for (const Field *field = fields; field->key; field++)
         if (field->required && !json_get(object, field->key))

@@ -1,5 +1,4 @@
-#include "compiler/naive.h"
-#include "schema/ops.h"
+#include "compiler/naive_row.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,41 +8,14 @@ typedef struct {
     bool batched;
 } Value;
 
-typedef struct {
+struct NaiveRun {
     const Graph *g;
     size_t rows;
     const NaiveInput *inputs;
     Value *values; /* by node */
-} Run;
-
-/* One row of one node. */
-typedef struct {
-    const Run *run;
-    const Graph *g;
-    const GNode *n;
-    size_t row;
-    const double **x; /* the inputs' rows */
-    double *y;        /* zeroed */
-} Row;
+};
 
 static double *doubles(size_t n) { return calloc(n + 1, sizeof(double)); }
-static const GNode *arg(const Row *r, uint32_t i) { return &r->g->nodes[node_ins(r->g, r->n)[i]]; }
-static int64_t attr(const Row *r, uint32_t i) { return node_attrs(r->g, r->n)[i]; }
-
-/* A tensor seen from one axis: [outer, extent, inner]. */
-typedef struct {
-    size_t outer, extent, inner;
-} Split;
-
-static Split split(const Graph *g, const GNode *n, int64_t axis) {
-    Split s = {1, node_dims(g, n)[axis], 1};
-    for (int64_t i = 0; i < n->rank; i++) {
-        if (i < axis) s.outer *= node_dims(g, n)[i];
-        if (i > axis) s.inner *= node_dims(g, n)[i];
-    }
-    return s;
-}
-static size_t at(Split s, size_t o, size_t j, size_t i) { return (o * s.extent + j) * s.inner + i; }
 
 /* y[o,to,i] += x[o,from,i] */
 static void add_slice(Split ys, double *y, size_t to, Split xs, const double *x, size_t from) {
@@ -56,61 +28,61 @@ static bool copy(const Row *r) {
     return true;
 }
 
-static bool naive_input(const Row *r) {
+bool naive_input(const Row *r) {
     const NaiveInput *in = &r->run->inputs[attr(r, 0)];
     memcpy(r->y, in->data + (in->batched ? r->row * r->n->size : 0), r->n->size * sizeof *r->y);
     return true;
 }
 
-static bool naive_const(const Row *r) {
+bool naive_const(const Row *r) {
     memcpy(r->y, r->g->consts + attr(r, 0), r->n->size * sizeof *r->y);
     return true;
 }
 
-static bool naive_zero(const Row *r) {
+bool naive_zero(const Row *r) {
     (void)r; /* y is zeroed */
     return true;
 }
 
-static bool naive_onehot(const Row *r) {
+bool naive_onehot(const Row *r) {
     r->y[attr(r, 0)] = 1;
     return true;
 }
 
-static bool naive_eye(const Row *r) {
+bool naive_eye(const Row *r) {
     const size_t n = node_dims(r->g, r->n)[0];
     for (size_t i = 0; i < n; i++) r->y[i * n + i] = 1;
     return true;
 }
 
-static bool naive_shift(const Row *r) {
+bool naive_shift(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     for (size_t j = 1; j < ys.extent; j++) add_slice(ys, r->y, j, xs, r->x[0], j - 1);
     if (attr(r, 1) == SHIFT_SATURATE) add_slice(ys, r->y, ys.extent - 1, xs, r->x[0], xs.extent - 1);
     return true;
 }
 
-static bool naive_unshift(const Row *r) {
+bool naive_unshift(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     for (size_t j = 1; j < xs.extent; j++) add_slice(ys, r->y, j - 1, xs, r->x[0], j);
     if (attr(r, 1) == SHIFT_SATURATE) add_slice(ys, r->y, ys.extent - 1, xs, r->x[0], xs.extent - 1);
     return true;
 }
 
-static bool naive_resize(const Row *r) {
+bool naive_resize(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     const size_t from = attr(r, 1) < 0 ? (size_t)-attr(r, 1) : 0, to = attr(r, 1) > 0 ? (size_t)attr(r, 1) : 0;
     for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(ys, r->y, to + j, xs, r->x[0], from + j);
     return true;
 }
 
-static bool naive_pick(const Row *r) {
+bool naive_pick(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = {xs.outer, 1, xs.inner};
     add_slice(ys, r->y, 0, xs, r->x[0], (size_t)attr(r, 1));
     return true;
 }
 
-static bool naive_place(const Row *r) {
+bool naive_place(const Row *r) {
     const Split ys = split(r->g, r->n, attr(r, 0)), xs = {ys.outer, 1, ys.inner};
     add_slice(ys, r->y, (size_t)attr(r, 1), xs, r->x[0], 0);
     return true;
@@ -126,7 +98,7 @@ static size_t ravel(const uint32_t *dims, uint32_t rank, const size_t index[]) {
     return flat;
 }
 
-static bool naive_permute(const Row *r) {
+bool naive_permute(const Row *r) {
     size_t to[LIMIT_GRAPH_RANK], from[LIMIT_GRAPH_RANK];
     for (size_t e = 0; e < r->n->size; e++) {
         unravel(e, node_dims(r->g, r->n), r->n->rank, to);
@@ -136,14 +108,14 @@ static bool naive_permute(const Row *r) {
     return true;
 }
 
-static bool naive_reshape(const Row *r) { return copy(r); }
+bool naive_reshape(const Row *r) { return copy(r); }
 
-static bool naive_add(const Row *r) {
+bool naive_add(const Row *r) {
     for (size_t i = 0; i < r->n->size; i++) r->y[i] = r->x[0][i] + r->x[1][i];
     return true;
 }
 
-static bool naive_if(const Row *r) {
+bool naive_if(const Row *r) {
     const size_t d = arg(r, 1)->size;
     for (size_t i = 0; i < r->n->size; i++)
         r->y[i] = r->x[0][2 * (i / d)] * r->x[1][i % d] + r->x[0][2 * (i / d) + 1] * r->x[2][i % d];
@@ -158,7 +130,7 @@ static size_t labelled(const Graph *g, const GNode *n, const int64_t *labels, co
 }
 
 /* Counts through all values of all labels. */
-static bool naive_contract(const Row *r) {
+bool naive_contract(const Row *r) {
     const GNode *a = arg(r, 0), *b = arg(r, 1);
     const int64_t *la = node_attrs(r->g, r->n) + 3, *lb = la + a->rank, *ly = lb + b->rank;
     size_t extent[OP_LABELS], value[OP_LABELS] = {0};
@@ -219,7 +191,7 @@ static void read_out(double *y, const double *n, size_t outer, size_t k, size_t 
 /* The last extent of a count. */
 static size_t states_of(const Row *r) { return node_dims(r->g, arg(r, 0))[arg(r, 0)->rank - 1]; }
 
-static bool naive_iter(const Row *r) {
+bool naive_iter(const Row *r) {
     const uint32_t counts = (uint32_t)attr(r, 0), comps = (uint32_t)attr(r, 1), readouts = (uint32_t)attr(r, 3);
     const size_t k = states_of(r), outer = arg(r, 0)->size / k;
     double **s = copies(r, counts, comps), **next = copies(r, counts, comps);
@@ -280,7 +252,7 @@ static bool forward_states(const Row *r, const Backward *b) {
 }
 
 /* s̄_i = Σ_o n_i·ȳ + VJP(s̄_{i+1}), from the last state down; the parts: count, base, captures. */
-static bool naive_iter_vjp(const Row *r) {
+bool naive_iter_vjp(const Row *r) {
     Backward b = {.k = states_of(r), .size = arg(r, 1)->size, .captures = (uint32_t)attr(r, 0), .count = r->x[0],
                   .cotangent = r->x[r->n->nin - 1], .capture = r->x + 2, .d_count = r->y, .d_state = r->y + arg(r, 0)->size};
     b.outer = arg(r, 0)->size / b.k;
@@ -299,7 +271,7 @@ static bool naive_iter_vjp(const Row *r) {
     return ok;
 }
 
-static bool naive_part(const Row *r) {
+bool naive_part(const Row *r) {
     const GNode *tuple = arg(r, 0);
     size_t offset = 0;
     for (int64_t i = 0; i < attr(r, 0); i++) offset += r->g->nodes[node_ins(r->g, tuple)[i]].size;
@@ -307,13 +279,13 @@ static bool naive_part(const Row *r) {
     return true;
 }
 
-static bool naive_call(const Row *r) {
+bool naive_call(const Row *r) {
     (void)r; /* networks are linked before running */
     return false;
 }
 
 /* y shared: one row, the sum of x's. y batched: as many rows as y has. */
-static bool naive_reduce(const Row *r) {
+bool naive_reduce(const Row *r) {
     const Value *x = &r->run->values[node_ins(r->g, r->n)[0]], *y = &r->run->values[node_ins(r->g, r->n)[1]];
     if (y->batched || !x->batched) return copy(r);
     for (size_t row = 0; row < r->run->rows; row++)
@@ -321,7 +293,7 @@ static bool naive_reduce(const Row *r) {
     return true;
 }
 
-static bool is_batched(const Run *run, const GNode *n) {
+static bool is_batched(const NaiveRun *run, const GNode *n) {
     const uint32_t *ins = node_ins(run->g, n);
     bool batched = false;
     if (n->op == OP_input) return run->inputs[node_attrs(run->g, n)[0]].batched;
@@ -338,7 +310,7 @@ static size_t row_size(const Graph *g, const GNode *n) {
     return size;
 }
 
-static bool eval_node(Run *run, uint32_t id) {
+static bool eval_node(NaiveRun *run, uint32_t id) {
     static bool (*const kernels[OP_COUNT])(const Row *) = {
 #define OP(name, inputs, linear) naive_##name,
 #include "schema/ops.def"
@@ -364,7 +336,7 @@ static bool eval_node(Run *run, uint32_t id) {
     return ok;
 }
 
-static bool take_outputs(const Run *run, NaiveOutput *outputs) {
+static bool take_outputs(const NaiveRun *run, NaiveOutput *outputs) {
     const Graph *g = run->g;
     for (uint32_t i = 0; i < g->noutputs; i++) {
         const Value *v = &run->values[g->outputs[i].node];
@@ -381,7 +353,7 @@ static bool take_outputs(const Run *run, NaiveOutput *outputs) {
 
 /* Recursion through steps is at most LIMIT_GRAPH_DEPTH deep. */
 bool naive_eval(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs) {
-    Run run = {.g = g, .rows = rows, .inputs = inputs, .values = calloc(g->nnodes + (size_t)1, sizeof(Value))};
+    NaiveRun run = {.g = g, .rows = rows, .inputs = inputs, .values = calloc(g->nnodes + (size_t)1, sizeof(Value))};
     bool ok = run.values;
     for (uint32_t id = 0; ok && id < g->nnodes; id++) ok = eval_node(&run, id);
     ok = ok && take_outputs(&run, outputs);

@@ -8,8 +8,12 @@ static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
 
 /* Collapsing shows which steps are constant; tables that recur made let their surroundings collapse again. */
 Graph *optimise_all(Cx *cx, const Graph *g) {
-    Graph *now = optimise_collapse(cx, g);
+    if (cost_sum(graph_cost(g)) == 0) return rewrite_guard(cx, graph_copy(g));
+    Graph *now = optimise_structure(cx, g);
+    now = replaced(cx, now, optimise_collapse(cx, now));
     now = replaced(cx, now, optimise_recur(cx, now));
+    now = replaced(cx, now, optimise_structure(cx, now));
+    now = replaced(cx, now, optimise_contraction(cx, now));
     return replaced(cx, now, optimise_collapse(cx, now));
 }
 

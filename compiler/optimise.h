@@ -5,12 +5,14 @@
  *     (dead code and equal nodes go by themselves in every rewrite)
  *
  * Each pass requires and keeps: a verified graph, its slots, its outputs in order, its value up to rounding. None makes a graph dearer by
- * the cost model of region.h. Steps are optimised before what contains them.
+ * the cost model (graph_cost). Steps are optimised before what contains them.
  * Ownership: the graphs made are guarded by the Cx (rewrite.h). Errors: too_large. */
 #ifndef CAJAL_OPTIMISE_H
 #define CAJAL_OPTIMISE_H
 #include "compiler/rewrite.h"
 
+Graph *optimise_structure(Cx *cx, const Graph *g);
+Graph *optimise_contraction(Cx *cx, const Graph *g);
 Graph *optimise_collapse(Cx *cx, const Graph *g);
 Graph *optimise_recur(Cx *cx, const Graph *g);
 /* All of them, steps included (which nest at most LIMIT_GRAPH_DEPTH deep). */

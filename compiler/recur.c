@@ -1,7 +1,10 @@
 /* Iterations with a constant step. Σᵢ nᵢ·sᵢ with sᵢ₊₁ = step(sᵢ):
  *   base constant       the states are a constant table S, and the sum is n·S
- *   count constant      the sum is P·base with P = Σᵢ nᵢ·Aⁱ, A the step's matrix; for a numeral m, Aᵐ by repeated squaring
+ *   count a numeral m   Aᵐ·base, A the step's matrix: its power by repeated squaring
+ *   step the identity   (Σᵢ nᵢ)·base
+ *   otherwise           the powers Aⁱ are a constant table, where applying it costs less than running the recurrence
  * A capture that is constant is put into the step first. */
+#include "compiler/matrix.h"
 #include "compiler/naive.h"
 #include "compiler/optimise.h"
 #include "compiler/region.h"
@@ -16,20 +19,6 @@ typedef struct {
     Dims dims;   /* of the result */
     size_t k, size, outer;
 } Recurrence;
-
-/* The values of a constant leaf of the new graph, NULL when it is none or a large one. */
-static const double *constant(Recurrence *rec, uint32_t node) {
-    const Graph *g = rec->rw->to;
-    while (g->nodes[node].op == OP_reshape) node = node_ins(g, &g->nodes[node])[0];
-    const GNode *n = &g->nodes[node];
-    if (n->size > OPTIMISE_CELLS) return NULL;
-    if (n->op == OP_const) return g->consts + node_attrs(g, n)[0];
-    if (n->op != OP_zero && n->op != OP_onehot && n->op != OP_eye) return NULL;
-    double *values = ARENA_ARRAY(&rec->cx->arena, double, n->size);
-    if (n->op == OP_onehot) values[node_attrs(g, n)[0]] = 1;
-    for (size_t i = 0, side = node_dims(g, n)[0]; n->op == OP_eye && i < side; i++) values[i * side + i] = 1;
-    return values;
-}
 
 /* ---- captures ---- */
 
@@ -50,7 +39,7 @@ static Graph *specialised(Recurrence *rec, const double *const *values, const ui
         Dims flat = {.rank = 1, .at = {(uint32_t)slot->size}};
         bool capture = slot->role == SLOT_CAPTURE;
         if (capture && values[slot->index]) {
-            rw->moved[i] = region_put_constant(rw, values[slot->index], &flat);
+            rw->moved[i] = matrix_constant(rw, values[slot->index], &flat);
             continue;
         }
         int64_t at = graph_slot(rw->to, slot->role, capture ? renumbered[slot->index] : slot->index, slot->size);
@@ -63,7 +52,7 @@ static void specialise(Recurrence *rec) {
     const double **values = ARENA_ARRAY(&rec->cx->arena, const double *, rec->ncaptures);
     uint32_t *renumbered = ARENA_ARRAY(&rec->cx->arena, uint32_t, rec->ncaptures), kept = 0;
     for (uint32_t j = 0; j < rec->ncaptures; j++) {
-        values[j] = constant(rec, rec->captures[j]);
+        values[j] = matrix_values(rec->rw, rec->captures[j], OPTIMISE_CELLS);
         renumbered[j] = kept;
         if (!values[j]) rec->captures[kept++] = rec->captures[j];
     }
@@ -92,7 +81,7 @@ static bool run_step(const Recurrence *rec, const double *state, double *next) {
 static const double *run_states(const Recurrence *rec, const double *base, size_t n) {
     size_t cells;
     if (__builtin_mul_overflow(n, rec->size, &cells) || cells > OPTIMISE_CELLS) return NULL;
-    if ((double)n * (region_graph_cost(rec->step) + (double)rec->size) > OPTIMISE_WORK) return NULL;
+    if ((double)n * (cost_sum(graph_cost(rec->step)) + (double)rec->size) > OPTIMISE_WORK) return NULL;
     double *states = ARENA_ARRAY(&rec->cx->arena, double, cells);
     memcpy(states, base, rec->size * sizeof *states);
     for (size_t i = 1; i < n; i++)
@@ -100,15 +89,10 @@ static const double *run_states(const Recurrence *rec, const double *base, size_
     return states;
 }
 
-/* x [outer, n] · table [n, size] -> the result's dims; outer 1 is no axis at all */
+/* x [outer, n] · table [n, size] -> the result's dims */
 static uint32_t apply_table(Recurrence *rec, uint32_t x, size_t outer, const double *table, size_t n) {
-    static const int64_t plain[] = {1, 2, 1, 0, 0, 1, 1}, with_outer[] = {2, 2, 2, 2, 0, 0, 1, 2, 1};
-    bool many = outer > 1;
-    Dims in = {.rank = 1 + many, .at = {(uint32_t)(many ? outer : n), (uint32_t)n}}, square = {.rank = 2, .at = {(uint32_t)n, (uint32_t)rec->size}};
-    Dims out = {.rank = 1 + many, .at = {(uint32_t)(many ? outer : rec->size), (uint32_t)rec->size}};
-    uint32_t ins[] = {rewrite_reshape(rec->rw, x, &in), region_put_constant(rec->rw, table, &square)};
-    uint32_t made = rewrite_node(rec->rw, OP_contract, ins, 2, &out, many ? with_outer : plain, many ? 9 : 7);
-    return rewrite_reshape(rec->rw, made, &rec->dims);
+    Matrix matrix = matrix_of(table, n, rec->size, outer);
+    return matrix_apply(rec->rw, x, outer, &matrix, &rec->dims);
 }
 
 /* ---- constant count ---- */
@@ -181,14 +165,71 @@ static const double *transform(Cx *cx, const double *row, const double *matrix, 
 /* base after m steps: one by one, or by the power of the step's matrix, whichever is found, or run, sooner */
 static uint32_t put_power(Recurrence *rec, const double *base, uint64_t m) {
     if (m == 0) return rewrite_reshape(rec->rw, rec->base, &rec->dims);
-    double n = (double)rec->size, steps = (double)m * (region_graph_cost(rec->step) + n), squarings = 0;
+    double n = (double)rec->size, steps = (double)m * (cost_sum(graph_cost(rec->step)) + n), squarings = 0;
     for (uint64_t i = m; i; i >>= 1) squarings += 2 * n * n * n;
     double *matrix = (base ? squarings : n * n) < steps ? step_matrix(rec, squarings) : NULL;
     const double *power = matrix ? matrix_power(rec->cx, matrix, rec->size, m) : NULL;
-    if (power && base) return region_put_constant(rec->rw, transform(rec->cx, base, power, rec->size), &rec->dims);
+    if (power && base) return matrix_constant(rec->rw, transform(rec->cx, base, power, rec->size), &rec->dims);
     if (power) return apply_table(rec, rec->base, 1, power, rec->size);
     const double *states = base ? run_states(rec, base, (size_t)m + 1) : NULL;
-    return states ? region_put_constant(rec->rw, states + (size_t)m * rec->size, &rec->dims) : UINT32_MAX;
+    return states ? matrix_constant(rec->rw, states + (size_t)m * rec->size, &rec->dims) : UINT32_MAX;
+}
+
+/* ---- neither constant ---- */
+
+enum { POWER_CELLS = 1 << 16 }; /* the table is a part of the graph: it must be worth its space */
+
+static bool is_identity(const Graph *step) {
+    uint32_t node = step->outputs[0].node;
+    while (step->nodes[node].op == OP_reshape) node = node_ins(step, &step->nodes[node])[0];
+    return step->nodes[node].op == OP_input; /* there are no captures */
+}
+
+/* The count as [outer, k], or [k]; its first label is 0, or none. */
+static uint32_t flat_count(Recurrence *rec) {
+    bool many = rec->outer > 1;
+    return rewrite_reshape(rec->rw, rec->count, &(Dims){.rank = 1 + many, .at = {(uint32_t)(many ? rec->outer : rec->k), (uint32_t)rec->k}});
+}
+
+/* (Σᵢ nᵢ)·base */
+static uint32_t put_scaled(Recurrence *rec) {
+    static const int64_t plain[] = {1, 1, 0, 0, 0}, with_outer[] = {2, 1, 1, 0, 1, 1, 0}, by_one[] = {0, 1, 1, 0, 0}, by_many[] = {1, 1, 2, 0, 1, 0, 1};
+    bool many = rec->outer > 1;
+    double *ones = ARENA_ARRAY(&rec->cx->arena, double, rec->k);
+    for (size_t i = 0; i < rec->k; i++) ones[i] = 1;
+    Dims k = {.rank = 1, .at = {(uint32_t)rec->k}}, weights = {.rank = many, .at = {(uint32_t)rec->outer}};
+    Dims size = {.rank = 1, .at = {(uint32_t)rec->size}}, out = size;
+    if (many) out = (Dims){.rank = 2, .at = {(uint32_t)rec->outer, (uint32_t)rec->size}};
+    uint32_t ins[] = {flat_count(rec), matrix_constant(rec->rw, ones, &k)};
+    ins[0] = rewrite_node(rec->rw, OP_contract, ins, 2, &weights, many ? with_outer : plain, many ? 7 : 5);
+    ins[1] = rewrite_reshape(rec->rw, rec->base, &size);
+    return rewrite_reshape(rec->rw, rewrite_node(rec->rw, OP_contract, ins, 2, &out, many ? by_many : by_one, many ? 7 : 5), &rec->dims);
+}
+
+/* Σᵢ nᵢ·(Aⁱ·base), the powers a table [k, size, size]. */
+static uint32_t put_table(Recurrence *rec, const double *matrix) {
+    static const int64_t states[] = {1, 3, 2, 0, 1, 0, 2, 1, 2}, plain[] = {1, 2, 1, 0, 0, 1, 1}, with_outer[] = {2, 2, 2, 0, 1, 1, 2, 0, 2};
+    size_t n = rec->size, k = rec->k;
+    bool many = rec->outer > 1;
+    double *powers = ARENA_ARRAY(&rec->cx->arena, double, k * n * n);
+    for (size_t i = 0; i < n; i++) powers[i * n + i] = 1;
+    for (size_t i = 1; i < k; i++) multiply(powers + i * n * n, powers + (i - 1) * n * n, matrix, n);
+    Dims flat = {.rank = 1, .at = {(uint32_t)n}}, cube = {.rank = 3, .at = {(uint32_t)k, (uint32_t)n, (uint32_t)n}};
+    Dims square = {.rank = 2, .at = {(uint32_t)k, (uint32_t)n}}, out = flat;
+    if (many) out = (Dims){.rank = 2, .at = {(uint32_t)rec->outer, (uint32_t)n}};
+    uint32_t table[] = {rewrite_reshape(rec->rw, rec->base, &flat), matrix_constant(rec->rw, powers, &cube)};
+    uint32_t ins[] = {flat_count(rec), rewrite_node(rec->rw, OP_contract, table, 2, &square, states, 9)};
+    return rewrite_reshape(rec->rw, rewrite_node(rec->rw, OP_contract, ins, 2, &out, many ? with_outer : plain, many ? 9 : 7), &rec->dims);
+}
+
+/* UINT32_MAX: running the recurrence costs less. */
+static uint32_t put_powers(Recurrence *rec) {
+    double n = (double)rec->size, k = (double)rec->k, reads = (double)rec->outer * k * n, cells = k * n * n;
+    double run = COST_CALL + k * cost_sum(graph_cost(rec->step)) + reads;
+    if (is_identity(rec->step)) return 2 * COST_CALL + (double)rec->outer * (k + n) < run ? put_scaled(rec) : UINT32_MAX;
+    if (2 * COST_CALL + cells + reads >= run || cells > POWER_CELLS || cells * n > OPTIMISE_WORK) return UINT32_MAX;
+    const double *matrix = step_matrix(rec, n * n * n);
+    return matrix ? put_table(rec, matrix) : UINT32_MAX;
 }
 
 /* ---- the pass ---- */
@@ -206,7 +247,7 @@ static uint32_t put_iter(Recurrence *rec) {
 static uint32_t recur(Recurrence *rec) {
     specialise(rec);
     if (rec->ncaptures) return put_iter(rec);
-    const double *base = constant(rec, rec->base), *count = rec->outer == 1 ? constant(rec, rec->count) : NULL;
+    const double *base = matrix_values(rec->rw, rec->base, OPTIMISE_CELLS), *count = rec->outer == 1 ? matrix_values(rec->rw, rec->count, OPTIMISE_CELLS) : NULL;
     uint32_t node = UINT32_MAX;
     uint64_t m = 0;
     if (count && numeral(rec, count, &m)) node = put_power(rec, base, m);
@@ -214,6 +255,7 @@ static uint32_t recur(Recurrence *rec) {
         const double *states = run_states(rec, base, rec->k);
         if (states) node = apply_table(rec, rec->count, rec->outer, states, rec->k);
     }
+    if (node == UINT32_MAX) node = put_powers(rec);
     if (node == UINT32_MAX) return put_iter(rec);
     graph_free(rewrite_give(rec->cx, rec->step));
     return node;

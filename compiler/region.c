@@ -3,43 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- costs ---- */
-
-static double contract_cost(const Graph *g, const GNode *n) {
-    const int64_t *labels = node_attrs(g, n) + 3;
-    double work = (double)n->size;
-    const GNode *a = &g->nodes[node_ins(g, n)[0]];
-    for (uint32_t i = 0; i < a->rank; i++) {
-        bool kept = false;
-        for (uint32_t j = 0; j < n->rank; j++) kept = kept || labels[node_attrs(g, n)[0] + node_attrs(g, n)[1] + j] == labels[i];
-        if (!kept) work *= node_dims(g, a)[i];
-    }
-    return work;
-}
-
-double region_graph_cost(const Graph *g) {
-    double cost = 0;
-    for (uint32_t i = 0; i < g->nnodes; i++) cost += region_node_cost(g, i);
-    return cost;
-}
-
-static double iter_cost(const Graph *g, const GNode *n) {
-    const GNode *count = &g->nodes[node_ins(g, n)[0]];
-    double k = node_dims(g, count)[count->rank - 1], cost = 0;
-    for (uint32_t s = 0; s < n->nsub; s++) cost += region_graph_cost(g->subs[n->sub + s]);
-    return k * (cost + (double)(n->op == OP_iter ? n->size : count->size));
-}
-
-double region_node_cost(const Graph *g, uint32_t node) {
-    const GNode *n = &g->nodes[node];
-    switch (n->op) {
-    case OP_input: case OP_const: case OP_zero: case OP_onehot: case OP_eye: case OP_reshape: case OP_part: return 0;
-    case OP_contract: return REGION_CALL + contract_cost(g, n);
-    case OP_if: return REGION_CALL + 2 * (double)n->size;
-    case OP_iter: case OP_iter_vjp: return REGION_CALL + iter_cost(g, n);
-    default: return REGION_CALL + (double)n->size;
-    }
-}
+static double node_cost(const Graph *g, uint32_t node) { return cost_sum(op_cost(g, &g->nodes[node])); }
 
 /* ---- roots ---- */
 
@@ -64,18 +28,9 @@ static uint32_t root_of(const Graph *g, const uint32_t *root, uint32_t node) {
     return linear[0] == '*' || (n->nin && !linear[0]) ? node : found;
 }
 
-/* How often each node is read, outputs included. */
-static uint32_t *count_uses(Cx *cx, const Graph *g) {
-    uint32_t *uses = ARENA_ARRAY(&cx->arena, uint32_t, g->nnodes);
-    for (uint32_t i = 0; i < g->nnodes; i++)
-        for (uint32_t k = 0; k < g->nodes[i].nin; k++) uses[node_ins(g, &g->nodes[i])[k]]++;
-    for (uint32_t i = 0; i < g->noutputs; i++) uses[g->outputs[i].node]++;
-    return uses;
-}
-
 Regions *region_find(Cx *cx, const Graph *g, double work) {
     Regions *r = ARENA_NEW(&cx->arena, Regions);
-    const uint32_t *uses = count_uses(cx, g);
+    const uint32_t *uses = rewrite_readers(cx, g);
     *r = (Regions){.g = g, .root = ARENA_ARRAY(&cx->arena, uint32_t, g->nnodes), .saving = ARENA_ARRAY(&cx->arena, double, g->nnodes),
                    .boundary = ARENA_ARRAY(&cx->arena, bool, g->nnodes), .budget = work};
     r->cone = ARENA_ARRAY(&cx->arena, uint32_t, g->nnodes);
@@ -85,7 +40,7 @@ Regions *region_find(Cx *cx, const Graph *g, double work) {
         const GNode *n = &g->nodes[i];
         r->root[i] = n->op == OP_input ? i : root_of(g, r->root, i);
         bool opaque = r->root[i] == i;
-        if (!opaque) r->saving[i] = region_node_cost(g, i);
+        if (!opaque) r->saving[i] = node_cost(g, i);
         for (uint32_t k = 0; k < n->nin; k++) {
             uint32_t x = node_ins(g, n)[k];
             bool inside = !opaque && r->root[x] == r->root[i] && x != r->root[i];
@@ -148,7 +103,7 @@ static Graph *extract(Cx *cx, Regions *r, uint32_t node, uint32_t ncone) {
 /* What running the cone on `rows` rows costs, its size included. */
 static double cone_work(const Regions *r, uint32_t ncone, size_t rows) {
     double work = 0;
-    for (uint32_t c = 0; c < ncone; c++) work += 1 + region_node_cost(r->g, r->cone[c]) + (double)r->g->nodes[r->cone[c]].size;
+    for (uint32_t c = 0; c < ncone; c++) work += 1 + node_cost(r->g, r->cone[c]) + (double)r->g->nodes[r->cone[c]].size;
     return work * (double)rows;
 }
 
@@ -178,32 +133,4 @@ const double *region_table(Cx *cx, Regions *r, uint32_t node, size_t cells) {
     }
     graph_free(rewrite_give(cx, region));
     return table;
-}
-
-/* ---- constants ---- */
-
-static bool is_eye(const double *data, const Dims *dims) {
-    if (dims->rank != 2 || dims->at[0] != dims->at[1]) return false;
-    size_t n = dims->at[0];
-    for (size_t i = 0; i < n * n; i++)
-        if (data[i] != (i % (n + 1) == 0 ? 1.0 : 0.0)) return false;
-    return true;
-}
-
-uint32_t region_put_constant(Rewrite *rw, const double *data, const Dims *dims) {
-    size_t size = dims_product(dims), ones = 0, others = 0;
-    int64_t at = 0;
-    for (size_t i = 0; i < size; i++) {
-        if (data[i] == 1) ones++, at = (int64_t)i;
-        else others += data[i] != 0;
-    }
-    if (!ones && !others) return rewrite_node(rw, OP_zero, NULL, 0, dims, NULL, 0);
-    if (ones == 1 && !others) {
-        Dims flat = {.rank = 1, .at = {(uint32_t)size}};
-        return rewrite_reshape(rw, rewrite_node(rw, OP_onehot, NULL, 0, &flat, &at, 1), dims);
-    }
-    if (!others && is_eye(data, dims)) return rewrite_node(rw, OP_eye, NULL, 0, dims, NULL, 0);
-    uint32_t node = graph_const(rw->to, data, dims->at, dims->rank);
-    if (rw->to->failed) cx_fail(rw->cx, ERR_too_large, AT_NOWHERE, NULL, "The compiled program's constants are too large.");
-    return node;
 }

@@ -23,16 +23,7 @@ typedef struct {
 /* work: what all tables together may cost, in multiply-adds. */
 Regions *region_find(Cx *cx, const Graph *g, double work);
 
-enum { REGION_CALL = 8 }; /* what calling a kernel costs by itself */
-/* Multiply-adds, or elements moved, of one node for one row, and a little for the call itself: the cost model's unit. An iteration counts
- * its steps. */
-double region_node_cost(const Graph *g, uint32_t node);
-double region_graph_cost(const Graph *g);
-
 /* The matrix [size of root, size of node] of a linear node, or the vector [size of node] of a constant one. In the arena. NULL when it is
  * larger than `cells` or the budget does not reach. */
 const double *region_table(Cx *cx, Regions *r, uint32_t node, size_t cells);
-
-/* A constant as the cheapest op that says it: zero, onehot, eye or const. */
-uint32_t region_put_constant(Rewrite *rw, const double *data, const Dims *dims);
 #endif

@@ -25,10 +25,12 @@ typedef struct {
     uint32_t rank, at[LIMIT_GRAPH_RANK];
 } Dims;
 
+enum { REWRITE_SUBS = 2 }; /* sub-graphs of a node, at most */
+
 Rewrite *rewrite_new(Cx *cx, const Graph *from); /* slots are copied, in order */
 uint32_t rewrite_add(Rewrite *rw, const NodeSpec *spec);
 uint32_t rewrite_copy(Rewrite *rw, uint32_t node);
-/* Copies the outputs, drops dead nodes; the old `to` is freed. */
+/* Copies the outputs, drops dead nodes; `to` is used up. */
 Graph *rewrite_finish(Rewrite *rw);
 /* The same when the pass has set outputs itself. */
 Graph *rewrite_finish_as_is(Rewrite *rw);
@@ -40,9 +42,15 @@ Graph *rewrite_give(Cx *cx, Graph *g);
 /* Guards a graph against the Cx's failure; NULL is too_large. */
 Graph *rewrite_guard(Cx *cx, Graph *g);
 
+/* By node, how often it is read, outputs included. In the arena. */
+uint32_t *rewrite_readers(Cx *cx, const Graph *g);
+
 Dims dims_of(const Graph *g, uint32_t node);
 bool dims_equal(const Dims *a, const Dims *b);
 size_t dims_product(const Dims *dims);
 uint32_t rewrite_node(Rewrite *rw, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr);
-uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims); /* the node itself when it has these dims */
+uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims); /* of what the node is a reshape of; that itself when it has these dims */
+/* y[j] = x[j-by] along the axis, which becomes `to` long; at least one element stays. By its short name (shift, unshift) where there is one;
+ * the node itself when nothing moves. */
+uint32_t rewrite_slide(Rewrite *rw, uint32_t node, uint32_t axis, uint32_t to, int64_t by);
 #endif

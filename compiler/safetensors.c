@@ -86,20 +86,38 @@ static bool read_entries(Json *json, size_t data, size_t len, Bulk *out, Err *er
     return tiles(out, data, len, err);
 }
 
-bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
-    *out = (Bulk){0};
+/* The header's JSON; its end is where the data begin. */
+static bool read_header(const unsigned char *body, size_t len, Json *json, size_t *data, Err *err) {
     Reader r = reader_of(body, len);
     uint64_t header = read_u64(&r);
     if (r.failed || header > len - 8 || header > LIMIT_JSON_BYTES)
         return err_set(err, ERR_bad_tensor, "", "The safetensors header's length does not fit the body.");
+    *data = 8 + (size_t)header;
+    if (json_parse(json, (const char *)body + 8, (size_t)header, err)) return true;
+    err->code = ERR_bad_tensor;
+    return false;
+}
+
+bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
+    *out = (Bulk){0};
+    size_t data;
     Json json;
-    if (!json_parse(&json, (const char *)body + 8, (size_t)header, err)) {
-        err->code = ERR_bad_tensor;
-        return false;
-    }
-    bool ok = read_entries(&json, 8 + (size_t)header, len, out, err);
+    if (!read_header(body, len, &json, &data, err)) return false;
+    bool ok = read_entries(&json, data, len, out, err);
     json_release(&json);
     if (!ok) bulk_release(out);
+    return ok;
+}
+
+bool safetensors_note(const unsigned char *body, size_t len, const char *key, char *out, size_t room) {
+    size_t data;
+    Json json;
+    Err err;
+    if (!read_header(body, len, &json, &data, &err)) return false;
+    JsonNode notes = json_get(json.root, "__metadata__"), note = json_get(notes, key);
+    const bool ok = note && json_kind(note) == JSON_STRING && strlen(note->valuestring) < room;
+    if (ok) strcpy(out, note->valuestring);
+    json_release(&json);
     return ok;
 }
 
@@ -109,13 +127,27 @@ void bulk_release(Bulk *bulk) {
     *bulk = (Bulk){0};
 }
 
-void safetensors_put_header(Buf *out, const BulkTensor *tensors, size_t n) {
+static void put_notes(Buf *header, const BulkNote *notes, size_t n) {
+    buf_puts(header, "\"__metadata__\":{");
+    for (size_t i = 0; i < n; i++) {
+        if (i) buf_putc(header, ',');
+        json_put_string(header, notes[i].key);
+        buf_putc(header, ':');
+        json_put_string(header, notes[i].value);
+    }
+    buf_putc(header, '}');
+}
+
+void safetensors_put_header(Buf *out, const BulkTensor *tensors, size_t n) { safetensors_put_noted(out, tensors, n, NULL, 0); }
+
+void safetensors_put_noted(Buf *out, const BulkTensor *tensors, size_t n, const BulkNote *notes, size_t nnotes) {
     Buf header;
     size_t at = 0;
     buf_init(&header);
     buf_putc(&header, '{');
+    if (nnotes) put_notes(&header, notes, nnotes);
     for (size_t i = 0; i < n; i++) {
-        if (i) buf_putc(&header, ',');
+        if (i || nnotes) buf_putc(&header, ',');
         json_put_string(&header, tensors[i].name);
         buf_printf(&header, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[tensors[i].dtype]);
         for (size_t k = 0; k < tensors[i].rank; k++) buf_printf(&header, k ? ",%zu" : "%zu", tensors[i].shape[k]);

@@ -1,8 +1,9 @@
 /* A run's specification (training.md) decoded: pure data, no look at the program, the data or the shapes (link.h does that).
  *
- * Everything that can be wrong with the specification alone is bad_run (bad_json, bad_request for what is no such JSON) with the JSON
- * Pointer and what was expected. Numbers are finite, sizes positive and below LIMIT_SPACE.
- * Ownership: a Spec owns its Json and arena; nodes and strings live until spec_release. Read-only once read. */
+ * Everything that can be wrong with the specification alone is bad_run (bad_json or too_large for what is no JSON that we read) with the
+ * JSON Pointer and what was expected. Numbers are finite, extents positive and at most LIMIT_SPACE.
+ * Ownership: a Spec owns its Json and arena; nodes and strings live until spec_release. Read-only once read, but for json_items, which
+ * opens nodes of its Json. */
 #ifndef CAJAL_SPEC_H
 #define CAJAL_SPEC_H
 #include "compiler/json.h"
@@ -19,21 +20,32 @@ typedef enum {
 #undef LAYER
     LAYER_COUNT
 } LayerKind;
+const char *layer_name(LayerKind kind);
 
 enum { LAYER_PARAMS = 10, LAYER_RANK = 8 };
+/* Places in SpecLayer.param; of a pair the vertical one's. The functions' parameters are at 0 and 1. */
+typedef enum {
+    LINEAR_OUT = 0, LINEAR_BIAS = 1,
+    CONV_OUT = 0, CONV_KERNEL = 1, CONV_STRIDE = 3, CONV_PAD = 5, CONV_BIAS = 7,
+    BY_STRIDE = 0, BY_PAD = 2, BY_VALUE = 4,
+    POOL_KERNEL = 0, POOL_STRIDE = 2, POOL_PAD = 4,
+    PAD_PAD = 0, PAD_VALUE = 2
+} SpecParam;
 typedef struct {
     LayerKind kind;
-    double param[LAYER_PARAMS];  /* in the order of the layer's row; a pair takes two places; booleans are 0 and 1 */
+    double param[LAYER_PARAMS];  /* in the order of the layer's row, SpecParam; a pair takes two places; booleans are 0 and 1 */
     uint32_t rank;               /* reshape: the dims */
     uint32_t dims[LAYER_RANK];
     const char *pointer;         /* its place in the specification */
 } SpecLayer;
 
-/* One value of a network: layers, one after the other, applied to what `of` names (conv2d_by, the only layer of two inputs, stands alone). */
+/* One value of a network: layers, one after the other, applied to what `of` names (conv2d_by, the only layer of two inputs, is its value's
+ * only layer). Its weights are nets.<net>.<layer index>.weight and .bias, in the long form nets.<net>.<value>.<layer index>.weight. */
 typedef struct {
     const char *name;            /* NULL in the short form {"layers": …} */
     const char **of;             /* inputs of the network or earlier values */
     uint32_t nof;
+    const uint32_t *from;        /* each of `of` as a number: input i, or ninputs + value i */
     SpecLayer *layers;
     uint32_t nlayers;
     const char *pointer;
@@ -45,9 +57,9 @@ typedef struct {
     uint32_t ninputs;
     SpecValue *values;
     uint32_t nvalues;
-    const char *out;             /* the name of a value or an input; NULL in the short form: the last */
+    uint32_t out;                /* as in SpecValue.from */
     bool train;
-    const char *from_run, *from_name; /* NULL: initialised; else weights <from_name>.<rest> of that run */
+    const char *from_run, *from_name; /* NULL: initialised; else weights <from_name>.<rest> of that run; from_name "nets.<name>" when not given */
     const char *pointer;
 } SpecNet;
 
@@ -61,10 +73,12 @@ typedef struct {
     const char *column;          /* COLUMN */
     JsonNode constant;           /* CONSTANT: a value as in /eval */
     InitKind init;               /* WEIGHTS */
-    const char *from_run, *from_name;
+    double deviation;            /* NORMAL */
+    const char *from_run, *from_name; /* WEIGHTS: NULL: initialised; from_name "bind.<variable>" when not given */
     bool train;
-    const char *net;             /* NET, NET_FUNCTION */
-    const char **of;             /* NET: columns or other bindings */
+    uint32_t net;                /* NET, NET_FUNCTION: index into nets */
+    const char **of;             /* NET: other bindings, else columns; as many as the network has inputs */
+    const uint32_t *from;        /* which: index into binds, UINT32_MAX = a column */
     uint32_t nof;
     const char *pointer;
 } SpecBind;
@@ -74,13 +88,14 @@ typedef struct {
 typedef struct {
     const char *name;
     double scale, shift;         /* used as x·scale + shift */
+    const char *pointer;
 } SpecColumn;
 
 typedef enum { LOSS_L1, LOSS_MSE, LOSS_CROSS_ENTROPY, LOSS_NLL, LOSS_BCE, LOSS_COUNT } LossKind;
 typedef enum { OPTIMIZER_SGD, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_COUNT } OptimizerKind;
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE, SCHEDULE_WARMUP, SCHEDULE_COUNT } ScheduleKind;
 typedef enum { METRIC_LOSS, METRIC_PSNR, METRIC_ACCURACY, METRIC_MAE, METRIC_COUNT } MetricKind;
-extern const char *const loss_names[], *const optimizer_names[], *const schedule_names[], *const metric_names[]; /* NULL at the end */
+extern const char *const loss_names[], *const optimizer_names[], *const schedule_names[], *const metric_names[], *const init_names[]; /* NULL at the end */
 
 typedef struct {
     OptimizerKind kind;          /* parameters and defaults as PyTorch's of the same name */
@@ -90,7 +105,8 @@ typedef struct {
 
 typedef struct {
     ScheduleKind kind;           /* lr(step), by steps: */
-    uint64_t every, warmup, over; /* STEP: times gamma every `every`; COSINE: to lr_min over `over` steps (0: all); WARMUP: linearly from 0 over `warmup`, then constant (also before STEP and COSINE) */
+    uint64_t every, warmup, over; /* STEP: times gamma every `every`; COSINE: to lr_min over `over` steps (0: all that are left); WARMUP:
+                                   * linearly from 0 over `warmup`, then constant (also before STEP and COSINE, which begin behind it) */
     double gamma, lr_min;
 } SpecSchedule;
 
@@ -105,6 +121,7 @@ typedef struct Spec {
     uint32_t nnets;
     SpecBind *binds;             /* sorted by variable */
     uint32_t nbinds;
+    const uint32_t *order;       /* binds in an order in which what a binding is made of comes before it */
     const char *train_data, *test_data; /* test: NULL when there is none */
     SpecColumn *columns;         /* those with a scale or shift, sorted by name */
     uint32_t ncolumns;
@@ -116,9 +133,9 @@ typedef struct Spec {
     uint64_t batch_size, epochs, steps, seed; /* exactly one of epochs and steps is not 0 */
     uint64_t evaluate_every, evaluate_rows;   /* every 0: never; rows 0: all */
     bool metrics[METRIC_COUNT];
-    uint64_t checkpoint_every, checkpoint_keep; /* every 0: only the last; keep: how many besides the first and the last */
+    uint64_t checkpoint_every, checkpoint_keep; /* every 0: the first and the last only; keep: how many besides these */
     bool skip_nonfinite;
-    DType dtype;                 /* F32 (default) or F64 */
+    DType dtype;                 /* DT_F32 (default) or DT_F64 */
 } Spec;
 
 /* `text` is copied. */

@@ -21,6 +21,37 @@ void graph_free(Graph *g) {
     free(g);
 }
 
+static void *duplicate(const void *from, size_t n, size_t size, bool *ok) {
+    if (!n) return NULL;
+    void *made = malloc(n * size); /* as large as what is there already */
+    if (made) memcpy(made, from, n * size);
+    *ok = *ok && made;
+    return made;
+}
+
+/* Arrays that are just full: adding to the copy grows them. Recursion is at most LIMIT_GRAPH_DEPTH deep. */
+Graph *graph_copy(const Graph *g) {
+    Graph *to = graph_new();
+    bool ok = to;
+    if (!to) return NULL;
+    *to = (Graph){.nnodes = g->nnodes, .nodes_room = g->nnodes, .nins = g->nins, .ins_room = g->nins, .ndims = g->ndims, .dims_room = g->ndims,
+                  .nattrs = g->nattrs, .attrs_room = g->nattrs, .nconsts = g->nconsts, .consts_room = g->nconsts, .subs_room = g->nsubs,
+                  .nslots = g->nslots, .slots_room = g->nslots, .slots_mixed = g->slots_mixed, .noutputs = g->noutputs,
+                  .outputs_room = g->noutputs, .inside = g->inside, .depth = g->depth, .failed = g->failed};
+    to->nodes = duplicate(g->nodes, g->nnodes, sizeof *g->nodes, &ok);
+    to->ins = duplicate(g->ins, g->nins, sizeof *g->ins, &ok);
+    to->dims = duplicate(g->dims, g->ndims, sizeof *g->dims, &ok);
+    to->attrs = duplicate(g->attrs, g->nattrs, sizeof *g->attrs, &ok);
+    to->consts = duplicate(g->consts, g->nconsts, sizeof *g->consts, &ok);
+    to->slots = duplicate(g->slots, g->nslots, sizeof *g->slots, &ok);
+    to->outputs = duplicate(g->outputs, g->noutputs, sizeof *g->outputs, &ok);
+    to->subs = duplicate(g->subs, g->nsubs, sizeof(Graph *), &ok);
+    for (; ok && to->nsubs < g->nsubs; to->nsubs++) ok = (to->subs[to->nsubs] = graph_copy(g->subs[to->nsubs]));
+    if (ok) return to;
+    graph_free(to);
+    return NULL;
+}
+
 /* Appends n elements to an array, doubling its room. `from` may point into the array itself: callers pass node_dims and the like. */
 static void *append(Graph *g, void *array, size_t *count, size_t *room, const void *from, size_t n, size_t size) {
     if (!n || g->failed) return array;
@@ -89,12 +120,30 @@ static uint64_t mix(uint64_t h, uint64_t v) {
     return h ^ h >> 29;
 }
 
-/* A constant is hashed and compared by its elements, not by where they stand. */
+static uint64_t mix_bytes(uint64_t h, const void *bytes, size_t words) {
+    for (size_t i = 0; i < words; i++) {
+        uint64_t word;
+        memcpy(&word, (const char *)bytes + i * sizeof word, sizeof word);
+        h = mix(h, word);
+    }
+    return h;
+}
+
+/* Sub-graphs built in the same way are equal: their lists are. Recursion is at most LIMIT_GRAPH_DEPTH deep. */
+static uint64_t hash_graph(uint64_t h, const Graph *g) {
+    for (uint32_t i = 0; i < g->nnodes; i++) h = mix(h, g->nodes[i].op);
+    h = mix_bytes(mix_bytes(h, g->attrs, g->nattrs), g->consts, g->nconsts);
+    h = mix_bytes(h, g->ins, g->nins / 2);
+    for (uint32_t i = 0; i < g->nsubs; i++) h = hash_graph(h, g->subs[i]);
+    return h;
+}
+
+/* A constant is hashed and compared by its elements, not by where they stand; a sub-graph likewise. */
 static uint64_t hash(const Graph *g, const NodeSpec *s) {
     uint64_t h = mix(mix(s->op, s->nin), s->rank);
     for (uint32_t i = 0; i < s->nin; i++) h = mix(h, s->ins[i]);
     for (uint32_t i = 0; i < s->rank; i++) h = mix(h, s->dims[i]);
-    for (uint32_t i = 0; i < s->nsub; i++) h = mix(h, (uintptr_t)s->subs[i]);
+    for (uint32_t i = 0; i < s->nsub; i++) h = hash_graph(h, s->subs[i]);
     if (s->op != OP_const) {
         for (uint32_t i = 0; i < s->nattr; i++) h = mix(h, (uint64_t)s->attrs[i]);
         return h;
@@ -109,10 +158,43 @@ static uint64_t hash(const Graph *g, const NodeSpec *s) {
 
 static bool same(const void *a, const void *b, size_t n, size_t size) { return !n || memcmp(a, b, n * size) == 0; }
 
+static bool same_nodes(const Graph *a, const Graph *b) {
+    for (uint32_t i = 0; i < a->nnodes; i++) {
+        const GNode *x = &a->nodes[i], *y = &b->nodes[i];
+        if (x->op != y->op || x->nin != y->nin || x->rank != y->rank || x->nattr != y->nattr || x->nsub != y->nsub) return false;
+    }
+    return true;
+}
+
+static bool same_interface(const Graph *a, const Graph *b) {
+    if (a->nslots != b->nslots || a->noutputs != b->noutputs) return false;
+    for (uint32_t i = 0; i < a->nslots; i++)
+        if (a->slots[i].role != b->slots[i].role || a->slots[i].index != b->slots[i].index || a->slots[i].size != b->slots[i].size) return false;
+    for (uint32_t i = 0; i < a->noutputs; i++) {
+        const Output *x = &a->outputs[i], *y = &b->outputs[i];
+        if (x->role != y->role || x->index != y->index || x->node != y->node) return false;
+    }
+    return true;
+}
+
+static bool same_graph(const Graph *a, const Graph *b) {
+    if (a == b) return true;
+    if (a->nnodes != b->nnodes || a->nins != b->nins || a->ndims != b->ndims || a->nattrs != b->nattrs || a->nconsts != b->nconsts ||
+        a->nsubs != b->nsubs || !same_nodes(a, b) || !same_interface(a, b))
+        return false;
+    if (!same(a->ins, b->ins, a->nins, sizeof *a->ins) || !same(a->dims, b->dims, a->ndims, sizeof *a->dims) ||
+        !same(a->attrs, b->attrs, a->nattrs, sizeof *a->attrs) || !same(a->consts, b->consts, a->nconsts, sizeof *a->consts))
+        return false;
+    for (uint32_t i = 0; i < a->nsubs; i++)
+        if (!same_graph(a->subs[i], b->subs[i])) return false;
+    return true;
+}
+
 static bool equal(const Graph *g, const NodeSpec *a, const NodeSpec *b) {
     if (a->op != b->op || a->nin != b->nin || a->rank != b->rank || a->nattr != b->nattr || a->nsub != b->nsub) return false;
     if (!same(a->ins, b->ins, a->nin, sizeof *a->ins) || !same(a->dims, b->dims, a->rank, sizeof *a->dims)) return false;
-    if (!same(a->subs, b->subs, a->nsub, sizeof *a->subs)) return false;
+    for (uint32_t i = 0; i < a->nsub; i++)
+        if (!same_graph(a->subs[i], b->subs[i])) return false;
     if (a->op != OP_const) return same(a->attrs, b->attrs, a->nattr, sizeof *a->attrs);
     return a->attrs[1] == b->attrs[1] && same(g->consts + a->attrs[0], g->consts + b->attrs[0], (size_t)a->attrs[1], sizeof(double));
 }
@@ -130,7 +212,8 @@ static uint32_t *find(const Graph *g, const NodeSpec *spec) {
 /* Keeps the buckets at most half full. */
 static bool reserve_buckets(Graph *g) {
     if (g->nnodes < g->nbuckets / 2) return true;
-    const uint32_t n = g->nbuckets ? g->nbuckets * 2 : 64;
+    uint32_t n = g->nbuckets ? g->nbuckets * 2 : 64;
+    while (g->nnodes >= n / 2) n *= 2; /* a copy has none yet */
     uint32_t *buckets = calloc(n, sizeof *buckets);
     if (!buckets) return false;
     free(g->buckets);
@@ -187,7 +270,11 @@ uint32_t graph_add(Graph *g, const NodeSpec *spec) {
     size_t size;
     if (g->failed || !acceptable(g, spec, &size) || !reserve_buckets(g)) return reject(g, spec);
     uint32_t *bucket = find(g, spec);
-    if (*bucket) return *bucket - 1;
+    if (*bucket) {
+        for (uint32_t i = 0; i < spec->nsub; i++)
+            if (spec->subs[i] != g->subs[g->nodes[*bucket - 1].sub + i]) graph_free(spec->subs[i]);
+        return *bucket - 1;
+    }
     GNode node = {.op = spec->op, .nin = spec->nin, .in = g->nins, .rank = spec->rank, .dims = g->ndims, .nattr = spec->nattr,
                   .attr = g->nattrs, .nsub = spec->nsub, .sub = g->nsubs, .size = size};
     APPEND(g, g->ins, g->nins, g->ins_room, spec->ins, spec->nin);

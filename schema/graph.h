@@ -30,9 +30,10 @@ uint64_t op_table_hash(void);
 typedef enum { SHIFT_EXACT, SHIFT_DROP, SHIFT_SATURATE } ShiftMode;
 
 /* What an outside tensor is to the program. INPUT i: context variable i in order of name; ARG i; the cotangent of the output; tangents;
- * in steps: component i of the state, capture i. */
+ * in steps: component i of the state, capture i; in linked graphs (compiler/link.h): column i of the data, weight i. */
 typedef enum {
-    SLOT_INPUT, SLOT_ARG, SLOT_COTANGENT, SLOT_TANGENT_INPUT, SLOT_TANGENT_ARG, SLOT_STATE, SLOT_CAPTURE, SLOT_NETWORK, SLOT_ROLES
+    SLOT_INPUT, SLOT_ARG, SLOT_COTANGENT, SLOT_TANGENT_INPUT, SLOT_TANGENT_ARG, SLOT_STATE, SLOT_CAPTURE, SLOT_NETWORK,
+    SLOT_COLUMN, SLOT_WEIGHT, SLOT_ROLES
 } SlotRole;
 typedef struct {
     SlotRole role;
@@ -40,7 +41,9 @@ typedef struct {
     size_t size; /* elements, flat; 0 for NETWORK */
 } Slot;
 
-typedef enum { OUT_VALUE, OUT_GRAD_INPUT, OUT_GRAD_ARG, OUT_TANGENT, OUT_STATE, OUT_CAPTURE, OUT_ROLES } OutRole;
+typedef enum {
+    OUT_VALUE, OUT_GRAD_INPUT, OUT_GRAD_ARG, OUT_TANGENT, OUT_STATE, OUT_CAPTURE, OUT_LOSS, OUT_BOUND, OUT_GRAD_WEIGHT, OUT_ROLES
+} OutRole;
 typedef struct {
     OutRole role;
     uint32_t index;
@@ -83,6 +86,7 @@ struct Graph {
 };
 
 Graph *graph_new(void);
+Graph *graph_copy(const Graph *g); /* sub-graphs too; NULL: out of memory */
 void graph_free(Graph *g);
 
 uint32_t graph_slot(Graph *g, SlotRole role, uint32_t index, size_t size); /* equal ones are one */
@@ -115,6 +119,18 @@ bool graph_verify(const Graph *g, char *why, size_t room);
  * NULL with `why` otherwise. */
 bool graph_write(const Graph *g, Buf *out);
 Graph *graph_read(const void *bytes, size_t len, char *why, size_t room);
+
+/* What a node or a graph costs a row (schema/graph_cost.c, a rule an op); an iteration's step is counted count-size times. What a plan adds of
+ * its own (loading, storing, packing, other layouts, sums over the batch) is not in it. */
+typedef struct {
+    double macs;  /* multiply-adds */
+    double moved; /* elements written where nothing is multiplied */
+    double calls; /* of kernels */
+} Cost;
+Cost op_cost(const Graph *g, const GNode *n);
+Cost graph_cost(const Graph *g);
+enum { COST_CALL = 8 }; /* a row's share of a kernel call, in multiply-adds */
+static inline double cost_sum(Cost c) { return c.macs + c.moved + COST_CALL * c.calls; }
 
 typedef struct {
     uint64_t neurons, weights, recurrent; /* nodes, constant elements, iter nodes; sub-graphs included */

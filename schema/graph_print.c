@@ -1,4 +1,4 @@
-/* What is said about a graph: its costs, and its JSON and Graphviz forms. Recursion is at most LIMIT_GRAPH_DEPTH deep. */
+/* A graph's JSON and Graphviz forms. Recursion is at most LIMIT_GRAPH_DEPTH deep. */
 #include "schema/graph.h"
 #include "schema/limits.h"
 #include "schema/ops.h"
@@ -9,57 +9,6 @@
 #include <string.h>
 
 enum { SHOW_CONSTS = 64 }; /* constants of up to so many elements are written out */
-
-static const GNode *input(const Graph *g, const GNode *n, uint32_t i) { return &g->nodes[node_ins(g, n)[i]]; }
-
-/* Product of the extents of all labels: those of a, and those of b that a does not have. */
-static double contract_macs(const Graph *g, const GNode *n) {
-    const GNode *a = input(g, n, 0), *b = input(g, n, 1);
-    const int64_t *labels = node_attrs(g, n) + 3;
-    double macs = (double)a->size;
-    for (uint32_t i = 0; i < b->rank; i++) {
-        bool shared = false;
-        for (uint32_t j = 0; j < a->rank; j++) shared |= labels[j] == labels[a->rank + i];
-        if (!shared) macs *= node_dims(g, b)[i];
-    }
-    return macs;
-}
-
-/* The last extent of the counts: how many states are read. */
-static double states(const Graph *g, const GNode *n) {
-    const GNode *count = input(g, n, 0);
-    return node_dims(g, count)[count->rank - 1];
-}
-
-static double node_macs(const Graph *g, const GNode *n, double subs) {
-    switch (n->op) {
-    case OP_contract: return contract_macs(g, n);
-    case OP_if: return 2 * (double)n->size;
-    case OP_iter: return states(g, n) * (subs + (double)node_attrs(g, n)[3] * (double)n->size);
-    case OP_iter_vjp: return states(g, n) * (subs + 2 * (double)input(g, n, n->nin - 1)->size);
-    default: return 0;
-    }
-}
-
-GraphStats graph_stats(const Graph *g) {
-    GraphStats all = {.neurons = g->nnodes, .weights = g->nconsts};
-    for (uint32_t i = 0; i < g->nnodes; i++) {
-        const GNode *n = &g->nodes[i];
-        double macs = 0, bytes = 0;
-        for (uint32_t j = 0; j < n->nsub; j++) {
-            const GraphStats sub = graph_stats(g->subs[n->sub + j]);
-            all.neurons += sub.neurons;
-            all.weights += sub.weights;
-            all.recurrent += sub.recurrent;
-            macs += sub.macs;
-            bytes += sub.bytes;
-        }
-        all.recurrent += n->op == OP_iter || n->op == OP_iter_vjp;
-        all.macs += node_macs(g, n, macs);
-        all.bytes += (double)n->size * 8 + (n->nsub ? states(g, n) * bytes : 0);
-    }
-    return all;
-}
 
 /* Shortest of 15 to 17 digits that reads back; JSON has no non-finite numbers. */
 static void put_double(Buf *out, double v) {
@@ -108,8 +57,24 @@ static void put_iter(Buf *out, const int64_t *a) {
     buf_putc(out, ']');
 }
 
+static void put_function(Buf *out, const int64_t *a) {
+    const FunctionRow *f = function_row((Function)a[0]);
+    buf_printf(out, ",\"function\":\"%s\"", f->name);
+    for (int i = 0; i < 2; i++) {
+        if (!f->parameter[i][0]) continue;
+        buf_printf(out, ",\"%s\":", f->parameter[i]);
+        put_double(out, attr_real(a[1 + i]));
+    }
+}
+
+static void put_integers(Buf *out, const char *const *names, const int64_t *a, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) buf_printf(out, ",\"%s\":%" PRId64, names[i], a[i]);
+}
+
 /* ,"name":value for each attribute, by its meaning in ops.def */
 static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
+    static const char *const softmax[] = {"axis", "log", "transpose"}, *const pad[] = {"top", "bottom", "left", "right"},
+                             *const window[] = {"kh", "kw", "sh", "sw", "ph", "pw"};
     const int64_t *a = node_attrs(g, n);
     switch (n->op) {
     case OP_input: case OP_call: {
@@ -135,6 +100,18 @@ static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
         buf_putc(out, '}');
         break;
     case OP_iter: put_iter(out, a); break;
+    case OP_map: case OP_map_vjp: put_function(out, a); break;
+    case OP_softmax: case OP_softmax_vjp: put_integers(out, softmax, a, n->nattr); break;
+    case OP_spread: case OP_total: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
+    case OP_pad:
+        put_integers(out, pad, a, 4);
+        buf_puts(out, ",\"value\":");
+        put_double(out, attr_real(a[4]));
+        break;
+    case OP_max_pool2d: case OP_max_pool2d_vjp: case OP_max_pool2d_jvp: case OP_avg_pool2d: case OP_avg_pool2d_vjp:
+        put_integers(out, window, a, 6);
+        break;
+    case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: put_integers(out, window + 2, a, 4); break;
     case OP_iter_vjp: buf_printf(out, ",\"captures\":%" PRId64, a[0]); break;
     case OP_zero: case OP_eye: case OP_reshape: case OP_add: case OP_if: case OP_reduce: case OP_COUNT: break;
     }
@@ -182,6 +159,8 @@ static void dot_label(Buf *out, const Graph *g, const GNode *n) {
     case OP_shift: case OP_unshift: buf_printf(out, " axis %" PRId64 " %s", a[0], shift_mode_name((ShiftMode)a[1])); break;
     case OP_resize: buf_printf(out, " axis %" PRId64 " by %" PRId64, a[0], a[1]); break;
     case OP_pick: case OP_place: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
+    case OP_map: case OP_map_vjp: buf_printf(out, " %s", function_row((Function)a[0])->name); break;
+    case OP_spread: case OP_total: buf_printf(out, " axis %" PRId64, a[0]); break;
     default: break;
     }
     buf_puts(out, "\\n");

@@ -17,8 +17,11 @@
 #define LIMIT_WORKER_GRAPH_BYTES ((size_t)512 << 20)
 #define LIMIT_QUARANTINE 4096   /* culprits remembered for having killed a worker */
 #define LIMIT_LOOP_BYTES ((size_t)32 << 10) /* bodies and answers beyond this are handled on a thread, not in the event loop */
+#define LIMIT_CALL_BYTES ((size_t)64 << 20) /* what a request takes beside its body, values and answer */
 #define LIMIT_LIST 100          /* records in one page of a list */
 #define LIMIT_LIST_BYTES ((size_t)1 << 20)   /* and where a page ends early */
+#define LIMIT_DATASET_BYTES ((size_t)4 << 30) /* a data set's file */
+#define LIMIT_DATASET_ROWS 1000 /* rows of a data set in one answer */
 #define LIMIT_JSON_ANSWER ((size_t)64 << 20) /* numbers as JSON; beyond: the binary forms */
 
 /* Programs */
@@ -32,6 +35,17 @@
 #define LIMIT_LOWER_STEPS ((uint64_t)20000000)  /* reductions of one lowering, sizes included */
 #define LIMIT_INTERP_STEPS ((uint64_t)10000000)
 #define LIMIT_INTERP_BYTES ((size_t)256 << 20)
+
+/* Runs */
+#define LIMIT_POINTS 100000 /* of one metric in an answer */
+#define LIMIT_RUN_BYTES ((size_t)64 << 20) /* a specification read */
+#define LIMIT_RUN_NAME 100      /* bytes: of runs, data sets, columns, networks, their inputs and values */
+#define LIMIT_RUN_NETS 256
+#define LIMIT_RUN_VALUES 256    /* of one network, and its inputs */
+#define LIMIT_RUN_LAYERS 4096   /* of all networks */
+#define LIMIT_RUN_BINDS 1024    /* and columns with a scale */
+#define LIMIT_RUN_STEPS ((uint64_t)1 << 40)
+#define LIMIT_RUN_BATCH 65536   /* rows a step */
 
 /* Graphs */
 #define LIMIT_GRAPH_NODES 200000  /* those of sub-graphs included */

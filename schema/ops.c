@@ -1,5 +1,4 @@
-#include "schema/ops.h"
-#include <string.h>
+#include "schema/ops_rules.h"
 
 static const OpRow rows[OP_COUNT] = {
 #define OP(name, inputs, linear) {#name, inputs, linear},
@@ -26,16 +25,19 @@ uint64_t op_table_hash(void) {
         h = hash_text(h, rows[op].linear);
         h = (h ^ (uint64_t)(rows[op].inputs + 1)) * UINT64_C(0x100000001b3);
     }
+    for (int f = 0; f < FUNCTION_COUNT; f++) h = hash_text(h, function_row((Function)f)->name);
     return h;
 }
 
 const char *slot_role_name(SlotRole role) {
-    static const char *const names[SLOT_ROLES] = {"input", "arg", "cotangent", "tangent_input", "tangent_arg", "state", "capture", "network"};
+    static const char *const names[SLOT_ROLES] = {"input", "arg", "cotangent", "tangent_input", "tangent_arg", "state",
+                                                   "capture", "network", "column", "weight"};
     return names[role];
 }
 
 const char *out_role_name(OutRole role) {
-    static const char *const names[OUT_ROLES] = {"value", "grad_input", "grad_arg", "tangent", "state", "capture"};
+    static const char *const names[OUT_ROLES] = {"value", "grad_input", "grad_arg", "tangent", "state",
+                                                 "capture", "loss", "bound", "grad_weight"};
     return names[role];
 }
 
@@ -52,42 +54,7 @@ bool dims_size(const uint32_t *dims, uint32_t rank, size_t *size) {
     return true;
 }
 
-/* A node's dims, as a rule reads them. */
-typedef struct {
-    uint32_t rank;
-    const uint32_t *dims;
-    size_t size;
-} View;
-
-static View view(const Graph *g, uint32_t node) {
-    const GNode *n = &g->nodes[node];
-    return (View){n->rank, node_dims(g, n), n->size};
-}
-static View input_view(const Graph *g, const GNode *n, uint32_t i) { return view(g, node_ins(g, n)[i]); }
-static View own_view(const Graph *g, const GNode *n) { return (View){n->rank, node_dims(g, n), n->size}; }
-
-static bool same_dims(View a, View b) { return a.rank == b.rank && (!a.rank || !memcmp(a.dims, b.dims, a.rank * sizeof *a.dims)); }
-/* Attribute i, when it is in [0, bound). */
-static bool attr_below(const Graph *g, const GNode *n, uint32_t i, uint64_t bound) {
-    return i < n->nattr && node_attrs(g, n)[i] >= 0 && (uint64_t)node_attrs(g, n)[i] < bound;
-}
-static uint32_t attr(const Graph *g, const GNode *n, uint32_t i) { return (uint32_t)node_attrs(g, n)[i]; }
-
-static void copy(Shape *out, View v) {
-    out->rank = v.rank;
-    if (v.rank) memcpy(out->dims, v.dims, v.rank * sizeof *v.dims);
-}
-static bool push(Shape *out, const uint32_t *dims, uint32_t n) {
-    if (n > LIMIT_GRAPH_RANK - out->rank) return false;
-    if (n) memcpy(out->dims + out->rank, dims, n * sizeof *dims);
-    out->rank += n;
-    return true;
-}
-
-static const char *const BAD_ATTRS = "wrong number of attributes", *const BAD_AXIS = "axis out of range", *const BAD_INDEX = "index out of range",
-                         *const BAD_RANK = "too many axes";
-
-static const char *shape_input(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_input(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr != 1) return BAD_ATTRS;
     if (!attr_below(g, n, 0, g->nslots)) return "no such slot";
     const Slot *slot = &g->slots[attr(g, n, 0)];
@@ -97,7 +64,7 @@ static const char *shape_input(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_const(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_const(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 1, g->nconsts + 1) || !attr_below(g, n, 0, g->nconsts - attr(g, n, 1) + 1)) return "outside the constants";
     if (attr(g, n, 1) != n->size) return "count differs from the space";
@@ -105,13 +72,13 @@ static const char *shape_const(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_zero(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_zero(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr) return BAD_ATTRS;
     copy(out, own_view(g, n));
     return NULL;
 }
 
-static const char *shape_onehot(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_onehot(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr != 1) return BAD_ATTRS;
     if (n->rank != 1) return "not one axis";
     if (!attr_below(g, n, 0, n->size)) return BAD_INDEX;
@@ -119,7 +86,7 @@ static const char *shape_onehot(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_eye(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_eye(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr) return BAD_ATTRS;
     if (n->rank != 2 || node_dims(g, n)[0] != node_dims(g, n)[1]) return "not square";
     copy(out, own_view(g, n));
@@ -136,10 +103,10 @@ static const char *shifted(const Graph *g, const GNode *n, Shape *out, int by) {
     if (attr(g, n, 1) == SHIFT_EXACT) out->dims[attr(g, n, 0)] += (uint32_t)by;
     return NULL;
 }
-static const char *shape_shift(const Graph *g, const GNode *n, Shape *out) { return shifted(g, n, out, 1); }
-static const char *shape_unshift(const Graph *g, const GNode *n, Shape *out) { return shifted(g, n, out, -1); }
+const char *shape_shift(const Graph *g, const GNode *n, Shape *out) { return shifted(g, n, out, 1); }
+const char *shape_unshift(const Graph *g, const GNode *n, Shape *out) { return shifted(g, n, out, -1); }
 
-static const char *shape_resize(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_resize(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, x.rank) || n->rank != x.rank) return BAD_AXIS;
@@ -151,7 +118,7 @@ static const char *shape_resize(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_pick(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_pick(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, x.rank)) return BAD_AXIS;
@@ -163,7 +130,7 @@ static const char *shape_pick(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_place(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_place(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, (uint64_t)x.rank + 1) || n->rank != x.rank + 1) return BAD_AXIS;
@@ -175,7 +142,7 @@ static const char *shape_place(const Graph *g, const GNode *n, Shape *out) {
     return push(out, x.dims + axis, x.rank - axis) ? NULL : BAD_RANK;
 }
 
-static const char *shape_permute(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_permute(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     uint64_t seen = 0;
     _Static_assert(LIMIT_GRAPH_RANK <= 64, "one bit an axis");
@@ -189,21 +156,21 @@ static const char *shape_permute(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_reshape(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_reshape(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr) return BAD_ATTRS;
     if (input_view(g, n, 0).size != n->size) return "not as many elements";
     copy(out, own_view(g, n));
     return NULL;
 }
 
-static const char *shape_add(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_add(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr) return BAD_ATTRS;
     if (!same_dims(input_view(g, n, 0), input_view(g, n, 1))) return "inputs differ in dims";
     copy(out, input_view(g, n, 0));
     return NULL;
 }
 
-static const char *shape_if(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_if(const Graph *g, const GNode *n, Shape *out) {
     const View c = input_view(g, n, 0), a = input_view(g, n, 1);
     if (n->nattr) return BAD_ATTRS;
     if (!c.rank || c.dims[c.rank - 1] != 2) return "the condition's last axis is not 2";
@@ -226,7 +193,7 @@ static const char *mark(const Graph *g, const GNode *n, uint32_t at, View x, uin
     return NULL;
 }
 
-static const char *shape_contract(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_contract(const Graph *g, const GNode *n, Shape *out) {
     const View a = input_view(g, n, 0), b = input_view(g, n, 1);
     uint32_t extents[OP_LABELS] = {0};
     bool in_a[OP_LABELS] = {0}, in_b[OP_LABELS] = {0}, in_out[OP_LABELS] = {0};
@@ -287,7 +254,7 @@ static const char *read_out(View count, View state, Shape *out) {
     return push(out, state.dims, state.rank) ? NULL : BAD_RANK;
 }
 
-static const char *shape_iter(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_iter(const Graph *g, const GNode *n, Shape *out) {
     const uint32_t *ins = node_ins(g, n);
     for (uint32_t i = 0; i < 4; i++)
         if (!attr_below(g, n, i, LIMIT_GRAPH_NODES)) return BAD_ATTRS;
@@ -309,7 +276,7 @@ static const char *shape_iter(const Graph *g, const GNode *n, Shape *out) {
     return read_out(view(g, ins[0]), view(g, ins[counts + attr(g, n, 5)]), out);
 }
 
-static const char *shape_iter_vjp(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_iter_vjp(const Graph *g, const GNode *n, Shape *out) {
     const uint32_t *ins = node_ins(g, n);
     if (n->nattr != 1 || !attr_below(g, n, 0, LIMIT_GRAPH_NODES)) return BAD_ATTRS;
     const uint32_t captures = attr(g, n, 0);
@@ -330,7 +297,7 @@ static const char *shape_iter_vjp(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_part(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_part(const Graph *g, const GNode *n, Shape *out) {
     const GNode *tuple = &g->nodes[node_ins(g, n)[0]];
     if (n->nattr != 1) return BAD_ATTRS;
     if (tuple->op != OP_iter_vjp) return "the input is no tuple";
@@ -339,14 +306,14 @@ static const char *shape_part(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-static const char *shape_call(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_call(const Graph *g, const GNode *n, Shape *out) {
     if (n->nattr != 1) return BAD_ATTRS;
     if (!attr_below(g, n, 0, g->nslots) || g->slots[attr(g, n, 0)].role != SLOT_NETWORK) return "no such network";
     copy(out, own_view(g, n));
     return NULL;
 }
 
-static const char *shape_reduce(const Graph *g, const GNode *n, Shape *out) { return shape_add(g, n, out); }
+const char *shape_reduce(const Graph *g, const GNode *n, Shape *out) { return shape_add(g, n, out); }
 
 const char *op_shape(const Graph *g, const GNode *n, Shape *out) {
     static const char *(*const rules[OP_COUNT])(const Graph *, const GNode *, Shape *) = {

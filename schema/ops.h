@@ -5,6 +5,7 @@
 #define CAJAL_OPS_H
 #include "schema/graph.h"
 #include "schema/limits.h"
+#include <string.h>
 
 enum { OP_LABELS = 256 }; /* a contract's labels are below this */
 
@@ -17,6 +18,34 @@ typedef struct {
 const char *op_shape(const Graph *g, const GNode *n, Shape *out);
 /* Product of dims; false when there are too many axes, one is empty, or the space is over LIMIT_SPACE. */
 bool dims_size(const uint32_t *dims, uint32_t rank, size_t *size);
+
+/* The functions of `map` (schema/functions.def). */
+typedef enum {
+#define FUNCTION(name, p0, p1) FUNCTION_##name,
+#include "schema/functions.def"
+#undef FUNCTION
+    FUNCTION_COUNT
+} Function;
+typedef struct {
+    const char *name, *parameter[2]; /* "": none */
+} FunctionRow;
+const FunctionRow *function_row(Function f);
+
+/* A real attribute is a double's bits. */
+static inline double attr_real(int64_t bits) {
+    double real;
+    memcpy(&real, &bits, sizeof real);
+    return real;
+}
+static inline int64_t attr_bits(double real) {
+    int64_t bits;
+    memcpy(&bits, &real, sizeof bits);
+    return bits;
+}
+
+/* How many windows fit along an axis of extent n: (n + 2·pad − kernel) / stride + 1, rounded down; 0: none, or far too many. */
+uint32_t window_extent(uint32_t n, uint32_t kernel, uint32_t stride, uint32_t pad);
+
 const char *slot_role_name(SlotRole role);
 const char *out_role_name(OutRole role);
 const char *shift_mode_name(ShiftMode mode);

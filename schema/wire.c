@@ -80,7 +80,8 @@ static int send_packet(int sock, struct iovec *parts, size_t nparts, const int *
 
 int wire_send(int sock, FrameType type, uint64_t id, const Buf *body, int area) {
     static const Buf nothing;
-    Buf header;
+    unsigned char head[HEADER];
+    Buf header = {.data = head, .room = HEADER, .cap = HEADER};
     int fds[FDS], memfd = -1;
     size_t nfds = 0;
     if (!body) body = &nothing;
@@ -92,11 +93,9 @@ int wire_send(int sock, FrameType type, uint64_t id, const Buf *body, int area) 
         fds[nfds++] = memfd;
     }
     if (area >= 0) fds[nfds++] = area;
-    buf_init(&header);
     put_header(&header, type, id, body->len, (memfd >= 0 ? FLAG_BODY : 0) | (area >= 0 ? FLAG_AREA : 0));
     struct iovec parts[] = {{header.data, header.len}, {body->data, body->len}};
-    int result = header.failed ? -ENOMEM : send_packet(sock, parts, memfd < 0 && body->len ? 2 : 1, fds, nfds);
-    buf_release(&header);
+    int result = send_packet(sock, parts, memfd < 0 && body->len ? 2 : 1, fds, nfds);
     close_fd(&memfd);
     return result;
 }

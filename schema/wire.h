@@ -11,7 +11,7 @@
 #include "schema/errors.h"
 #include "schema/limits.h"
 
-enum { WIRE_VERSION = 2, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
+enum { WIRE_VERSION = 3, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
 
 /* FRAME(name, direction, meaning); ids pair a reply with its request */
 #define WIRE_FRAMES(FRAME) \
@@ -20,7 +20,10 @@ enum { WIRE_VERSION = 2, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, 
     FRAME(load, daemon, "keep a graph under a key")            FRAME(drop, daemon, "forget it") \
     FRAME(run, daemon, "execute a loaded graph or interpret")  FRAME(ran, worker, "done, or an error; also answers load") \
     FRAME(runs, daemon, "several small runs, inline")          FRAME(rans, worker, "their answers, in that order, inline") \
-    FRAME(ping, daemon, "")                                    FRAME(pong, worker, "")
+    FRAME(ping, daemon, "")                                    FRAME(pong, worker, "") \
+    FRAME(link, daemon, "check a run, or make what serves it") FRAME(linked, worker, "the record or graph, or what is wrong") \
+    FRAME(data, daemon, "a data set of the run to come")       FRAME(train, daemon, "begin or go on") \
+    FRAME(news, worker, "what happens in a run")               FRAME(stop, daemon, "end the run after this step")
 typedef enum {
     FRAME_NONE,
 #define FRAME(name, direction, meaning) FRAME_##name,

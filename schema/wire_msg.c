@@ -1,22 +1,8 @@
-/* The messages' fields, one table each, and the one put and get that follow a table. */
+/* The messages of builds and runs: a table of fields each (wire_fields.h), and what the tables do not say. */
 #include "schema/limits.h"
-#include "schema/wire.h"
+#include "schema/wire_fields.h"
 #include <stdlib.h>
 #include <string.h>
-
-typedef enum { WIRE_U8, WIRE_U16, WIRE_U32, WIRE_U64, WIRE_BOOL, WIRE_F64, WIRE_BYTES, WIRE_END } FieldType;
-typedef struct {
-    FieldType type;
-    size_t at, len_at; /* offsets; len_at for bytes */
-    uint64_t max;      /* of an integer */
-} WireField;
-
-#define U(bits, T, field, max_) {WIRE_U##bits, offsetof(T, field), 0, max_}
-#define FLAG(T, field) {WIRE_BOOL, offsetof(T, field), 0, 1}
-#define REAL(T, field) {WIRE_F64, offsetof(T, field), 0, 0}
-#define BYTES(T, field) {WIRE_BYTES, offsetof(T, field), offsetof(T, field##_len), 0}
-#define INLINE(T, field) {WIRE_BYTES, offsetof(T, field), offsetof(T, inline_len), 0}
-#define END {WIRE_END, 0, 0, 0}
 
 static const WireField hello_fields[] = {
     U(32, HelloMsg, version, UINT32_MAX), U(64, HelloMsg, op_table, UINT64_MAX), U(32, HelloMsg, pid, UINT32_MAX),
@@ -53,80 +39,18 @@ static const WireField ran_fields[] = {
     U(16, RanMsg, code, ERR_COUNT - 1), BYTES(RanMsg, message), U(64, RanMsg, exec_ns, UINT64_MAX), INLINE(RanMsg, inline_results), END,
 };
 
-static void put(Buf *out, const WireField *f, const void *message) {
-    for (; f->type != WIRE_END; f++) {
-        const unsigned char *at = (const unsigned char *)message + f->at;
-        uint64_t bits;
-        switch (f->type) {
-        case WIRE_U8: buf_u8(out, *(const uint8_t *)at); break;
-        case WIRE_U16: buf_u16(out, *(const uint16_t *)at); break;
-        case WIRE_U32: buf_u32(out, *(const uint32_t *)at); break;
-        case WIRE_U64: buf_u64(out, *(const uint64_t *)at); break;
-        case WIRE_BOOL: buf_u8(out, *(const bool *)at); break;
-        case WIRE_F64:
-            memcpy(&bits, at, sizeof bits);
-            buf_u64(out, bits);
-            break;
-        case WIRE_BYTES: {
-            const void *bytes;
-            memcpy(&bytes, at, sizeof bytes);
-            buf_bytes(out, bytes, *(const size_t *)((const unsigned char *)message + f->len_at));
-            break;
-        }
-        case WIRE_END: break;
-        }
-    }
-}
-
-static uint64_t get_uint(Reader *in, uint64_t value, uint64_t max) {
-    if (value > max) in->failed = true;
-    return in->failed ? 0 : value;
-}
-
-static void get(Reader *in, const WireField *f, void *message) {
-    for (; f->type != WIRE_END; f++) {
-        unsigned char *at = (unsigned char *)message + f->at;
-        uint64_t bits;
-        switch (f->type) {
-        case WIRE_U8: *(uint8_t *)at = (uint8_t)get_uint(in, read_u8(in), f->max); break;
-        case WIRE_U16: *(uint16_t *)at = (uint16_t)get_uint(in, read_u16(in), f->max); break;
-        case WIRE_U32: *(uint32_t *)at = (uint32_t)get_uint(in, read_u32(in), f->max); break;
-        case WIRE_U64: *(uint64_t *)at = get_uint(in, read_u64(in), f->max); break;
-        case WIRE_BOOL: *(bool *)at = get_uint(in, read_u8(in), f->max); break;
-        case WIRE_F64:
-            bits = read_u64(in);
-            memcpy(at, &bits, sizeof bits);
-            break;
-        case WIRE_BYTES: {
-            const void *bytes = read_bytes(in, (size_t *)((unsigned char *)message + f->len_at));
-            memcpy(at, &bytes, sizeof bytes);
-            break;
-        }
-        case WIRE_END: break;
-        }
-    }
-}
-
-static bool get_all(const Frame *frame, FrameType type, const WireField *fields, void *message, size_t size) {
-    Reader in = reader_of(frame->body, frame->len);
-    memset(message, 0, size);
-    if (frame->type != type) return false;
-    get(&in, fields, message);
-    return reader_done(&in);
-}
-
-void wire_put_hello(Buf *out, const HelloMsg *m) { put(out, hello_fields, m); }
-bool wire_get_hello(const Frame *frame, HelloMsg *m) { return get_all(frame, FRAME_hello, hello_fields, m, sizeof *m); }
-void wire_put_build(Buf *out, const BuildMsg *m) { put(out, build_fields, m); }
-bool wire_get_build(const Frame *frame, BuildMsg *m) { return get_all(frame, FRAME_build, build_fields, m, sizeof *m); }
-void wire_put_built(Buf *out, const BuiltMsg *m) { put(out, built_fields, m); }
-bool wire_get_built(const Frame *frame, BuiltMsg *m) { return get_all(frame, FRAME_built, built_fields, m, sizeof *m); }
-void wire_put_load(Buf *out, const LoadMsg *m) { put(out, load_fields, m); }
-bool wire_get_load(const Frame *frame, LoadMsg *m) { return get_all(frame, FRAME_load, load_fields, m, sizeof *m); }
-void wire_put_drop(Buf *out, const DropMsg *m) { put(out, drop_fields, m); }
-bool wire_get_drop(const Frame *frame, DropMsg *m) { return get_all(frame, FRAME_drop, drop_fields, m, sizeof *m); }
-void wire_put_ran(Buf *out, const RanMsg *m) { put(out, ran_fields, m); }
-bool wire_get_ran(const Frame *frame, RanMsg *m) { return get_all(frame, FRAME_ran, ran_fields, m, sizeof *m); }
+void wire_put_hello(Buf *out, const HelloMsg *m) { wire_put_fields(out, hello_fields, m); }
+bool wire_get_hello(const Frame *frame, HelloMsg *m) { return wire_get_all(frame, FRAME_hello, hello_fields, m, sizeof *m); }
+void wire_put_build(Buf *out, const BuildMsg *m) { wire_put_fields(out, build_fields, m); }
+bool wire_get_build(const Frame *frame, BuildMsg *m) { return wire_get_all(frame, FRAME_build, build_fields, m, sizeof *m); }
+void wire_put_built(Buf *out, const BuiltMsg *m) { wire_put_fields(out, built_fields, m); }
+bool wire_get_built(const Frame *frame, BuiltMsg *m) { return wire_get_all(frame, FRAME_built, built_fields, m, sizeof *m); }
+void wire_put_load(Buf *out, const LoadMsg *m) { wire_put_fields(out, load_fields, m); }
+bool wire_get_load(const Frame *frame, LoadMsg *m) { return wire_get_all(frame, FRAME_load, load_fields, m, sizeof *m); }
+void wire_put_drop(Buf *out, const DropMsg *m) { wire_put_fields(out, drop_fields, m); }
+bool wire_get_drop(const Frame *frame, DropMsg *m) { return wire_get_all(frame, FRAME_drop, drop_fields, m, sizeof *m); }
+void wire_put_ran(Buf *out, const RanMsg *m) { wire_put_fields(out, ran_fields, m); }
+bool wire_get_ran(const Frame *frame, RanMsg *m) { return wire_get_all(frame, FRAME_ran, ran_fields, m, sizeof *m); }
 
 size_t dtype_size(DType dtype) {
     static const size_t sizes[DT_COUNT] = {[DT_F32] = 4, [DT_F64] = 8, [DT_I64] = 8, [DT_U8] = 1, [DT_BOOL] = 1};
@@ -134,9 +58,9 @@ size_t dtype_size(DType dtype) {
 }
 
 void wire_put_run(Buf *out, const RunMsg *m) {
-    put(out, run_fields, m);
-    for (uint32_t i = 0; i < m->ntensors; i++) put(out, tensor_fields, &m->tensors[i]);
-    for (uint32_t i = 0; i < m->nresults; i++) put(out, result_fields, &m->results[i]);
+    wire_put_fields(out, run_fields, m);
+    for (uint32_t i = 0; i < m->ntensors; i++) wire_put_fields(out, tensor_fields, &m->tensors[i]);
+    for (uint32_t i = 0; i < m->nresults; i++) wire_put_fields(out, result_fields, &m->results[i]);
 }
 
 /* The tensor lies within the inputs' part of the area, aligned to its elements. */
@@ -165,14 +89,14 @@ bool wire_get_run(const Frame *frame, RunMsg *m) {
     Reader in = reader_of(frame->body, frame->len);
     *m = (RunMsg){0};
     if (frame->type != FRAME_run) return false;
-    get(&in, run_fields, m);
+    wire_get_fields(&in, run_fields, m);
     const size_t left = in.len - in.at;
     if (in.failed || left != (size_t)m->ntensors * TENSOR_BYTES + (size_t)m->nresults * RESULT_BYTES) return false;
     m->tensors = calloc(m->ntensors + (size_t)1, sizeof *m->tensors);
     m->results = calloc(m->nresults + (size_t)1, sizeof *m->results);
     if (m->tensors && m->results) {
-        for (uint32_t i = 0; i < m->ntensors; i++) get(&in, tensor_fields, &m->tensors[i]);
-        for (uint32_t i = 0; i < m->nresults; i++) get(&in, result_fields, &m->results[i]);
+        for (uint32_t i = 0; i < m->ntensors; i++) wire_get_fields(&in, tensor_fields, &m->tensors[i]);
+        for (uint32_t i = 0; i < m->nresults; i++) wire_get_fields(&in, result_fields, &m->results[i]);
         if (reader_done(&in) && run_fits(m, frame->area >= 0)) return true;
     }
     run_msg_release(m);

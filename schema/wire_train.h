@@ -20,8 +20,9 @@ typedef struct {
     uint8_t dtype;   /* DType */
     uint32_t rank;   /* of a row */
     uint64_t dims[WIRE_ROW_RANK];
-    uint64_t offset; /* bytes */
+    uint64_t offset; /* bytes; need not be aligned */
 } ColumnMsg;
+uint64_t column_elements(const ColumnMsg *column); /* of a row */
 
 typedef enum { LINK_CHECK, LINK_SERVE } LinkWant;
 typedef struct {
@@ -35,14 +36,15 @@ typedef struct {
     uint32_t ntrain, ntest;
     ColumnMsg *train, *test;      /* malloced by get; link_msg_release */
     /* SERVE; the weights are the frame's area, a checkpoint (safetensors) */
-    uint64_t area_size;
-    uint8_t derive;               /* Derive */
+    uint64_t area_size;           /* 0 unless SERVE */
+    uint8_t derive;               /* Derive; not LOWERED */
     bool stored;                  /* link.h */
     const unsigned char *outputs; /* names of variables to give beside the value, each with a NUL behind it */
     size_t outputs_len;
 } LinkMsg;
 
-/* code ERR_NONE: CHECK: `info`, SERVE: graph and types as in BuiltMsg (inputs: the needed columns by name; no arguments; the output).
+/* code ERR_NONE: CHECK: `info`; SERVE: graph, types as in BuiltMsg (type and output are the program's value; inputs: the needed columns by
+ * name; no arguments), and in `info` the variables given beside the value, BOUND `index` each: {"variables": [{"index","name","type","shape"}]}.
  * Else: at_kind and at_index point into the canonical program when the program is to blame, pointer into the specification otherwise. */
 typedef struct {
     uint16_t code;

@@ -7,7 +7,8 @@
 static const struct {
     Form form;
     const char *type;
-} forms[] = {{FORM_JSON, "application/json"}, {FORM_NPY, "application/x-npy"}, {FORM_SAFETENSORS, "application/vnd.safetensors"}};
+} forms[] = {{FORM_JSON, "application/json"}, {FORM_NPY, "application/x-npy"}, {FORM_SAFETENSORS, "application/vnd.safetensors"},
+             {FORM_CSV, "text/csv"}, {FORM_SSE, "text/event-stream"}, {FORM_NDJSON, "application/x-ndjson"}};
 enum { NFORMS = sizeof forms / sizeof *forms };
 
 const char *form_type(Form form) {

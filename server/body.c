@@ -25,10 +25,13 @@ void body_release(Body *body) {
 }
 
 /* A memfd takes memory only where it is written, so the room for results costs nothing until it is used. */
-static size_t with_results(size_t len) {
+static size_t with_results(BodyKind kind, size_t len) {
+    if (kind == BODY_DATA) return len;
     size_t size = len > LIMIT_JOB_BYTES / 4 ? LIMIT_JOB_BYTES : 3 * len + (1 << 20);
     return size > len ? size : len;
 }
+
+static bool in_area(BodyKind kind) { return kind & (BODY_BINARY | BODY_DATA); }
 
 static bool new_area(const Body *body, size_t size, Area *out) {
     return body->areas ? areas_take(body->areas, size, out) : area_create(out, size);
@@ -39,8 +42,8 @@ ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {
     body->cap = cap;
     if (declared != BODY_UNKNOWN && declared > cap) return ERR_body_too_large;
     size_t room = declared == BODY_UNKNOWN ? 4096 : declared ? (size_t)declared : 1;
-    if ((kind & BODY_BINARY) && room > WIRE_INLINE_AREA) {
-        if (!new_area(body, with_results(room), &body->area)) {
+    if (in_area(kind) && room > WIRE_INLINE_AREA) {
+        if (!new_area(body, with_results(kind, room), &body->area)) {
             body->area.fd = -1;
             return ERR_internal;
         }
@@ -69,9 +72,9 @@ static bool grow(Body *body, size_t need) {
     if (body->area.fd >= 0) {
         if (!area_grow(&body->area, body->len, room)) return false;
         body->data = body->area.data;
-    } else if ((body->kind & BODY_BINARY) && room > WIRE_INLINE_AREA) {
+    } else if (in_area(body->kind) && room > WIRE_INLINE_AREA) {
         Area area;
-        if (!new_area(body, with_results(room), &area)) return false;
+        if (!new_area(body, with_results(body->kind, room), &area)) return false;
         memcpy(area.data, body->data, body->len);
         free(body->data);
         body->area = area;

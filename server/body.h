@@ -7,7 +7,8 @@
 #include "schema/errors.h"
 #include "server/areas.h"
 
-typedef enum { BODY_NONE = 0, BODY_JSON = 1, BODY_SAFETENSORS = 2, BODY_NPY = 4 } BodyKind;
+/* DATA: bytes of any kind, whatever Content-Type says; they are no worker's. */
+typedef enum { BODY_NONE = 0, BODY_JSON = 1, BODY_SAFETENSORS = 2, BODY_NPY = 4, BODY_DATA = 8 } BodyKind;
 #define BODY_BINARY (BODY_SAFETENSORS | BODY_NPY)
 #define BODY_UNKNOWN UINT64_MAX /* no Content-Length */
 
@@ -16,6 +17,7 @@ typedef struct {
     unsigned char *data; /* in area when that has a descriptor, else malloced */
     size_t len, room, cap;
     Area area;           /* fd -1: none */
+    bool gzip;           /* Content-Encoding says so; kind DATA only */
     Areas *areas;        /* where it comes from and goes to; NULL: made and unmade */
 } Body;
 

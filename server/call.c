@@ -9,16 +9,60 @@
 #include <string.h>
 #include <strings.h>
 
+#ifdef __SANITIZE_ADDRESS__
+enum { MOST_SPARES = 0 }; /* what is used after its end shall be seen */
+#else
+enum { MOST_SPARES = 64 };
+#endif
+
+Call *call_new(Server *server) {
+    Call *call = server->spare_calls;
+    if (call) {
+        server->spare_calls = call->next;
+        server->nspare_calls--;
+    } else {
+        call = malloc(sizeof *call);
+        if (!call) return NULL;
+        arena_init(&call->memory, LIMIT_CALL_BYTES);
+    }
+    *call = (Call){.server = server, .memory = call->memory, .refs = 1, .queue_ns = -1, .exec_ns = -1, .answer.area.fd = -1};
+    body_init(&call->body);
+    call->body.areas = &server->areas;
+    return call;
+}
+
+static void call_free(Call *call) {
+    arena_release(&call->memory);
+    free(call);
+}
+
+void call_free_spares(Server *server) {
+    for (Call *call; (call = server->spare_calls);) {
+        server->spare_calls = call->next;
+        call_free(call);
+    }
+}
+
 void call_keep(Call *call) { call->refs++; }
 
 void call_drop(Call *call) {
+    Server *server = call->server;
     if (--call->refs) return;
-    call->server->held -= call->held;
+    server->held -= call->held;
     body_release(&call->body);
     buf_release(&call->answer.head);
-    if (call->answer.area.fd >= 0) areas_give(&call->server->areas, &call->answer.area);
-    free(call);
+    if (call->answer.area.fd >= 0) areas_give(&server->areas, &call->answer.area);
+    if (server->nspare_calls == MOST_SPARES) {
+        call_free(call);
+        return;
+    }
+    arena_reset(&call->memory);
+    call->next = server->spare_calls;
+    server->spare_calls = call;
+    server->nspare_calls++;
 }
+
+void *call_alloc(Call *call, size_t count, size_t size) { return arena_array(&call->memory, count, size); }
 
 bool call_hold(Call *call, size_t bytes) {
     if (bytes > LIMIT_BODIES_BYTES - call->server->held) return false;
@@ -46,14 +90,34 @@ const char *call_query(const Call *call, const char *key) {
     return value ? value : "";
 }
 
-const char *call_header(const Call *call, const char *name) {
-    return call->connection ? MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name) : NULL;
-}
-
 size_t call_query_count(const Call *call) {
     int n = call->connection ? MHD_get_connection_values(call->connection, MHD_GET_ARGUMENT_KIND, NULL, NULL) : 0;
     return n > 0 ? (size_t)n : 0;
 }
+
+static enum MHD_Result read_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value) {
+    static const struct {
+        const char *name;
+        size_t len, at;
+        bool single;
+    } known[] = {
+#define HEADER(field, name, single) {name, sizeof name - 1, offsetof(Headers, field), single},
+        CALL_HEADERS(HEADER)
+#undef HEADER
+    };
+    Call *call = arg;
+    size_t len = strlen(name);
+    (void)kind;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (known[i].len != len || strcasecmp(known[i].name, name) != 0) continue;
+        const char **field = (const char **)((char *)&call->headers + known[i].at);
+        if (!*field) *field = value;
+        else if (known[i].single && value && strcmp(*field, value) != 0) call->contradicts = known[i].name;
+    }
+    return MHD_YES;
+}
+
+void call_read_headers(Call *call) { MHD_get_connection_values(call->connection, MHD_HEADER_KIND, read_header, call); }
 
 typedef struct {
     Call *call;
@@ -71,23 +135,10 @@ static enum MHD_Result check_parameter(void *arg, enum MHD_ValueKind kind, const
     return check->call->answered ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result check_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value) {
-    static const char *const read_here[] = {"Host", "Origin", "Authorization", "Content-Length", "Content-Type", "Content-Encoding",
-                                            "X-Deadline-Ms", "X-Request-Id"};
-    Call *call = arg;
-    (void)kind;
-    for (size_t i = 0; i < sizeof read_here / sizeof *read_here; i++) {
-        if (strcasecmp(name, read_here[i]) != 0) continue;
-        const char *first = call_header(call, name);
-        if (first && value && strcmp(first, value) != 0) call_fail(call, ERR_bad_request, "There are two different headers %s.", read_here[i]);
-    }
-    return call->answered ? MHD_NO : MHD_YES;
-}
-
 bool call_check_form(Call *call) {
     QueryCheck check = {.call = call};
     MHD_get_connection_values(call->connection, MHD_GET_ARGUMENT_KIND, check_parameter, &check);
-    if (!call->answered) MHD_get_connection_values(call->connection, MHD_HEADER_KIND, check_header, call);
+    if (call->contradicts) call_fail(call, ERR_bad_request, "There are two different headers %s.", call->contradicts);
     return !call->answered;
 }
 
@@ -139,7 +190,20 @@ void call_answer_area(Call *call, const char *type, Buf *head, Area *area, size_
     answer(call, 200, type, head);
 }
 
+void call_answer_stream(Call *call, const char *type, const Stream *stream) {
+    Buf none = {0};
+    if (call->answered) {
+        stream->closed(stream->arg);
+        return;
+    }
+    call->answer.stream = *stream;
+    answer(call, 200, type, &none);
+}
+
+void call_stream_more(Call *call) { http_stream_more(call); }
+
 static void answer_problem(Call *call, ErrCode code, Buf *body) {
+    if (!call->answered) call->answer.retryable = err_retryable(code);
     answer(call, err_status(code), "application/problem+json", body);
 }
 

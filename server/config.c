@@ -27,6 +27,7 @@ static const Option options[] = {
     TEXT("data", "DIR", data, "cajal-data", "directory of the database, made when missing"),
     COUNT("workers", workers, "0", 0, 256, "worker processes; 0: as many as use every core once"),
     COUNT("threads", threads, "1", 1, 256, "threads of a worker"),
+    COUNT("runs", runs, "1", 1, 64, "training runs at the same time, each in a process of its own with a thread a core"),
     TEXT("worker", "PATH", worker, "", "the worker program; default: cajal-worker beside this one"),
     BYTES("max-body", max_body, "1G", 1024, LIMIT_JOB_BYTES, "largest binary body"),
     COUNT("max-nat", max_nat, "65536", 1, (uint64_t)1 << 28, "largest size of a natural"),

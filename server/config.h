@@ -16,6 +16,7 @@ typedef struct {
     const char *token_file;   /* "": none */
     const char *log_level;
     uint64_t workers, threads; /* 0: every core once */
+    uint64_t runs;             /* training at the same time */
     uint64_t max_body;         /* bytes of a binary body */
     uint64_t max_nat;          /* largest size of a natural */
     uint64_t max_queue;        /* jobs waiting */

@@ -25,6 +25,7 @@ struct Dispatch {
     int64_t heard;
     Desk *desks;
     Parcel *spare;
+    Buf room; /* for frames on their way out */
 };
 
 static void finish(Dispatch *d, Job *job, JobResult result) {
@@ -53,14 +54,18 @@ static void absolve(Dispatch *d, const char *culprit) { quarantine_absolve(&d->q
 
 /* ---- sending ---- */
 
+static int64_t patience_with(const Parcel *parcel) {
+    int64_t patience = parcel_patience(parcel);
+    return patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE;
+}
+
 /* (Re)starts the clock of the parcel being executed. */
 static void watch_head(Dispatch *d, Desk *desk) {
     if (!desk->first) {
         loop_untimer(d->loop, &desk->stuck);
         return;
     }
-    int64_t patience = parcel_patience(desk->first);
-    loop_timer(d->loop, &desk->stuck, loop_now() + (patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE));
+    loop_timer(d->loop, &desk->stuck, loop_now() + patience_with(desk->first));
 }
 
 static void parcel_free(Dispatch *d, Parcel *parcel) {
@@ -115,13 +120,11 @@ static void send_parcel(Dispatch *d, Desk *desk) {
         parcel->unsent = true;
         return;
     }
-    Buf room;
     FrameType type;
-    buf_init(&room);
-    const Buf *body = parcel_body(parcel, &room, &type);
+    buf_clear(&d->room);
+    const Buf *body = parcel_body(parcel, &d->room, &type);
     if (body->failed) give_up(d, desk, parcel);
     else parcel->unsent = !pool_send(desk->worker, type, parcel->id, body, parcel->jobs.first->spec.area);
-    buf_release(&room);
 }
 
 static bool takes_more(const Desk *desk) {
@@ -325,6 +328,16 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 
 /* ---- jobs ---- */
 
+/* NULL when memory is short. */
+static Job *job_new(const JobSpec *spec) {
+    size_t len = spec->culprit ? strlen(spec->culprit) : 0;
+    Job *job = malloc(sizeof *job + len + 1);
+    if (!job) return NULL;
+    *job = (Job){.spec = *spec, .queued = loop_now()};
+    if (spec->culprit) job->spec.culprit = memcpy(job->culprit, spec->culprit, len + 1);
+    return job;
+}
+
 Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message) {
     Job *job = NULL;
     *why = ERR_NONE;
@@ -340,17 +353,14 @@ Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **mess
     } else if (d->queue.count >= d->max_queue) {
         *why = ERR_queue_full;
         *message = "Too many jobs are waiting.";
-    } else if (!(job = calloc(1, sizeof *job)) || (spec->culprit && !(spec->culprit = strdup(spec->culprit)))) {
+    } else if (!(job = job_new(spec))) {
         *why = ERR_internal;
         *message = "Memory is short.";
     }
     if (*why) {
-        free(job);
         buf_release(&spec->body);
         return NULL;
     }
-    job->spec = *spec;
-    job->queued = loop_now();
     job_list_add(&d->queue, job, false);
     return job;
 }
@@ -364,9 +374,10 @@ void dispatch_cancel(Dispatch *d, Job *job, int64_t grace) {
         return;
     }
     Desk *desk = job->parcel->desk;
-    int64_t due = loop_now() + (grace > LEAST_PATIENCE ? grace : LEAST_PATIENCE);
     if (job->spec.patience > grace) job->spec.patience = grace;
-    if (desk->first == job->parcel && desk->stuck.on && desk->stuck.due > due) loop_timer(d->loop, &desk->stuck, due);
+    int64_t due = loop_now() + patience_with(job->parcel);
+    bool hurry = desk->first == job->parcel && !parcel_is_wanted(job->parcel);
+    if (hurry && desk->stuck.on && desk->stuck.due > due) loop_timer(d->loop, &desk->stuck, due);
 }
 
 /* ---- life, and what is told of it ---- */
@@ -408,6 +419,7 @@ void dispatch_free(Dispatch *d) {
     quarantine_release(&d->quarantine);
     free(d->desks);
     free(d->spare);
+    buf_release(&d->room);
     free(d);
 }
 

@@ -45,8 +45,8 @@ void dispatch_free(Dispatch *d);
 Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message);
 /* Sends what workers can take. At the end of every pass of the loop. */
 void dispatch_flush(Dispatch *d);
-/* The job's result is wanted no more: queued, it is dropped; under way, its result is, and the worker is stuck after `grace`
- * nanoseconds more of it. */
+/* The job's result is wanted no more: queued, it is dropped; under way, its result is, and when those it travels with are not wanted either,
+ * the worker is stuck after `grace` nanoseconds more of them. */
 void dispatch_cancel(Dispatch *d, Job *job, int64_t grace);
 
 size_t dispatch_queue(const Dispatch *d);

@@ -1,35 +1,29 @@
 #include "server/eval.h"
 #include "schema/limits.h"
-#include <stdlib.h>
 #include <string.h>
 
+/* Bytes of a body that may be prepared in the loop when its tensors stay in place: by then a thread costs little beside all else. */
+#define MOST_IN_PLACE ((size_t)4 << 20)
+
 static void end(Eval *ev) {
-    Dispatch *dispatch = ev->call->server->dispatch;
-    call_on_cancel(ev->call, NULL, NULL);
+    Call *call = ev->call;
+    Dispatch *dispatch = call->server->dispatch;
+    call_on_cancel(call, NULL, NULL);
     bool under_way = ev->job != NULL;
     if (under_way) dispatch_cancel(dispatch, ev->job, ev->resolve.patience / 2);
     for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     if (ev->area.fd >= 0) {
         /* A worker that still runs the job writes to it. */
         if (under_way) area_release(&ev->area);
-        else areas_give(&ev->call->server->areas, &ev->area);
+        else areas_give(&call->server->areas, &ev->area);
     }
     if (ev->result_area.fd >= 0) area_release(&ev->result_area);
-    free(ev->inline_results);
-    free(ev->values);
-    free(ev->given);
-    free(ev->wanted);
-    free(ev->results);
-    run_msg_release(&ev->run.msg);
-    free(ev->row_bytes);
-    free(ev->inline_values);
     buf_release(&ev->head);
     bulk_release(&ev->bulk);
     resolve_release(&ev->resolve);
     front_release(&ev->front);
     json_release(&ev->json);
-    call_drop(ev->call);
-    free(ev);
+    call_drop(call);
 }
 
 static void on_cancel(void *arg) {
@@ -78,7 +72,7 @@ static void step(Eval *ev, bool much, bool (*work)(void *), void (*next)(void *)
 static void explain(Eval *ev, const Failure *failure) {
     const Entry *e = ev->resolve.entry;
     bool inline_program = ev->front.program != NULL;
-    if (!inline_program && e) front_restore(&ev->front, e->canonical, e->canonical_len, e->text);
+    if (!inline_program && e && e->canonical) front_restore(&ev->front, e->canonical, e->canonical_len, e->text);
     front_explain(&ev->front, ev->call, failure);
     end(ev);
 }
@@ -106,7 +100,7 @@ static bool take_results(Eval *ev, Frame *frame, const RanMsg *ran) {
     }
     if (ev->area.fd >= 0) return true;
     if (ran->inline_len != len) return false;
-    ev->inline_results = malloc(len ? len : 1);
+    ev->inline_results = call_alloc(ev->call, len + 1, 1);
     if (ev->inline_results && len) memcpy(ev->inline_results, ran->inline_results, len);
     return ev->inline_results != NULL;
 }
@@ -158,7 +152,17 @@ static void prepared(void *arg) {
 
 /* ---- the program ---- */
 
-static void prepare(Eval *ev) { step(ev, ev->call->body.len > LIMIT_LOOP_BYTES, eval_prepare, prepared); }
+/* Numbers that stay where they are cost nothing but a look at their shapes (and a copy of the body, when results need more room). */
+static bool all_in_place(const Eval *ev) {
+    if (ev->kind != EVAL_VALUE || !ev->resolve.variant->noutputs || ev->call->body.len > MOST_IN_PLACE) return false;
+    for (size_t i = 0; i < ev->bulk.n; i++) {
+        const BulkTensor *t = &ev->bulk.items[i];
+        if ((t->dtype != DT_F32 && t->dtype != DT_F64) || t->offset % dtype_size(t->dtype)) return false;
+    }
+    return ev->bulk.n != 0;
+}
+
+static void prepare(Eval *ev) { step(ev, ev->call->body.len > LIMIT_LOOP_BYTES && !all_in_place(ev), eval_prepare, prepared); }
 
 static void variant_found(void *arg) {
     Eval *ev = arg;
@@ -182,9 +186,9 @@ static bool suits(Eval *ev) {
            err_set(&ev->err, ERR_not_a_function, "", "Only a function is a matrix; /eval gives this program's vector.");
 }
 
+static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP, [EVAL_MATRIX] = DERIVE_NONE};
+
 static void base_found(void *arg) {
-    static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP,
-                                     [EVAL_MATRIX] = DERIVE_NONE};
     Eval *ev = arg;
     Resolve *r = &ev->resolve;
     if (r->failure.code) {
@@ -207,16 +211,37 @@ static void base_found(void *arg) {
     programs_variant(ev->call->server->programs, r, ev->nargs, derives[ev->kind]);
 }
 
+static void model_found(void *arg) {
+    Eval *ev = arg;
+    ev->nargs = eval_count_args(ev);
+    if (!ev->resolve.failure.code) ev->ninputs = ev->resolve.variant->ninputs;
+    if (!ev->resolve.failure.code && !suits(ev)) refuse(ev);
+    else variant_found(ev);
+}
+
 static void body_read(void *arg) {
     Eval *ev = arg;
     Programs *programs = ev->call->server->programs;
+    if (ev->request.model.run) {
+        ev->resolve.done = model_found;
+        programs_model(programs, &ev->resolve, &ev->request.model, derives[ev->kind]);
+        return;
+    }
     programs_base(programs, &ev->resolve, ev->front.program ? &ev->front : NULL, ev->request.spec.program);
 }
 
 /* ---- handlers ---- */
 
+/* What of the body is parsed: of a binary one its header, tensors are only pointed at. */
+static size_t parsed_bytes(const Body *body) {
+    Reader in = reader_of(body->data, body->len);
+    if (body->kind != BODY_SAFETENSORS) return body->len;
+    size_t head = read_u64(&in);
+    return head < body->len ? head : 0; /* 0: it will be refused unread */
+}
+
 static void handle(Call *call, EvalKind kind) {
-    Eval *ev = calloc(1, sizeof *ev);
+    Eval *ev = call_alloc(call, 1, sizeof *ev);
     if (!ev) {
         call_fail(call, ERR_internal, "Memory is short.");
         return;
@@ -228,7 +253,7 @@ static void handle(Call *call, EvalKind kind) {
     call_keep(call);
     call_on_cancel(call, on_cancel, ev);
     if (!eval_read_query(ev)) refuse(ev);
-    else step(ev, call->body.len > LIMIT_LOOP_BYTES, eval_read, body_read);
+    else step(ev, parsed_bytes(&call->body) > LIMIT_LOOP_BYTES, eval_read, body_read);
 }
 
 void handle_eval(Call *call) { handle(call, EVAL_VALUE); }

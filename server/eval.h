@@ -6,7 +6,8 @@
  *     (eval.c)       the job
  *     eval_write     the results as JSON, safetensors or npy
  *
- * The three eval_ functions are pure: they may run on a thread, and leave errors in ev->err or ev->front. */
+ * The three eval_ functions are pure: they may run on a thread, and leave errors in ev->err or ev->front. An Eval and its arrays are in the call's
+ * memory. */
 #ifndef CAJAL_EVAL_H
 #define CAJAL_EVAL_H
 #include "compiler/bulk.h"
@@ -21,7 +22,8 @@ typedef enum { ENGINE_NEURONS, ENGINE_INTERPRETER } EvalEngine;
 /* What the request says. Nodes are of the JSON body; a binary body fills options from the query. */
 typedef struct {
     ProgramSpec spec;
-    JsonNode inputs, args, cotangent, wrt, tangents;
+    ModelWant model;      /* run NULL: a program is evaluated, not a trained run */
+    JsonNode inputs, columns, outputs, args, cotangent, wrt, tangents;
     int f64, engine;
     bool decode;
 } EvalRequest;
@@ -49,12 +51,13 @@ typedef struct {
     Json json;
     Bulk bulk;
     EvalRequest request;
-    char hash[128], wrt_text[1024]; /* a binary body's ?program= and ?wrt= */
+    char *wrt_text; /* a binary body's ?wrt=; NULL: none */
     Front front;
     Resolve resolve;
     Err err;
     /* prepared */
     uint32_t nargs, ninputs;
+    uint32_t *bound, nbound; /* variables of a model's program whose values are wanted */
     const Type *output_type;
     Given *given;       /* inputs, args, tangents of inputs, tangents of args; the cotangent last */
     Value *values;      /* likewise */
@@ -64,7 +67,7 @@ typedef struct {
     EvalResult *results;
     size_t nresults, results_at, area_size;
     size_t json_size;   /* what the results take as JSON, at most; 0 in a binary form */
-    Run run;            /* for the worker; its arrays and values are owned here */
+    Run run;            /* for the worker; lent to it */
     size_t *row_bytes;
     unsigned char *inline_values; /* NULL: values are in the area */
     Area area;          /* fd -1: values travel in the frame */

@@ -19,6 +19,8 @@ static const Type *type_at(const Eval *ev, size_t i) {
     return i < ev->ninputs ? v->inputs[i] : v->args[i - ev->ninputs];
 }
 
+static bool no_memory(Eval *ev) { return err_set(&ev->err, ERR_internal, "", "Memory is short."); }
+
 enum { NAME_ROOM = 200, NAME_SHOWN = 100 };
 
 /* Without printf: every value of every call comes by here. */
@@ -47,14 +49,15 @@ static void name_at(const Eval *ev, size_t i, char out[NAME_ROOM], char pointer[
     bool tangent = i >= vars(ev);
     i %= vars(ev);
     bool input = i < ev->ninputs;
-    const char *name = input ? ev->resolve.entry->inputs.names[i] : NULL;
-    put_place(out, tangent ? "tangents." : "", input ? "inputs." : "args.", name, i - ev->ninputs);
-    put_place(pointer, tangent ? "/tangents/" : "/", input ? "inputs/" : "args/", name, i - ev->ninputs);
+    const char *name = input ? entry_inputs(ev->resolve.entry)->names[i] : NULL;
+    bool column = ev->request.model.stored && !tangent;
+    put_place(out, tangent ? "tangents." : "", column ? "columns." : input ? "inputs." : "args.", name, i - ev->ninputs);
+    put_place(pointer, tangent ? "/tangents/" : "/", column ? "columns/" : input ? "inputs/" : "args/", name, i - ev->ninputs);
 }
 
 /* The input of that name; SIZE_MAX: there is none. Names are sorted. */
 static size_t input_named(const Eval *ev, const char *name) {
-    const ProgramInputs *inputs = &ev->resolve.entry->inputs;
+    const ProgramInputs *inputs = entry_inputs(ev->resolve.entry);
     size_t low = 0, high = ev->ninputs;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -114,8 +117,9 @@ static size_t place_named(const Eval *ev, const char *name) {
         base = vars(ev);
         name += 9;
     }
-    if (strncmp(name, "inputs.", 7) == 0) {
-        size_t i = input_named(ev, name + 7);
+    bool column = ev->request.model.stored && strncmp(name, "columns.", 8) == 0;
+    if (column || strncmp(name, "inputs.", 7) == 0) {
+        size_t i = input_named(ev, name + (column ? 8 : 7));
         return i == SIZE_MAX ? i : base + i;
     }
     if (strncmp(name, "args.", 5) != 0) return SIZE_MAX;
@@ -161,7 +165,7 @@ static bool want_listed(Eval *ev) {
 
 static bool read_wrt(Eval *ev) {
     JsonNode list = ev->request.wrt;
-    if (*ev->wrt_text) return want_listed(ev);
+    if (ev->wrt_text) return want_listed(ev);
     if (!list) memset(ev->wanted, 1, vars(ev));
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
         bool ok = json_kind(item) == JSON_STRING   ? want_name(ev, item->valuestring)
@@ -212,7 +216,7 @@ static bool spread_cotangent(Eval *ev, bool batched) {
     size_t cols = v->data && !v->discrete ? v->cols : ev->output_type->dim, bytes;
     if (__builtin_mul_overflow(cols, rows * sizeof(double), &bytes) || bytes > LIMIT_JOB_BYTES)
         return err_set(&ev->err, ERR_too_large, "", "The cotangent for all rows is too large.");
-    if (!value_fill(&spread, rows, cols, v->data ? 0 : 1)) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    if (!value_fill(&spread, rows, cols, v->data ? 0 : 1)) return no_memory(ev);
     spread.batched = batched;
     if (v->data) {
         double *to = spread.owned;
@@ -233,7 +237,7 @@ static bool check_tangents(Eval *ev) {
         if (v->data && v->batched != ev->values[i - vars(ev)].batched)
             return err_set(&ev->err, ERR_shape_mismatch, pointer,
                            "%s must have a batch axis where its value has one, and only there.", name);
-        if (!v->data && !value_fill(v, 1, 1, 0)) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+        if (!v->data && !value_fill(v, 1, 1, 0)) return no_memory(ev);
     }
     return true;
 }
@@ -271,11 +275,11 @@ static bool add_result(Eval *ev, OutRole role, uint32_t index, uint32_t output, 
            err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
 }
 
-/* Where each result stands among the graph's outputs: the value, the tangent, the gradients by input, then argument. */
+/* Where each result stands among the graph's outputs: the value, the tangent, the gradients by input, then argument; variables. */
 static uint32_t *index_outputs(const Eval *ev) {
     const Variant *v = ev->resolve.variant;
-    size_t n = vars(ev) + 2;
-    uint32_t *at = malloc(n * sizeof *at);
+    size_t n = vars(ev) + 2 + v->nbound;
+    uint32_t *at = call_alloc(ev->call, n, sizeof *at);
     if (!at) return NULL;
     memset(at, 0xff, n * sizeof *at);
     if (ev->request.engine == ENGINE_INTERPRETER) at[0] = 0;
@@ -286,6 +290,7 @@ static uint32_t *index_outputs(const Eval *ev) {
         case OUT_TANGENT: i = 1; break;
         case OUT_GRAD_INPUT: i += 2; break;
         case OUT_GRAD_ARG: i += 2 + (size_t)ev->ninputs; break;
+        case OUT_BOUND: i += 2 + vars(ev); break;
         default: continue;
         }
         if (i < n) at[i] = o;
@@ -295,7 +300,7 @@ static uint32_t *index_outputs(const Eval *ev) {
 
 static bool choose_results(Eval *ev) {
     uint32_t *at = index_outputs(ev);
-    if (!at) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    if (!at) return no_memory(ev);
     bool batched = value_is_batched(ev), ok = add_result(ev, OUT_VALUE, 0, at[0], ev->output_type, batched);
     if (ev->kind == EVAL_JVP) ok = ok && add_result(ev, OUT_TANGENT, 0, at[1], ev->output_type, batched);
     for (size_t i = 0; ok && ev->kind == EVAL_GRAD && i < vars(ev); i++) {
@@ -304,7 +309,8 @@ static bool choose_results(Eval *ev) {
         ok = add_result(ev, input ? OUT_GRAD_INPUT : OUT_GRAD_ARG, (uint32_t)(input ? i : i - ev->ninputs), at[2 + i],
                         type_at(ev, i), ev->values[i].batched);
     }
-    free(at);
+    for (uint32_t i = 0; ok && i < ev->nbound; i++)
+        ok = add_result(ev, OUT_BOUND, ev->bound[i], at[2 + vars(ev) + ev->bound[i]], ev->resolve.variant->bound[ev->bound[i]], batched);
     return ok;
 }
 
@@ -406,7 +412,7 @@ static unsigned char *open_area(Eval *ev) {
         body->data = NULL;
         return ev->area.data;
     }
-    if (ev->results_at <= WIRE_INLINE_AREA) return calloc(1, ev->results_at + 1);
+    if (ev->results_at <= WIRE_INLINE_AREA) return call_alloc(ev->call, ev->results_at + 1, 1);
     return area_create(&ev->area, ev->area_size) ? ev->area.data : NULL;
 }
 
@@ -465,38 +471,51 @@ static void clear_zero_results(const Eval *ev, unsigned char *base) {
 
 static bool make_run(Eval *ev) {
     size_t room = cotangent_at(ev) + 1;
-    TensorMsg *tensors = calloc(room, sizeof *tensors);
-    const Value **from = calloc(room, sizeof *from);
-    ResultMsg *results = calloc(ev->nresults, sizeof *results);
-    ev->row_bytes = calloc(ev->nresults, sizeof *ev->row_bytes);
-    bool ok = tensors && from && results && ev->row_bytes;
-    if (!ok) err_set(&ev->err, ERR_internal, "", "Memory is short.");
-    uint32_t n = ok ? collect_tensors(ev, tensors, from) : 0;
-    ok = ok && lay_out(ev, tensors, from, n) && fits_json(ev);
-    unsigned char *base = ok ? place_values(ev, tensors, from, n) : NULL;
-    if (ok && !base) ok = err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    TensorMsg *tensors = call_alloc(ev->call, room, sizeof *tensors);
+    const Value **from = call_alloc(ev->call, room, sizeof *from);
+    ResultMsg *results = call_alloc(ev->call, ev->nresults, sizeof *results);
+    ev->row_bytes = call_alloc(ev->call, ev->nresults, sizeof *ev->row_bytes);
+    if (!tensors || !from || !results || !ev->row_bytes) return no_memory(ev);
+    uint32_t n = collect_tensors(ev, tensors, from);
+    if (!lay_out(ev, tensors, from, n) || !fits_json(ev)) return false;
+    unsigned char *base = place_values(ev, tensors, from, n);
+    if (!base) return no_memory(ev);
     if (ev->area.fd < 0) ev->inline_values = base;
-    else if (ok) clear_zero_results(ev, base);
-    if (ok) {
-        set_run(ev, tensors, n, results);
-    } else {
-        free(tensors);
-        free(results);
-    }
-    free(from);
-    return ok;
+    else clear_zero_results(ev, base);
+    set_run(ev, tensors, n, results);
+    return true;
 }
 
 /* ---- all of it ---- */
 
+/* The variables that a run is asked for; the worker has seen to it that there are such. */
+static bool choose_bound(Eval *ev) {
+    const ModelWant *want = &ev->request.model;
+    const Model *model = ev->resolve.entry->model;
+    size_t n = 0;
+    for (size_t i = 0; i < want->outputs_len; i++) n += !want->outputs[i];
+    ev->bound = call_alloc(ev->call, n + 1, sizeof *ev->bound);
+    if (!ev->bound) return no_memory(ev);
+    const char *end = want->outputs + want->outputs_len;
+    for (const char *name = want->outputs; model && name < end; name += strlen(name) + 1) {
+        uint32_t v = model_variable(model, name);
+        for (uint32_t i = 0; i < ev->nbound; i++)
+            if (ev->bound[i] == v) return err_set(&ev->err, ERR_bad_request, "/outputs", "The output %.100s stands there twice.", name);
+        if (v >= ev->resolve.variant->nbound) return err_set(&ev->err, ERR_unknown_input, "/outputs", "There is no variable %.100s.", name);
+        ev->bound[ev->nbound++] = v;
+    }
+    return !n || ev->call->form != FORM_NPY || err_set(&ev->err, ERR_bad_request, "/outputs", "An npy file holds one tensor.");
+}
+
 bool eval_prepare(void *arg) {
     Eval *ev = arg;
     size_t n = cotangent_at(ev) + 1;
-    ev->given = calloc(n, sizeof *ev->given);
-    ev->values = calloc(n, sizeof *ev->values);
-    ev->wanted = calloc(n, sizeof *ev->wanted);
-    ev->results = calloc(vars(ev) + 2, sizeof *ev->results);
-    if (!ev->given || !ev->values || !ev->wanted || !ev->results) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    if (!choose_bound(ev)) return false;
+    ev->given = call_alloc(ev->call, n, sizeof *ev->given);
+    ev->values = call_alloc(ev->call, n, sizeof *ev->values);
+    ev->wanted = call_alloc(ev->call, n, sizeof *ev->wanted);
+    ev->results = call_alloc(ev->call, vars(ev) + 2 + ev->nbound, sizeof *ev->results);
+    if (!ev->given || !ev->values || !ev->wanted || !ev->results) return no_memory(ev);
     if (!ev->output_type->vector) return err_set(&ev->err, ERR_not_tabulable, "", "The result is a smooth function, which is no tensor.");
     if (ev->request.decode && ev->output_type->kind != TYPE_BOOL && ev->output_type->kind != TYPE_NAT)
         return err_set(&ev->err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");

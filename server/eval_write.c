@@ -38,16 +38,21 @@ static void put_decoded(Buf *out, const Eval *ev, const EvalResult *r) {
         if (row) buf_putc(out, ',');
         if (i < 0) buf_puts(out, "null");
         else if (r->type->kind == TYPE_BOOL) buf_puts(out, i == 0 ? "true" : "false");
-        else buf_printf(out, "%td", i);
+        else buf_decimal(out, (uint64_t)i);
     }
     if (r->batched) buf_putc(out, ']');
 }
 
 /* ---- JSON ---- */
 
+enum { SHORT_ANSWER = 250 };
+
 static void put_shape(Buf *out, const EvalResult *r) {
     buf_puts(out, "\"shape\":[");
-    for (size_t i = 0; i < r->rank; i++) buf_printf(out, i ? ",%zu" : "%zu", r->shape[i]);
+    for (size_t i = 0; i < r->rank; i++) {
+        if (i) buf_putc(out, ',');
+        buf_decimal(out, r->shape[i]);
+    }
     buf_puts(out, "],\"data\":");
 }
 
@@ -67,14 +72,32 @@ static void put_tensor(Buf *out, const Eval *ev, const EvalResult *r) {
     buf_putc(out, ']');
 }
 
-/* Without braces around. */
-static void put_output(Buf *out, const Eval *ev) {
-    const EvalResult *r = &ev->results[0];
+/* Without braces around, as the next. */
+static void put_typed(Buf *out, const Eval *ev, const EvalResult *r) {
     buf_puts(out, "\"type\":\"");
     type_print(out, r->type);
     buf_puts(out, "\",");
     put_tensor(out, ev, r);
+}
+
+static void put_output(Buf *out, const Eval *ev) {
+    const EvalResult *r = &ev->results[0];
+    put_typed(out, ev, r);
     if (ev->request.decode) put_decoded(out, ev, r);
+}
+
+/* The variables asked for, which are the last results. */
+static void put_bound(Buf *out, const Eval *ev) {
+    const EvalResult *r = ev->results + ev->nresults - ev->nbound;
+    buf_puts(out, ",\"outputs\":{");
+    for (uint32_t i = 0; i < ev->nbound; i++) {
+        if (i) buf_putc(out, ',');
+        json_put_string(out, ev->resolve.entry->model->facts.variables[ev->bound[i]].name);
+        buf_puts(out, ":{");
+        put_typed(out, ev, &r[i]);
+        buf_putc(out, '}');
+    }
+    buf_putc(out, '}');
 }
 
 static void put_gradient(Buf *out, const Eval *ev, const EvalResult *r) {
@@ -91,7 +114,7 @@ static void put_gradients(Buf *out, const Eval *ev) {
         if (!ev->wanted[i]) continue;
         if (!first) buf_putc(out, ',');
         first = false;
-        json_put_string(out, ev->resolve.entry->inputs.names[i]);
+        json_put_string(out, entry_inputs(ev->resolve.entry)->names[i]);
         buf_putc(out, ':');
         put_gradient(out, ev, next++);
     }
@@ -106,6 +129,7 @@ static void put_gradients(Buf *out, const Eval *ev) {
 
 static void put_json(Eval *ev) {
     Buf *out = &ev->head;
+    buf_reserve(out, SHORT_ANSWER);
     bool nested = ev->kind == EVAL_GRAD || ev->kind == EVAL_JVP;
     buf_puts(out, nested ? "{\"output\":{" : "{");
     put_output(out, ev);
@@ -116,6 +140,7 @@ static void put_json(Eval *ev) {
         put_tensor(out, ev, &ev->results[1]);
         buf_putc(out, '}');
     }
+    if (ev->nbound) put_bound(out, ev);
     buf_putc(out, '}');
 }
 
@@ -125,7 +150,8 @@ static char *result_name(const Eval *ev, const EvalResult *r) {
     Buf name;
     buf_init(&name);
     switch (r->role) {
-    case OUT_GRAD_INPUT: buf_printf(&name, "grads.inputs.%s", ev->resolve.entry->inputs.names[r->index]); break;
+    case OUT_GRAD_INPUT: buf_printf(&name, "grads.inputs.%s", entry_inputs(ev->resolve.entry)->names[r->index]); break;
+    case OUT_BOUND: buf_printf(&name, "outputs.%s", ev->resolve.entry->model->facts.variables[r->index].name); break;
     case OUT_GRAD_ARG: buf_printf(&name, "grads.args.%u", r->index); break;
     case OUT_TANGENT: buf_puts(&name, "tangent"); break;
     default: buf_puts(&name, "output");

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTION_MEMORY = 64 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
+enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
 
 struct Client {
     char address[INET6_ADDRSTRLEN];
@@ -36,7 +36,7 @@ struct Http {
     uint16_t port;
     Map clients; /* by address, those with connections */
     size_t inflight;
-    CallList arriving, lingering, suspended; /* arriving: their bodies are */
+    CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
     Timer grace;
     int64_t now;     /* of this turn */
     bool more, late; /* in this turn: a long body came in; a call that had waited was answered */
@@ -80,8 +80,8 @@ static void client_drop(Http *http, Client *client) {
 
 static Guard guard_of(const Http *http, const Call *call) {
     return (Guard){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
-                   .loopback = http->loopback, .authorization = call_header(call, "Authorization"),
-                   .origin = call_header(call, "Origin"), .host = call_header(call, "Host")};
+                   .loopback = http->loopback, .authorization = call->headers.authorization,
+                   .origin = call->headers.origin, .host = call->headers.host};
 }
 
 /* ---- connections ---- */
@@ -93,7 +93,7 @@ typedef struct {
     Timer nudge;
     Loop *loop;
     Client *client;
-    Call *waiting;
+    Call *waiting, *streaming;
     bool gone; /* the client is, or has said that it will say no more */
 } Socket;
 #define NUDGE_NS ((int64_t)20000000)
@@ -126,6 +126,9 @@ static void on_hangup(void *arg, uint32_t events) {
     s->nudge = (Timer){.fire = on_nudge, .arg = s};
     loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
     if (s->waiting) client_gone(s->waiting);
+    if (!s->streaming) return;
+    s->streaming->gone = true;
+    http_stream_more(s->streaming);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
@@ -248,11 +251,47 @@ void http_answered(Call *call) {
     http->late = true;
 }
 
+/* ---- streams ---- */
+
+static void begin_stream(Call *call) {
+    call->streaming = true;
+    socket_of(call)->streaming = call;
+    call_list_add(&call->server->http->streams, call);
+}
+
+static void end_stream(Call *call) {
+    const Stream *stream = &call->answer.stream;
+    if (call->streaming) call_list_remove(&call->server->http->streams, call);
+    if (call->streaming && socket_of(call)) socket_of(call)->streaming = NULL;
+    call->streaming = false;
+    if (stream->read) stream->closed(stream->arg);
+}
+
+void http_stream_pause(Call *call) {
+    call->paused = true;
+    MHD_suspend_connection(call->connection);
+}
+
+void http_stream_more(Call *call) {
+    if (!call->paused || !call->connection) return;
+    call->paused = false;
+    MHD_resume_connection(call->connection);
+    call->server->http->late = true;
+}
+
+/* Those that have nothing to say end; `gone`: all do. */
+static void wake_streams(Http *http, bool gone) {
+    for (Call *call = http->streams.first; call; call = call->next) {
+        call->gone |= gone;
+        http_stream_more(call);
+    }
+}
+
 /* ---- requests ---- */
 
 /* Unique over restarts by its beginning, within a process by its end. */
 static void set_request_id(Http *http, Call *call) {
-    const char *given = call_header(call, "X-Request-Id");
+    const char *given = call->headers.request_id;
     size_t len = given ? strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") : 0;
     if (len && len < sizeof call->request_id && !given[len]) {
         memcpy(call->request_id, given, len + 1);
@@ -264,7 +303,7 @@ static void set_request_id(Http *http, Call *call) {
 }
 
 static bool set_deadline(Call *call) {
-    const char *text = call_header(call, "X-Deadline-Ms");
+    const char *text = call->headers.deadline;
     uint64_t ms = call->server->config->deadline_ms;
     if (text) {
         char *end;
@@ -281,21 +320,23 @@ static bool set_deadline(Call *call) {
 
 /* The length that Content-Length names; BODY_UNKNOWN for a chunked body, 0 for none. */
 static uint64_t declared_length(const Call *call) {
-    const char *text = call_header(call, "Content-Length");
-    if (text) return strtoull(text, NULL, 10);
-    return call_header(call, "Transfer-Encoding") ? BODY_UNKNOWN : 0;
+    if (call->headers.content_length) return strtoull(call->headers.content_length, NULL, 10);
+    return call->headers.transfer_encoding ? BODY_UNKNOWN : 0;
 }
 
 static void begin_body(Call *call, uint64_t declared) {
-    BodyKind kind = body_kind_of(call_header(call, "Content-Type"));
-    const char *coding = call_header(call, "Content-Encoding");
-    if (!call->route->bodies) return;
-    if (!(call->route->bodies & kind)) {
+    unsigned takes = call->route->bodies;
+    BodyKind kind = takes & BODY_DATA ? BODY_DATA : body_kind_of(call->headers.content_type);
+    const char *coding = call->headers.content_encoding;
+    if (!takes) return;
+    if (!(takes & kind)) {
         call_fail(call, ERR_unsupported_media_type, "This resource takes JSON only.");
         return;
     }
-    if (coding && strcasecmp(coding, "identity") != 0) {
-        call_fail(call, ERR_unsupported_media_type, "Bodies are taken as they are, without Content-Encoding.");
+    call->body.gzip = kind == BODY_DATA && coding && strcasecmp(coding, "gzip") == 0;
+    if (coding && !call->body.gzip && strcasecmp(coding, "identity") != 0) {
+        call_fail(call, ERR_unsupported_media_type, "%s",
+                  kind == BODY_DATA ? "Of Content-Encoding, only gzip is taken." : "Bodies are taken as they are, without Content-Encoding.");
         return;
     }
     size_t cap = kind == BODY_JSON ? LIMIT_JSON_BYTES : (size_t)call->server->config->max_body;
@@ -337,7 +378,7 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
         return;
     } else if (http->server->draining && !call->route->monitor) {
         call_fail(call, ERR_draining, "The service is shutting down.");
-    } else if (call->route->forms && !(call->form = accept_choose(call_header(call, "Accept"), call->route->forms))) {
+    } else if (call->route->forms && !(call->form = accept_choose(call->headers.accept, call->route->forms))) {
         call_fail(call, ERR_not_acceptable, "This resource cannot be given in any of the forms that Accept names.");
     } else if (set_deadline(call)) {
         begin_body(call, declared);
@@ -345,16 +386,11 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
 }
 
 static Call *call_begin(Http *http, struct MHD_Connection *connection) {
-    Call *call = calloc(1, sizeof *call);
+    Call *call = call_new(http->server);
     if (!call) return NULL;
-    call->server = http->server;
     call->connection = connection;
-    call->refs = 1;
     call->started = loop_now();
-    call->queue_ns = call->exec_ns = -1;
-    call->answer.area.fd = -1;
-    body_init(&call->body);
-    call->body.areas = &http->server->areas;
+    call_read_headers(call);
     set_request_id(http, call);
     http->inflight++;
     return call;
@@ -387,7 +423,7 @@ static enum MHD_Result first_access(Http *http, struct MHD_Connection *connectio
     uint64_t declared = declared_length(call);
     admit(http, call, url, method, declared);
     /* Refused: who waits for a 100 hears at once; others hear when their body is through, unless that takes too long. */
-    bool waits = call_header(call, "Expect") != NULL;
+    bool waits = call->headers.expect != NULL;
     if (!call->answered || (!waits && (declared <= LIMIT_DISCARD_BYTES || declared == BODY_UNKNOWN))) {
         begin_arriving(http, call);
         return MHD_YES;
@@ -416,6 +452,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
         call->route->handler(call);
         call_drop(call);
     }
+    if (call->answered && call->answer.stream.read && !call->streaming) begin_stream(call);
     if (call->answered) return respond(call);
     if (!call->waiting) begin_waiting(http, call);
     else if (http->now - call->started >= LINGER_NS) suspend(http, call);
@@ -433,6 +470,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     http_answered(call);
     end_arriving(http, call);
     loop_untimer(http->server->loop, &call->timer);
+    end_stream(call);
     call->connection = NULL;
     call->answered = true;
     http->inflight--;
@@ -534,6 +572,7 @@ void http_quiesce(Http *http) {
     if (fd >= 0) close(fd);
     http->grace = (Timer){.fire = on_grace, .arg = http};
     loop_timer(http->server->loop, &http->grace, loop_now() + GRACE_NS);
+    wake_streams(http, false);
 }
 
 void http_free(Http *http) {
@@ -543,6 +582,7 @@ void http_free(Http *http) {
         cancel(call);
         call_fail(call, ERR_draining, "The service is shutting down.");
     }
+    wake_streams(http, true);
     http_turn(http);
     loop_unwatch(http->server->loop, &http->watch);
     loop_untimer(http->server->loop, &http->grace);

@@ -18,6 +18,9 @@ size_t http_inflight(const Http *http);
 void http_free(Http *http);
 /* One turn of libmicrohttpd; in how many milliseconds it wants another, -1: no hurry. */
 int http_turn(Http *http);
+/* A stream's connection waits until there is more; goes on. respond.c's, call.c's. */
+void http_stream_pause(Call *call);
+void http_stream_more(Call *call);
 /* Resumes or forgets the call's connection, now that it has its answer. call.c's. */
 void http_answered(Call *call);
 #endif

@@ -2,8 +2,10 @@
 #include "compiler/canon.h"
 #include "schema/build.h"
 #include "schema/graph.h"
+#include "server/checkpoint.h"
 #include "server/http.h"
 #include "server/program.h"
+#include "server/scheduler.h"
 #include "server/version.h"
 #include <errno.h>
 #include <sched.h>
@@ -35,10 +37,13 @@ static bool worker_path(const Config *config, char out[4096]) {
     return true;
 }
 
-static int worker_count(const Config *config) {
+static int core_count(void) {
     cpu_set_t cpus;
-    int cores = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-    int n = config->workers ? (int)config->workers : cores / (int)config->threads;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+}
+
+static int worker_count(const Config *config) {
+    int n = config->workers ? (int)config->workers : core_count() / (int)config->threads;
     return n > 0 ? n : 1;
 }
 
@@ -46,7 +51,8 @@ static int worker_count(const Config *config) {
 
 static void on_drain_tick(void *arg) {
     Daemon *d = arg;
-    if (http_inflight(d->server.http) == 0 || loop_now() >= d->drain_until) loop_stop(d->server.loop);
+    bool drained = http_inflight(d->server.http) == 0 && scheduler_drained(d->server.scheduler);
+    if (drained || loop_now() >= d->drain_until) loop_stop(d->server.loop);
     else loop_timer(d->server.loop, &d->drain, loop_now() + DRAIN_TICK);
 }
 
@@ -63,6 +69,7 @@ static void on_signal(void *arg, uint32_t events) {
     d->server.draining = true;
     d->drain_until = loop_now() + (int64_t)d->server.config->drain_ms * 1000000;
     http_quiesce(d->server.http);
+    scheduler_drain(d->server.scheduler);
     d->drain = (Timer){.fire = on_drain_tick, .arg = d};
     on_drain_tick(d);
 }
@@ -99,15 +106,21 @@ static bool start(Daemon *d, char *why, size_t room) {
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
     areas_init(&s->areas, s->loop);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
-    if (!s->store || !worker_path(config, path)) return false;
+    s->contents = s->store ? contents_open(config->data, s->store, &s->log, why, room) : NULL;
+    if (!s->contents || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
     s->programs = programs_new(s);
-    if (!s->dispatch || !s->programs) return false;
+    checkpoint_sweep(config->data, s->store);
+    pool.workers = (int)config->runs;
+    pool.threads = core_count();
+    s->scheduler = scheduler_new(s, &pool);
+    if (!s->dispatch || !s->programs || !s->scheduler) return false;
     s->http = http_new(s, why, room);
     if (!s->http) return false;
     dispatch_start(s->dispatch);
+    if (!scheduler_start(s->scheduler)) log_put(&s->log, LOG_ERROR, "runs not queued", "cause=\"the database does not answer\"");
     loop_on_idle(s->loop, on_idle, s);
     return true;
 }
@@ -117,10 +130,14 @@ static void stop(Daemon *d) {
     Server *s = &d->server;
     http_free(s->http);
     tasks_free(s->tasks);
+    s->tasks = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
+    scheduler_free(s->scheduler);
     dispatch_free(s->dispatch);
     programs_free(s->programs);
+    call_free_spares(s);
     areas_release(&s->areas);
+    contents_close(s->contents);
     store_close(s->store);
     metrics_release(s->metrics);
     if (d->signals.fd > 0) close(d->signals.fd);

@@ -18,6 +18,11 @@
     COUNTER(store_hits, "Compiled graphs found on disk") \
     COUNTER(cache_misses, "Compiled graphs that had to be built") \
     COUNTER(store_failures, "Writes that the database refused") \
+    COUNTER(runs_done, "Training runs that went through all their steps") \
+    COUNTER(runs_failed, "Training runs that failed") \
+    COUNTER(runs_cancelled, "Training runs that were cancelled") \
+    COUNTER(run_deaths, "Workers that died while they trained") \
+    COUNTER(checkpoints, "Checkpoints of training runs written") \
     COUNTER(bytes_in, "Bytes of request bodies") \
     COUNTER(bytes_out, "Bytes of answers' bodies") \
     COUNTER(exec_ns, "Nanoseconds that workers spent executing")
@@ -48,7 +53,7 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct {
-    uint64_t queue, workers, busy, inflight, graph_bytes, ready;
+    uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running;
 } MetricsGauges;
 
 void metrics_init(Metrics *m);

@@ -7,7 +7,6 @@ enum { SEARCHED = 256, MOST_BYTES = 40 * 1024, ITEM_BYTES = 160, TENSOR_BYTES = 
 
 void job_free(Job *job) {
     buf_release(&job->spec.body);
-    free((char *)job->spec.culprit);
     free(job);
 }
 
@@ -125,10 +124,17 @@ bool parcel_is_small(const Parcel *p) {
     return true;
 }
 
+bool parcel_is_wanted(const Parcel *p) {
+    for (const Job *job = p->jobs.first; job; job = job->next)
+        if (!job->cancelled) return true;
+    return false;
+}
+
 int64_t parcel_patience(const Parcel *p) {
     int64_t least = INT64_MAX;
+    bool wanted = parcel_is_wanted(p);
     for (const Job *job = p->jobs.first; job; job = job->next)
-        if (job->spec.patience < least) least = job->spec.patience;
+        if (job->cancelled != wanted && job->spec.patience < least) least = job->spec.patience;
     return least;
 }
 
@@ -171,7 +177,7 @@ bool parcel_read(const Parcel *p, const Frame *frame, RanMsg rans[PARCEL_ITEMS])
     Frame member;
     uint32_t n = 0;
     if (p->nitems == 1) {
-        if (asked != FRAME_run) return frame->type == (asked == FRAME_build ? FRAME_built : FRAME_pong);
+        if (asked != FRAME_run) return frame->type == (asked == FRAME_build ? FRAME_built : asked == FRAME_link ? FRAME_linked : FRAME_pong);
         return wire_get_ran(frame, &rans[0]) && is_whole(&p->items[0], &rans[0]);
     }
     Reader in = reader_of(frame->body, frame->len);

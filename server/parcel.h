@@ -20,6 +20,7 @@ struct Job {
     size_t row0;            /* where its rows begin in the item's */
     int64_t queued, waited; /* when it came; nanoseconds until it was sent */
     Job *prev, *next;
+    char culprit[]; /* spec's, copied */
 };
 
 typedef struct {
@@ -55,7 +56,9 @@ void job_list_clear(JobList *list); /* frees the jobs */
  * first one's). */
 void parcel_fill(Parcel *parcel, JobList *queue, bool (*has)(const struct Desk *desk, uint64_t key));
 bool parcel_is_small(const Parcel *parcel);
-/* The shortest of its jobs'. */
+/* Somebody still wants the result of one of its jobs. */
+bool parcel_is_wanted(const Parcel *parcel);
+/* The shortest of its jobs' that are wanted; of all when none is. */
 int64_t parcel_patience(const Parcel *parcel);
 /* The frame's body: one of a job's, or made in `room`. */
 const Buf *parcel_body(const Parcel *parcel, Buf *room, FrameType *type);

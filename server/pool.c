@@ -73,7 +73,7 @@ bool pool_hopeful(const Pool *pool) {
 /* ---- starting ---- */
 
 static bool spawn(Worker *w, int sock) {
-    char threads[16], *argv[] = {w->pool->program, "--threads", threads, NULL};
+    char threads[16], *argv[] = {w->pool->program, "--threads", threads, w->pool->spec.idle ? "--idle" : NULL, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -128,7 +128,7 @@ static void arm(Worker *w, void (*fire)(void *), int64_t due) {
 static void restart_later(Worker *w) {
     int64_t now = loop_now(), ms = 0;
     bool young = now - w->started < YOUNG_SECONDS * SECOND || w->killed == END_SILENT;
-    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT;
+    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT || w->killed == END_STOPPED;
     if (!ours) w->young_deaths = young ? w->young_deaths + 1 : 0;
     if (!ours && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
     if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;

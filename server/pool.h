@@ -22,7 +22,8 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
     WORKER_END(ITSELF, "it ended by itself")                WORKER_END(STUCK, "stuck") \
     WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
     WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
-    WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed")
+    WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed") \
+    WORKER_END(STOPPED, "its run was stopped")
 typedef enum {
 #define WORKER_END(name, words) END_##name,
     WORKER_ENDS(WORKER_END)
@@ -63,6 +64,7 @@ typedef struct {
     Metrics *metrics;
     const char *program; /* path of cajal-worker */
     int workers, threads;
+    bool idle;           /* at idle priority: what else wants a core gets it */
     PoolEvents events;
     void *arg;
 } PoolSpec;

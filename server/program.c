@@ -3,10 +3,12 @@
 #include "server/record.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct Programs {
     Server *server;
     Map entries; /* by hash */
+    Map models;  /* by model_find's key */
     Entry *newest, *oldest;
     size_t bytes;
     uint64_t keys;
@@ -34,6 +36,7 @@ static void entry_free(Entry *e) {
         variant_free(v);
     }
     inputs_release(&e->inputs);
+    model_free(e->model);
     free(e->canonical);
     free(e->record);
     free(e->text);
@@ -44,7 +47,7 @@ static void entry_free(Entry *e) {
 static void detach(Entry *e) {
     Programs *ps = e->programs;
     if (e->detached) return;
-    map_remove(&ps->entries, e->hash, strlen(e->hash));
+    map_remove(e->model ? &ps->models : &ps->entries, e->hash, strlen(e->hash));
     unlink_use(ps, e);
     ps->bytes -= e->bytes;
     e->detached = true;
@@ -184,6 +187,10 @@ static void open_and_store(void *arg) {
     Entry *e = v->entry;
     Store *store = e->programs->server->store;
     bool base = variant_is_base(v);
+    if (e->model) {
+        if (!variant_open(v) || !model_open_bound(e->model, v)) failure_set(&v->failure, ERR_internal, "The trained model could not be read back.");
+        return;
+    }
     if (!variant_open(v) || (base && !e->inputs.names && !inputs_read(&e->inputs, e->canonical, e->canonical_len))) {
         failure_set(&v->failure, ERR_internal, "The compiled program could not be read back.");
         return;
@@ -216,7 +223,7 @@ static void opened(void *arg) {
         return;
     }
     if (!v->failure.code) {
-        if (!v->from_store && !v->stored) e->programs->server->metrics->store_failures++;
+        if (!v->from_store && !v->stored && !e->model) e->programs->server->metrics->store_failures++;
         account(e, sizeof *v + v->blob.len + v->cx.arena.used);
         if (v->record) {
             free(e->record);
@@ -276,11 +283,72 @@ static void build(Variant *v) {
     if (!v->job) give_up(v, why, message);
 }
 
+/* ---- trained models ---- */
+
+static void linked(void *arg, const JobResult *result) {
+    Variant *v = arg;
+    LinkedMsg m;
+    v->job = NULL;
+    if (result->code) {
+        give_up(v, result->code, result->message);
+    } else if (!wire_get_linked(result->frame, &m)) {
+        give_up(v, ERR_internal, "A worker's reply was malformed.");
+    } else if (m.code) {
+        failure_set_n(&v->failure, m.code < ERR_COUNT ? (ErrCode)m.code : ERR_internal, m.message, m.message_len, m.hint, m.hint_len);
+        settle(v);
+    } else {
+        model_pack(&v->blob, &m);
+        if (v->blob.failed) give_up(v, ERR_internal, "Memory is short.");
+        else hand_over(v);
+    }
+}
+
+static void link_model(Variant *v) {
+    Entry *e = v->entry;
+    Server *server = e->programs->server;
+    char culprit[CANON_HASH_TEXT + 32];
+    ErrCode why;
+    const char *message;
+    strcpy(stpcpy(stpcpy(culprit, e->hash), " "), v->name);
+    JobSpec spec = {.type = FRAME_link, .area = e->model->fd, .culprit = culprit,
+                    .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = linked, .arg = v};
+    model_put_link(&spec.body, e->model, v->derive, server->config->max_nat);
+    v->job = dispatch_submit(server->dispatch, &spec, &why, &message);
+    if (!v->job) give_up(v, why, message);
+}
+
+static void open_file(void *arg) {
+    Variant *v = arg;
+    v->file = model_open(v->entry->model, v->entry->programs->server->config->data);
+}
+
+/* Another variant's may have come first. */
+static void file_opened(void *arg) {
+    Variant *v = arg;
+    Model *model = v->entry->model;
+    v->busy = false;
+    if (model->fd < 0) model->fd = v->file;
+    else if (v->file >= 0) close(v->file);
+    if (model->fd < 0) give_up(v, ERR_internal, "The checkpoint is damaged.");
+    else if (!v->waiting) give_up(v, ERR_internal, "Nobody waits for it any more.");
+    else link_model(v);
+}
+
+static void start_model(Variant *v) {
+    v->busy = true;
+    v->task = (Task){.work = open_file, .done = file_opened, .arg = v};
+    tasks_add(v->entry->programs->server->tasks, &v->task);
+}
+
 /* Looks in the store, then asks a worker. A base variant whose record is lost is built, which makes the record again. */
 static void start(Variant *v) {
     Entry *e = v->entry;
     Server *server = e->programs->server;
     bool first = !v->looked;
+    if (e->model) {
+        start_model(v);
+        return;
+    }
     v->looked = true;
     if (first && (e->record || !variant_is_base(v)) && store_graph_get(server->store, e->hash, v->name, &v->blob)) {
         server->metrics->store_hits++;
@@ -344,6 +412,43 @@ static bool enter_front(Resolve *r, Programs *ps, const Front *front) {
     r->done(r->arg);
     return false;
 }
+
+/* Takes the model over. */
+static Entry *model_add(Programs *ps, const char *key, Model *model) {
+    Entry *e = calloc(1, sizeof *e);
+    if (!e || !map_put(&ps->models, key, strlen(key), e)) {
+        model_free(model);
+        free(e);
+        return NULL;
+    }
+    *e = (Entry){.model = model, .programs = ps};
+    strcpy(e->hash, key);
+    link_use(ps, e);
+    account(e, sizeof *e + sizeof *model + model->run.canonical_len + strlen(model->run.spec));
+    return e;
+}
+
+void programs_model(Programs *ps, Resolve *r, const ModelWant *wanted, Derive derive) {
+    RunCheckpoint checkpoint;
+    char key[MODEL_KEY];
+    Entry *e = NULL;
+    if (model_find(ps->server->store, wanted, &checkpoint, key, &r->failure)) {
+        e = map_get(&ps->models, key, strlen(key));
+        Model *model = e ? NULL : model_new(ps->server->store, wanted, &checkpoint, &r->failure);
+        if (model && !(e = model_add(ps, key, model))) failure_set(&r->failure, ERR_internal, "Memory is short.");
+    }
+    if (!e) {
+        r->done(r->arg);
+        return;
+    }
+    unlink_use(ps, e);
+    link_use(ps, e);
+    e->refs++;
+    r->entry = e;
+    want(r, WIRE_ALL_ARGS, derive);
+}
+
+const ProgramInputs *entry_inputs(const Entry *e) { return e->model ? &e->model->inputs : &e->inputs; }
 
 static void want_record(Resolve *r) {
     if (!r->entry->record) {
@@ -409,7 +514,10 @@ void programs_free(Programs *ps) {
     if (!ps) return;
     size_t at = 0;
     for (Entry *e; (e = map_next(&ps->entries, &at));) entry_free(e);
+    at = 0;
+    for (Entry *e; (e = map_next(&ps->models, &at));) entry_free(e);
     map_release(&ps->entries);
+    map_release(&ps->models);
     free(ps);
 }
 

@@ -8,6 +8,7 @@
 #define CAJAL_PROGRAM_H
 #include "schema/graph.h"
 #include "server/front.h"
+#include "server/model.h"
 #include "server/variant.h"
 
 typedef struct Entry {
@@ -15,7 +16,8 @@ typedef struct Entry {
     unsigned char *canonical;
     size_t canonical_len;
     char *record, *text;         /* record: NULL until the base variant has been built (api.md's, open at the end) */
-    ProgramInputs inputs;        /* once the base variant is there */
+    ProgramInputs inputs;        /* once the base variant is there; a model's are model->inputs */
+    struct Model *model;         /* a trained run instead of a program: it has no canonical form, record or text */
     Variant *variants;           /* list */
     Programs *programs;
     size_t bytes;
@@ -41,6 +43,9 @@ Programs *programs_new(Server *server);
 void programs_free(Programs *programs);
 size_t programs_bytes(const Programs *programs); /* in memory */
 
+/* The names of what has to be given: the context's, or a model's columns. */
+const ProgramInputs *entry_inputs(const Entry *entry);
+
 /* The entry for a program just checked. */
 void programs_record(Programs *programs, Resolve *r, const Front *front);
 /* The entry and base variant of a program: by front, or (front NULL) by hash; not_found when nobody knows it. */
@@ -49,6 +54,8 @@ void programs_base(Programs *programs, Resolve *r, const Front *front, const cha
 void programs_variant(Programs *programs, Resolve *r, uint32_t nargs, Derive derive);
 /* The entry by hash, with its record; one that is outdated or damaged is made again. */
 void programs_known(Programs *programs, Resolve *r, const char *hash);
+/* A trained run, as `derive` of its value. `want` is lent for this call. */
+void programs_model(Programs *programs, Resolve *r, const ModelWant *want, Derive derive);
 /* Forgets the program in memory. */
 void programs_forget(Programs *programs, const char *hash);
 

@@ -2,10 +2,9 @@
 #include "schema/limits.h"
 #include "server/draw.h"
 #include "server/handlers.h"
+#include "server/page.h"
 #include "server/program.h"
 #include "server/record.h"
-#include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,32 +18,12 @@ static bool put_row(void *arg, const char *record, size_t len) {
     return out->len < LIMIT_LIST_BYTES;
 }
 
-/* A page token is the place of the last row, in base64 so that nobody takes it apart. */
-static bool read_token(const char *token, StorePlace *place) {
-    unsigned char raw[128];
-    size_t len;
-    unsigned long long created;
-    if (sodium_base642bin(raw, sizeof raw - 1, token, strlen(token), NULL, &len, NULL,
-                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0) return false;
-    raw[len] = 0;
-    if (sscanf((char *)raw, "%llu %79s", &created, place->hash) != 2) return false;
-    place->created = created;
-    return true;
-}
-
-static void put_token(Buf *out, const StorePlace *place) {
-    char raw[128], token[256];
-    int len = snprintf(raw, sizeof raw, "%llu %s", (unsigned long long)place->created, place->hash);
-    sodium_bin2base64(token, sizeof token, (unsigned char *)raw, (size_t)len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    json_put_string(out, token);
-}
-
 void handle_programs(Call *call) {
     uint64_t limit;
     StorePlace after = {0}, last = {0};
     const char *token = call_query(call, "page_token");
     if (!call_query_uint(call, "limit", 50, 1, LIMIT_LIST, &limit)) return;
-    if (token && *token && !read_token(token, &after)) {
+    if (token && *token && !page_read_token(token, &after)) {
         call_fail(call, ERR_bad_request, "?page_token is not one that this service gave.");
         return;
     }
@@ -57,8 +36,7 @@ void handle_programs(Call *call) {
         return;
     }
     buf_puts(&body, "],\"next_page_token\":");
-    if (*last.hash) put_token(&body, &last);
-    else buf_puts(&body, "null");
+    page_put_token(&body, &last);
     buf_putc(&body, '}');
     call_answer(call, 200, "application/json", &body);
 }
@@ -182,6 +160,7 @@ static void deleted(void *arg) {
     if (d->code == ERR_NONE) programs_forget(d->call->server->programs, d->hash);
     if (d->code == ERR_NONE) call_answer(d->call, 204, NULL, &none);
     else if (d->code == ERR_not_found) call_fail(d->call, d->code, "There is no program %.100s.", d->hash);
+    else if (d->code == ERR_conflict) call_fail(d->call, d->code, "A run that is queued or running uses this program.");
     else call_fail(d->call, d->code, "The database refused.");
     call_drop(d->call);
     free(d);

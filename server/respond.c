@@ -1,13 +1,28 @@
 #include "server/respond.h"
+#include "server/http.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+enum { STREAM_BLOCK = 16 * 1024 };
+
 static void area_done(void *arg) { call_drop(arg); }
+
+static ssize_t read_stream(void *arg, uint64_t at, char *to, size_t room) {
+    Call *call = arg;
+    (void)at;
+    if (call->gone) return MHD_CONTENT_READER_END_WITH_ERROR;
+    ptrdiff_t n = call->answer.stream.read(call->answer.stream.arg, to, room);
+    if (n < 0 || (n == 0 && call->server->draining)) return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == 0) http_stream_pause(call);
+    call->server->metrics->bytes_out += (uint64_t)n;
+    return n;
+}
 
 static struct MHD_Response *make_response(Call *call) {
     Answer *a = &call->answer;
     size_t len = a->head.len;
+    if (a->stream.read) return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, call, NULL);
     if (a->area.fd < 0) {
         void *data = a->head.data;
         struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(len, data ? data : (void *)"", data ? free : NULL);
@@ -45,9 +60,6 @@ static void put_timing(const Call *call, struct MHD_Response *r) {
     MHD_add_response_header(r, "Server-Timing", text);
 }
 
-/* Too much at the moment: the same request may succeed in a second (api.md: 429 and 503). */
-static bool retry_later(const Answer *a) { return a->status == 429 || a->status == 503; }
-
 static void put_headers(Call *call, struct MHD_Response *r) {
     const Answer *a = &call->answer;
     MHD_add_response_header(r, "X-Request-Id", call->request_id);
@@ -55,17 +67,19 @@ static void put_headers(Call *call, struct MHD_Response *r) {
     if (a->type) MHD_add_response_header(r, "Content-Type", a->type);
     if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
     if (a->cache) MHD_add_response_header(r, "Cache-Status", a->cache);
+    if (*a->location) MHD_add_response_header(r, "Location", a->location);
+    if (a->stream.read) MHD_add_response_header(r, "Cache-Control", "no-store");
     if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    if (retry_later(a)) MHD_add_response_header(r, "Retry-After", "1");
+    if (a->retryable) MHD_add_response_header(r, "Retry-After", "1");
     if (call->close || call->server->draining) MHD_add_response_header(r, "Connection", "close");
     put_timing(call, r);
     if (!call->cross_origin) return;
-    const char *origin = call_header(call, "Origin");
+    const char *origin = call->headers.origin;
     MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(r, "Timing-Allow-Origin", origin);
     MHD_add_response_header(r, "Vary", "Origin");
     MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-deadline-ms, x-request-id");
-    MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE");
+    MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, PUT, DELETE");
     MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, retry-after, server-timing");
 }
 
@@ -100,7 +114,7 @@ void respond_past(Call *call, int fd) {
     buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
                MHD_get_reason_phrase_for((unsigned)a->status), a->head.len, call->request_id);
     if (a->type) buf_printf(&out, "Content-Type: %s\r\n", a->type);
-    if (retry_later(a)) buf_puts(&out, "Retry-After: 1\r\n");
+    if (a->retryable) buf_puts(&out, "Retry-After: 1\r\n");
     buf_puts(&out, "\r\n");
     buf_put(&out, a->head.data, a->head.len);
     if (!out.failed && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) note_answer(call, a->head.len);

@@ -14,9 +14,24 @@ const Route routes[] = {
     {"DELETE", "/programs/{hash}", handle_program_delete, BODY_NONE, 0, "", false, false},
     {"GET", "/programs/{hash}/graph", handle_program_graph, BODY_NONE, 0, "format stage", false, false},
     {"GET", "/programs/{hash}/matrix", handle_matrix, BODY_NONE, TENSOR_FORMS, "dtype", false, false},
-    {"POST", "/eval", handle_eval, TENSOR_BODIES, TENSOR_FORMS, "program dtype decode engine", false, false},
-    {"POST", "/grad", handle_grad, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program dtype decode wrt", false, false},
-    {"POST", "/jvp", handle_jvp, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program dtype decode", false, false},
+    {"POST", "/eval", handle_eval, TENSOR_BODIES, TENSOR_FORMS, "program run step outputs dtype decode engine", false, false},
+    {"POST", "/grad", handle_grad, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program run step outputs dtype decode wrt", false, false},
+    {"POST", "/jvp", handle_jvp, TENSOR_BODIES, FORM_JSON | FORM_SAFETENSORS, "program run step outputs dtype decode", false, false},
+    {"GET", "/datasets", handle_datasets, BODY_NONE, FORM_JSON, "limit page_token", false, false},
+    {"PUT", "/datasets/{name}", handle_dataset_put, BODY_DATA, FORM_JSON, "column", false, false},
+    {"GET", "/datasets/{name}", handle_dataset, BODY_NONE, FORM_JSON, "", false, false},
+    {"DELETE", "/datasets/{name}", handle_dataset_delete, BODY_NONE, 0, "", false, false},
+    {"GET", "/datasets/{name}/rows", handle_dataset_rows, BODY_NONE, FORM_JSON, "from count", false, false},
+    {"POST", "/runs", handle_run_post, BODY_JSON, FORM_JSON, "", false, false},
+    {"GET", "/runs", handle_runs, BODY_NONE, FORM_JSON, "state limit page_token", false, false},
+    {"GET", "/runs/{id}", handle_run, BODY_NONE, FORM_JSON, "", false, false},
+    {"DELETE", "/runs/{id}", handle_run_delete, BODY_NONE, 0, "", false, false},
+    {"POST", "/runs/{id}/cancel", handle_run_cancel, BODY_NONE, FORM_JSON, "", false, false},
+    {"POST", "/runs/{id}/resume", handle_run_resume, BODY_NONE, FORM_JSON, "", false, false},
+    {"POST", "/runs/{id}/fork", handle_run_fork, BODY_JSON, FORM_JSON, "", false, false},
+    {"GET", "/runs/{id}/metrics", handle_run_metrics, BODY_NONE, FORM_JSON | FORM_CSV, "keys from max_points", false, false},
+    {"GET", "/runs/{id}/events", handle_run_events, BODY_NONE, FORM_SSE | FORM_NDJSON, "after", false, false},
+    {"GET", "/runs/{id}/weights", handle_run_weights, BODY_NONE, FORM_SAFETENSORS, "step", false, false},
     {"GET", "/livez", handle_livez, BODY_NONE, 0, "", true, true},
     {"GET", "/readyz", handle_readyz, BODY_NONE, 0, "verbose", true, true},
     {"GET", "/version", handle_version, BODY_NONE, 0, "", false, false},
@@ -38,25 +53,35 @@ static bool matches(const char *pattern, const char *path, RouteParam *param) {
     return strcmp(strchr(pattern, '}') + 1, path + len) == 0;
 }
 
-/* Paths take one of few sets of methods; spelled out so that the answer needs no memory. */
-static const char *allow_of(bool get, bool post, bool delete) {
-    if (get && delete) return "GET, HEAD, DELETE";
-    return get ? "GET, HEAD" : post ? "POST" : NULL;
+/* Sets of methods, spelled out so that the answer needs no memory. */
+enum { ALLOW_GET = 1, ALLOW_POST = 2, ALLOW_PUT = 4, ALLOW_DELETE = 8, ALLOW_SETS = 16 };
+static const char *const allows[ALLOW_SETS] = {
+    [ALLOW_GET] = "GET, HEAD",
+    [ALLOW_POST] = "POST",
+    [ALLOW_GET | ALLOW_POST] = "GET, HEAD, POST",
+    [ALLOW_GET | ALLOW_DELETE] = "GET, HEAD, DELETE",
+    [ALLOW_GET | ALLOW_PUT | ALLOW_DELETE] = "GET, HEAD, PUT, DELETE",
+};
+
+static unsigned allow_of(const char *method) {
+    switch (*method) {
+    case 'G': return ALLOW_GET;
+    case 'D': return ALLOW_DELETE;
+    default: return method[1] == 'U' ? ALLOW_PUT : ALLOW_POST;
+    }
 }
 
 const Route *route_find(const char *method, const char *path, RouteParam *param, const char **allow) {
-    bool get = false, post = false, delete = false;
+    unsigned allowed = 0;
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
     for (size_t i = 0; i < nroutes; i++) {
         RouteParam found = {""};
         if (!matches(routes[i].path, path, &found)) continue;
         *param = found;
         if (strcmp(routes[i].method, wanted) == 0) return &routes[i];
-        get |= *routes[i].method == 'G';
-        post |= *routes[i].method == 'P';
-        delete |= *routes[i].method == 'D';
+        allowed |= allow_of(routes[i].method);
     }
-    *allow = allow_of(get, post, delete);
+    *allow = allows[allowed];
     return NULL;
 }
 

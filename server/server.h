@@ -5,6 +5,7 @@
 #include "schema/base/log.h"
 #include "server/areas.h"
 #include "server/config.h"
+#include "server/contents.h"
 #include "server/dispatch.h"
 #include "server/loop.h"
 #include "server/metrics.h"
@@ -13,6 +14,9 @@
 
 typedef struct Http Http;
 typedef struct Programs Programs;
+typedef struct Scheduler Scheduler;
+typedef struct Watcher Watcher;
+struct Call;
 
 typedef struct Server {
     const Config *config;
@@ -20,11 +24,16 @@ typedef struct Server {
     Loop *loop;
     Tasks *tasks;
     Store *store;
+    Contents *contents;
     Metrics *metrics;
     Areas areas;
     Dispatch *dispatch;
     Programs *programs;
+    Scheduler *scheduler;
+    Watcher *watchers; /* list (events.c) */
     Http *http;
+    struct Call *spare_calls; /* list (call.h) */
+    size_t nspare_calls;
     bool draining;   /* new requests are refused */
     size_t held;     /* bytes of bodies, values and answers in flight (call_hold) */
     int64_t doubted; /* when a ping was last left unanswered, loop_now() */

@@ -5,6 +5,7 @@
 #include "server/handlers.h"
 #include "server/http.h"
 #include "server/program.h"
+#include "server/scheduler.h"
 #include "server/version.h"
 #include <cjson/cJSON.h>
 #include <microhttpd.h>
@@ -53,7 +54,10 @@ void handle_metrics(Call *call) {
     Server *server = call->server;
     size_t ready, busy;
     dispatch_count(server->dispatch, &ready, &busy);
-    MetricsGauges gauges = {.queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
+    size_t queued, running;
+    scheduler_count(server->scheduler, &queued, &running);
+    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running,
+                            .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining};
     Buf body;

@@ -1,4 +1,4 @@
-/* The database: programs and compiled graphs. The only user of SQLite.
+/* The database: programs and compiled graphs; what else it holds is in store_*.h. The only user of SQLite.
  *
  * Reads are made in the loop's thread, writes by any one thread at a time (a lock), each side with a connection of its own; WAL lets
  * them overlap. Rows carry checksums and the compiler's version: a damaged or outdated one is reported absent (and logged), never served.
@@ -27,18 +27,20 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
 void store_close(Store *store);
 bool store_healthy(Store *store); /* every table can be read */
 const char *store_library(void);  /* SQLite's version */
+int64_t store_now_us(void);       /* microseconds of the Unix epoch: what rows are dated by */
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out);
 bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *out);
 
-/* The records of up to `limit` programs, newest first, those after the place (created, hash) when hash is not "". */
+/* A place in a list that is ordered by age: that of the row (created, key). Key "": before the first. */
 typedef struct {
     uint64_t created;
-    char hash[80];
+    char key[104];
 } StorePlace;
+/* The records of up to `limit` programs, newest first, those behind the place `after`. */
 /* False: no more. */
 typedef bool StoreRow(void *arg, const char *record, size_t len);
-/* *last is the place of the last one looked at, its hash "" when there is nothing behind it. ERR_internal: the database does not answer. */
+/* *last is the place of the last one looked at, its key "" when there is nothing behind it. ERR_internal: the database does not answer. */
 ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
 
 /* Writes. A program that is there keeps its spelling, unless that is damaged. */
@@ -46,6 +48,6 @@ ErrCode store_program_put(Store *store, const char *hash, const void *canonical,
                           const char *text);
 ErrCode store_graph_put(Store *store, const char *hash, const char *variant, const void *blob, size_t len);
 ErrCode store_touch(Store *store, const char *hash, const char *variant);
-/* ERR_not_found when there is none. */
+/* ERR_not_found when there is none, ERR_conflict while a queued or running run uses it. */
 ErrCode store_program_delete(Store *store, const char *hash);
 #endif

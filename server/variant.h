@@ -59,6 +59,9 @@ typedef struct Variant {
     VariantOutput *outputs;
     uint32_t nslots, noutputs;
     double macs, bytes; /* a row */
+    const Type **bound;                 /* of a model (model.h): the program's variables, sized */
+    uint32_t nbound;
+    int file;                           /* its checkpoint, just opened; -1: damaged */
     /* while WANTED: program.c's */
     struct Resolve *waiting;
     Job *job;

@@ -2,6 +2,7 @@
 # run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke), shows the output of what fails, and closes with
 # the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
 set -u
+export OMP_WAIT_POLICY=passive # tests run side by side, and threads that wait busily would be in each other's way
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift

@@ -32,6 +32,7 @@ valid() { tests/openapi.py validate "$1" <"$work/body"; }
 expect() { # what status schema jq-filter value
     check "$1: status" same "$status" "$2"
     check "$1: X-Request-Id" has_header 'x-request-id: .'
+    check "$1: Server-Timing" has_header 'server-timing: (queue;dur=[0-9.]+, exec;dur=[0-9.]+, )?total;dur=[0-9]+\.[0-9]{3}'
     check "$1: schema" valid "$3"
     check "$1: $4" same "$(answer "$4")" "$5"
 }

@@ -29,7 +29,7 @@ size_t exec_tile(const Plan *p, size_t rows, size_t most) {
     if (tile > rows || p->single_tile) tile = rows;
     if (!p->single_tile) {
         while (tile > EXEC_TILE_LEAST && row > EXEC_CACHE_BYTES / tile) tile /= 2;
-        while (tile > 1 && slab_bytes(p, tile) > EXEC_TILE_BYTES) tile /= 2;
+        while (tile > 1 && row > EXEC_TILE_BYTES / tile) tile /= 2;
     }
     return slab_bytes(p, tile) > LIMIT_JOB_BYTES ? 0 : tile;
 }
@@ -113,6 +113,7 @@ static bool check_input(const ExecInput *in, size_t rows, const Slot *slot, Faul
 }
 
 static bool check(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, Fault *fault) {
+    if (p->rows && rows != p->rows) return fault_set(fault, ERR_internal, "A plan for %zu rows was given %zu.", p->rows, rows);
     if (!rows || rows > LIMIT_ROWS) return fault_set(fault, ERR_too_large, "A batch has 1 to %zu rows.", LIMIT_ROWS);
     if (p->macs_shared + p->macs_row * (double)rows > LIMIT_JOB_MACS)
         return fault_set(fault, ERR_too_large, "This call needs about %.2g multiply-adds; the limit is %.2g.",

@@ -1,7 +1,8 @@
-/* cajal-worker [--threads N]: started by cajald with the socket as descriptor WIRE_FD. */
+/* cajal-worker [--threads N] [--idle]: started by cajald with the socket as descriptor WIRE_FD. */
 #include "schema/wire.h"
 #include "worker/serve.h"
 #include <cblas.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 enum { MOST_THREADS = 1024 };
 
 static int usage(void) {
-    fprintf(stderr, "usage: cajal-worker [--threads N]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
+    fprintf(stderr, "usage: cajal-worker [--threads N] [--idle]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
     return 2;
 }
 
@@ -40,21 +41,37 @@ static void settle_libraries(char **argv, unsigned long threads) {
     execv("/proc/self/exe", argv); /* when this fails, what there is does */
 }
 
-int main(int argc, char **argv) {
-    unsigned long threads = 1;
-    if (argc != 1 && argc != 3) return usage();
-    if (argc == 3) {
+typedef struct {
+    unsigned long threads;
+    bool idle; /* runs when nobody else wants the CPU: training */
+} Options;
+
+static bool read_options(int argc, char **argv, Options *out) {
+    *out = (Options){.threads = 1};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--idle") == 0) {
+            out->idle = true;
+            continue;
+        }
         char *end;
-        threads = strtoul(argv[2], &end, 10);
-        if (strcmp(argv[1], "--threads") != 0 || !argv[2][0] || *end || threads < 1 || threads > MOST_THREADS) return usage();
+        if (strcmp(argv[i], "--threads") != 0 || ++i == argc) return false;
+        out->threads = strtoul(argv[i], &end, 10);
+        if (!argv[i][0] || *end || out->threads < 1 || out->threads > MOST_THREADS) return false;
     }
+    return true;
+}
+
+int main(int argc, char **argv) {
+    Options options;
+    if (!read_options(argc, argv, &options)) return usage();
     int type = 0;
     socklen_t len = sizeof type;
     if (getsockopt(WIRE_FD, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_SEQPACKET) return usage();
-    settle_libraries(argv, threads);
+    if (options.idle) sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}); /* threads inherit it; refused, all goes on */
+    settle_libraries(argv, options.threads);
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};
     Area box;
     bool seen = area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES); /* a bench drives workers without one */
-    return serve_run(WIRE_FD, (unsigned)threads, seen ? box.data : NULL, &log);
+    return serve_run(WIRE_FD, (unsigned)options.threads, seen ? box.data : NULL, &log);
 }

@@ -76,6 +76,11 @@ void planner_late(Planner *b, uint32_t value) {
     b->lives[value].phase = b->plan->single_tile ? PHASE_EACH : PHASE_AFTER;
 }
 
+void planner_gathered(Planner *b, uint32_t value) {
+    b->lives[value].gathered = true;
+    b->lives[value].phase = PHASE_AFTER;
+}
+
 void planner_step(Planner *b, Step step, const StepUse *use) {
     Plan *p = b->plan;
     uint32_t room = b->steps_room;
@@ -159,38 +164,6 @@ static bool find_needed(Planner *b) {
     return true;
 }
 
-/* A sum over the batch whose operand nobody else wants is made with the operand: rows join a product's summed axis. */
-static void fold_into_sum(Planner *b, uint32_t i, bool parts) {
-    const Graph *g = b->g;
-    uint32_t top = i;
-    while (g->nodes[i].op == OP_reshape && b->nodes[i].uses == 1) i = node_ins(g, &g->nodes[i])[0];
-    if (b->nodes[i].uses != 1 || !b->nodes[i].batched) return;
-    if (g->nodes[i].op == OP_part) {
-        const GNode *n = &g->nodes[i];
-        int64_t part = node_attrs(g, n)[0];
-        if (part < 2 || !parts) return;
-        b->nodes[node_ins(g, n)[0]].part_summed[part] = true;
-    } else if (g->nodes[i].op != OP_contract) {
-        return;
-    }
-    for (;; top = node_ins(g, &g->nodes[top])[0]) {
-        b->nodes[top].folded = true;
-        if (top == i) return;
-    }
-}
-
-static void find_folds(Planner *b) {
-    const Graph *g = b->g;
-    for (uint32_t i = 0; i < g->nnodes; i++) {
-        const GNode *n = &g->nodes[i];
-        const uint32_t *ins = node_ins(g, n);
-        if (b->nodes[i].needed && n->op == OP_reduce && b->nodes[ins[0]].batched && !b->nodes[i].batched)
-            fold_into_sum(b, ins[0], true);
-    }
-    for (uint32_t o = 0; b->spec->sums && o < g->noutputs; o++)
-        if (b->spec->wanted[o] && b->spec->sums[o]) fold_into_sum(b, g->outputs[o].node, false);
-}
-
 /* Steps into phases, each phase in the order they were made; the positions go into `at`. */
 static bool order_steps(Planner *b, uint32_t *at) {
     Plan *p = b->plan;
@@ -224,9 +197,10 @@ static void find_lives(Planner *b, const uint32_t *at) {
         Life *life = &b->lives[v];
         if (life->first == UINT32_MAX) continue;
         p->values[v].sum = life->sum;
-        p->values[v].once = !life->sum && life->first < each;
-        bool repeats = life->sum || (life->first < each && life->last >= each); /* EACH runs again and again */
-        if (life->sum && life->first > each) life->first = each;
+        bool spread = life->sum || life->gathered;
+        p->values[v].once = life->gathered || (!life->sum && life->first < each);
+        bool repeats = spread || (life->first < each && life->last >= each); /* EACH runs again and again */
+        if (spread && life->first > each) life->first = each;
         if (repeats && life->last + 1 < after) life->last = after - 1;
     }
 }
@@ -264,9 +238,11 @@ static bool build(Planner *b) {
     find_batched(b);
     if (!find_needed(b)) return false;
     planner_tape(b);
-    if (!b->tape) find_folds(b);
-    for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++)
-        if (b->nodes[i].needed && !b->nodes[i].folded) planner_node(b, i);
+    if (!b->tape) planner_sums_find(b);
+    for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++) {
+        if (b->nodes[i].sum) planner_sums_add(b, i);
+        else if (b->nodes[i].needed) planner_node(b, i);
+    }
     if (planner_ok(b)) planner_outputs(b);
     if (planner_ok(b) && b->tape) planner_tape_finish(b);
     if (!planner_ok(b)) return false;
@@ -295,7 +271,7 @@ Plan *plan_new(const PlanSpec *spec, Fault *fault) {
     Plan *p = calloc(1, sizeof *p);
     Planner b = {.spec = spec, .g = g, .plan = p, .fault = fault};
     if (!p) return no_memory(fault), NULL;
-    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .isa = best_isa(spec->isa_below)};
+    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .rows = spec->rows, .isa = best_isa(spec->isa_below)};
     b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
     p->slot_values = calloc(g->nslots ? g->nslots : 1, sizeof *p->slot_values);
     p->outputs = calloc(g->noutputs ? g->noutputs : 1, sizeof *p->outputs);

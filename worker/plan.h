@@ -13,6 +13,7 @@
 #define CAJAL_PLAN_H
 #include "schema/graph.h"
 #include "worker/fault.h"
+#include "worker/kernels/conv_shape.h"
 
 #define VALUE_NONE UINT32_MAX
 
@@ -89,6 +90,26 @@ typedef struct {
     SubPlan step, vjp;
 } IterVjpDetail;
 
+/* A function of schema/functions.def and its parameters. */
+typedef struct {
+    uint32_t function;
+    double p, q;
+} MapDetail;
+
+/* pad and pooling: `planes` images [H,W] -> [Ho,Wo]. Padding above and to the left; may be negative (pad: cuts). */
+typedef struct {
+    size_t planes, H, W, Ho, Wo;
+    size_t kh, kw, sh, sw; /* pooling: window and stride */
+    int64_t top, left;
+    double value;          /* pad: what is put in */
+} WindowDetail;
+
+typedef struct {
+    ConvShape shape;
+    bool turned;                    /* conv2d_dx: w is that of the convolution whose x̄ this is */
+    uint32_t scratch, sums, packed; /* values; packed: where a row's own kernels go, VALUE_NONE when in[1] is packed already */
+} ConvDetail;
+
 /* Operands r: registers, s: scalars; d: a register. In the letters' order d = r + r, … */
 typedef enum {
     TAPE_SET,     /* s */
@@ -138,14 +159,19 @@ struct Step {
     Op op; /* the node it comes from, for people */
     uint32_t out, in[3];
     bool out_batched, in_batched[3];
-    size_t outer, inner, nin, nout; /* slide: [outer,nin,inner] -> [outer,nout,inner]; others: elements a row in `inner` */
-    size_t src, dst, count, stride; /* slide, fill; load and store: the slot or output in src */
+    size_t outer, inner, nin, nout; /* slide: [outer,nin,inner] -> [outer,nout,inner]; softmax, spread, total: [outer,nin,inner];
+                                       others: elements a row in `inner` */
+    size_t src, dst, count, stride; /* slide, fill; load and store: the slot or output in src; softmax: of the logarithm, dst: transposed */
     bool keep;                      /* slide: the last place keeps itself */
+    bool more;                      /* sums over rows: not the first step of its sum */
     ContractDetail *contract;
     PermuteDetail *permute;
     IterDetail *iter;
     IterVjpDetail *vjp;
     const TapeDetail *tape;
+    const MapDetail *map;
+    const WindowDetail *window;
+    const ConvDetail *conv;
 };
 
 /* Of a step graph: bound by its iteration to where the result shall go, so nothing is copied. */
@@ -159,6 +185,7 @@ typedef enum { PHASE_ONCE, PHASE_EACH, PHASE_AFTER, PHASES } Phase;
 struct Plan {
     const Graph *graph;
     bool f64, is_step;
+    size_t rows; /* PlanSpec */
     Isa isa;
     bool blas;        /* tiles call BLAS */
     bool single_tile; /* a batched value needs a sum over the batch: all rows at once, and such sums are complete in EACH */
@@ -185,6 +212,7 @@ typedef struct {
     bool f64;
     const bool *batched; /* by slot */
     const bool *wanted;  /* by output */
+    size_t rows;         /* training: every run has so many; 0: any number, and a row's bits do not depend on it */
     Isa isa_below;       /* 0: the best this CPU has; else a lesser one (tests) */
     bool no_tape;        /* ordinary steps whatever the size (tests) */
     size_t keep_bytes;   /* 0: PLAN_KEEP_BYTES; a row's states of a recurrence beyond it are recomputed by segments (tests) */

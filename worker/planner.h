@@ -1,5 +1,5 @@
-/* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c and planner_iter.c (a node to its
- * steps).
+/* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c, planner_iter.c,
+ * planner_layers.c and planner_conv.c (a node to its steps).
  *
  * Everything fails by setting the fault (sticky); functions then return harmless values, and plan_new gives up at the end. */
 #ifndef CAJAL_PLANNER_H
@@ -8,7 +8,7 @@
 
 typedef struct {
     Phase phase;          /* from which on it is complete */
-    bool sum;             /* added up tile by tile: lives through all of EACH */
+    bool sum, gathered;   /* added up, or put together, tile by tile: lives through all of EACH */
     uint32_t first, last; /* positions */
 } Life;
 
@@ -21,10 +21,15 @@ typedef struct {
     bool needed, batched;
     bool late;                       /* a sum over the batch, or made from one: complete only after all tiles */
     bool taped;                      /* its elements are on the tape; no steps, no value */
-    bool folded;                     /* made, summed over rows, where the sum that consumes it is */
+    uint32_t sum;                    /* node + 1 of the sum over rows that this is a part of: then it has no value; 0: none */
     uint32_t uses;                   /* needed consumers, outputs included */
     uint32_t value;                  /* for iter_vjp the first of 2 + captures */
     bool *part_wanted, *part_summed; /* iter_vjp */
+    /* of the node that is summed (planner_sums.c): */
+    uint32_t adds, rest;        /* the value that adds up, VALUE_NONE before its first part; what is added to it after the tiles */
+    uint32_t parts, gather[2];  /* contracts among its parts; their operands, gathered */
+    ContractDetail *gathered;   /* the product of these, K so far; NULL: none */
+    size_t depth;               /* K of a part */
 } NodeInfo;
 
 typedef struct Tape Tape;
@@ -64,6 +69,8 @@ typedef struct {
 void planner_step(Planner *b, Step step, const StepUse *use);
 /* A value that adds up over tiles, among a step's further results. */
 void planner_late(Planner *b, uint32_t value);
+/* A value that the tiles fill, each its rows; all threads have the same one. */
+void planner_gathered(Planner *b, uint32_t value);
 /* `work`: multiply-adds, or elements moved where there are none, a row or once. */
 void planner_work(Planner *b, bool batched, double work);
 
@@ -71,10 +78,6 @@ void planner_work(Planner *b, bool batched, double work);
 void planner_node(Planner *b, uint32_t node);
 /* Wanted outputs: stores, or for a step graph values for its iteration to bind. */
 void planner_outputs(Planner *b);
-/* Sum of a value over rows: one shared copy, complete after all tiles. */
-uint32_t planner_sum(Planner *b, uint32_t value, Op op);
-/* The same for a node, which may have been folded into its sum. */
-uint32_t planner_summed(Planner *b, uint32_t node);
 /* A fresh copy, once a row when `batched`. */
 uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, Op op);
 /* Axis i of the result is axis perm[i] of the value; the value itself when nothing moves in memory. */
@@ -83,8 +86,26 @@ uint32_t planner_permute(Planner *b, uint32_t value, const size_t *dims, uint32_
 /* Takes a sub-plan over, NULL included. */
 Plan *planner_own(Planner *b, Plan *sub);
 
-/* planner_contract.c: the node's value; with `summed`, its sum over rows. */
-uint32_t planner_contract(Planner *b, uint32_t node, bool summed);
+/* planner_sums.c */
+/* Which nodes are parts of sums over rows. */
+void planner_sums_find(Planner *b);
+/* Adds such a node to its sum. */
+void planner_sums_add(Planner *b, uint32_t node);
+/* A part of `top` that is the product of va [rows,K,M] and vb [rows,K,N]: true when it is put off. */
+bool planner_sums_gather(Planner *b, NodeInfo *top, uint32_t va, uint32_t vb, const ContractDetail *d, Op op);
+/* Sum of a value over rows: one shared copy, complete after all tiles. */
+uint32_t planner_sum(Planner *b, uint32_t value, Op op);
+/* The same for a node, which may have no value but be made as its sum. */
+uint32_t planner_summed(Planner *b, uint32_t node);
+
+/* planner_contract.c: the node's value; with `summed`, its sum over rows, added to top->adds where the layout allows it; VALUE_NONE when put
+ * off. */
+uint32_t planner_contract(Planner *b, uint32_t node, bool summed, NodeInfo *top);
+
+/* planner_layers.c: the node's value. */
+uint32_t planner_layer(Planner *b, uint32_t node);
+/* planner_conv.c: the same for convolutions; with `summed` (conv2d_dw), its sum over rows, added to `into` unless that is VALUE_NONE. */
+uint32_t planner_conv(Planner *b, uint32_t node, bool summed, uint32_t into);
 
 /* planner_tape.c: gives the plan a tape when its batched part is small (tape.h); then the nodes on it are not planned otherwise. */
 void planner_tape(Planner *b);

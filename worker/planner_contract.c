@@ -10,6 +10,7 @@
 
 enum { MOST = LIMIT_GRAPH_RANK };
 #define BLAS_FROM 1e6 /* multiply-adds of a product of two shared operands */
+#define PACK_MOST ((size_t)1 << 19) /* elements of a shared operand that pay for being packed in every run */
 
 typedef struct {
     uint32_t n;
@@ -158,35 +159,52 @@ static bool blas_deserved(const Product *p, const ContractDetail *d) {
            (double)d->M * (double)d->N * (double)d->K >= BLAS_FROM;
 }
 
-static uint32_t emit(Product *p, bool summed) {
+/* The sum over rows adds to what `top` has when that has the same layout. */
+static uint32_t sum_value(Product *p, const ContractDetail *d, const Axes *made, const NodeInfo *top) {
+    bool joins = top && top->adds != VALUE_NONE && axes_equal(made, &p->out);
+    return joins ? top->adds : planner_value(p->b, d->G * d->M * d->N, false, HOME_SLAB, PHASE_ONCE);
+}
+
+/* Rows times a matrix they share, of which there are always as many: BLAS's, when packing it would cost more than the product. */
+static bool rows_deserved(const Product *p, const ContractDetail *d) {
+    return p->b->spec->rows && p->a_batched && !p->b_batched && d->G == 1 && d->M * p->b->spec->rows >= 16 && d->N > PACK_MOST / d->K;
+}
+
+static uint32_t emit(Product *p, bool summed, NodeInfo *top) {
     Planner *b = p->b;
     ContractDetail *d = planner_alloc(b, 1, sizeof *d);
     if (!planner_ok(b)) return 0;
     Groups x = orient(p);
     Axes made = axes_join(&x.G, &x.M, &x.N);
     *d = (ContractDetail){.G = axes_size(&x.G), .M = axes_size(&x.M), .N = axes_size(&x.N), .K = axes_size(&x.K)};
-    bool elements = d->M == 1 && d->N == 1 && d->K == 1, packed = !summed && !p->b_batched && !elements && !blas_deserved(p, d);
+    bool elements = d->M == 1 && d->N == 1 && d->K == 1, rows = !summed && rows_deserved(p, d);
+    bool packed = !summed && !p->b_batched && !elements && !rows && !blas_deserved(p, d);
     if (summed) { /* rows join K: both want K outside */
         lay_out(p, &p->va, &p->a, &x.G, &x.K, &x.M, false);
         d->ta = true;
         lay_out(p, &p->vb, &p->b_, &x.G, &x.K, &x.N, false);
     } else { /* rows join M, which wants M outside */
-        d->ta = lay_out(p, &p->va, &p->a, &x.G, &x.M, &x.K, !packed);
+        d->ta = lay_out(p, &p->va, &p->a, &x.G, &x.M, &x.K, !packed && !rows);
         d->tb = lay_out(p, &p->vb, &p->b_, &x.G, &x.K, &x.N, true);
     }
     b->plan->blas |= !packed;
     if (packed && planner_ok(b)) p->vb = pack(p, d);
     if (!planner_ok(b)) return 0;
+    if (summed && top && axes_equal(&made, &p->out) && planner_sums_gather(b, top, p->va, p->vb, d, p->op)) return VALUE_NONE;
     bool batched = p->a_batched || p->b_batched;
-    uint32_t v = planner_value(b, d->G * d->M * d->N, batched && !summed, HOME_SLAB, PHASE_ONCE);
+    uint32_t v = summed ? sum_value(p, d, &made, top) : planner_value(b, d->G * d->M * d->N, batched, HOME_SLAB, PHASE_ONCE);
     planner_work(b, batched, (double)d->G * (double)d->M * (double)d->N * (double)d->K);
-    Kernel run = summed ? KERNEL_OF(b->plan, contract_sum) : packed ? KERNEL_OF(b->plan, product) : KERNEL_OF(b->plan, contract);
-    planner_step(b, (Step){.run = run, .op = p->op, .out = v, .in = {p->va, p->vb}, .contract = d},
+    Kernel run = summed   ? KERNEL_OF(b->plan, contract_sum)
+                 : packed ? KERNEL_OF(b->plan, product)
+                 : rows   ? KERNEL_OF(b->plan, contract_rows)
+                          : KERNEL_OF(b->plan, contract);
+    planner_step(b, (Step){.run = run, .op = p->op, .out = v, .in = {p->va, p->vb}, .contract = d,
+                           .more = summed && top && v == top->adds},
                  &(StepUse){.nin = 2, .sums = summed});
     return finish(p, v, &made);
 }
 
-uint32_t planner_contract(Planner *b, uint32_t i, bool summed) {
+uint32_t planner_contract(Planner *b, uint32_t i, bool summed, NodeInfo *top) {
     const Graph *g = b->g;
     const GNode *n = &g->nodes[i];
     const uint32_t *ins = node_ins(g, n);
@@ -206,5 +224,5 @@ uint32_t planner_contract(Planner *b, uint32_t i, bool summed) {
         else p.vb = planner_sum(b, p.vb, p.op);
         p.a_batched = p.b_batched = summed = false;
     }
-    return planner_ok(b) ? emit(&p, summed) : 0;
+    return planner_ok(b) ? emit(&p, summed, top) : 0;
 }

@@ -181,26 +181,6 @@ static uint32_t make_if(Node m) {
     return v;
 }
 
-uint32_t planner_sum(Planner *b, uint32_t value, Op op) {
-    if (!planner_ok(b)) return 0;
-    size_t size = planner_get(b, value)->size;
-    uint32_t v = fresh(b, size, false);
-    planner_work(b, planner_get(b, value)->batched, (double)size);
-    /* EACH even for a shared value, of which there is one a row of every tile */
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, sum), .op = op, .out = v, .in = {value}, .inner = size},
-                 &(StepUse){.nin = 1, .sums = true, .at_least = PHASE_EACH});
-    return v;
-}
-
-uint32_t planner_summed(Planner *b, uint32_t i) {
-    Op op = b->g->nodes[i].op;
-    if (!b->nodes[i].folded) return planner_sum(b, b->nodes[i].value, op);
-    while (b->g->nodes[i].op == OP_reshape) i = node_ins(b->g, &b->g->nodes[i])[0];
-    const GNode *n = &b->g->nodes[i];
-    if (n->op == OP_part) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];
-    return planner_contract(b, i, true);
-}
-
 uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, Op op) {
     if (!planner_ok(b)) return 0;
     size_t size = planner_get(b, value)->size;
@@ -224,7 +204,7 @@ static uint32_t make_reduce(Node m) {
 }
 
 static uint32_t make_part(Node m) { return m.b->nodes[m.ins[0]].value + (uint32_t)m.attrs[0]; }
-static uint32_t make_contract(Node m) { return planner_contract(m.b, (uint32_t)(m.n - m.b->g->nodes), false); }
+static uint32_t make_contract(Node m) { return planner_contract(m.b, (uint32_t)(m.n - m.b->g->nodes), false, NULL); }
 
 /* These three set the node's value themselves, or have none (find_needed refuses `call`). */
 static uint32_t value_set(Node m) { return m.b->nodes[m.n - m.b->g->nodes].value; }
@@ -237,6 +217,24 @@ static uint32_t make_iter_vjp(Node m) {
     return value_set(m);
 }
 static uint32_t make_call(Node m) { return value_set(m); }
+
+static uint32_t make_layer(Node m) { return planner_layer(m.b, (uint32_t)(m.n - m.b->g->nodes)); }
+static uint32_t make_conv2d(Node m) { return planner_conv(m.b, (uint32_t)(m.n - m.b->g->nodes), false, VALUE_NONE); }
+
+#define make_map make_layer
+#define make_map_vjp make_layer
+#define make_softmax make_layer
+#define make_softmax_vjp make_layer
+#define make_spread make_layer
+#define make_total make_layer
+#define make_pad make_layer
+#define make_max_pool2d make_layer
+#define make_max_pool2d_vjp make_layer
+#define make_max_pool2d_jvp make_layer
+#define make_avg_pool2d make_layer
+#define make_avg_pool2d_vjp make_layer
+#define make_conv2d_dx make_conv2d
+#define make_conv2d_dw make_conv2d
 
 void planner_node(Planner *b, uint32_t i) {
     static uint32_t (*const makers[OP_COUNT])(Node) = {

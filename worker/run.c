@@ -9,18 +9,19 @@ typedef struct {
     Fault *fault;
     unsigned char *base; /* the area, wherever it is */
     unsigned char *heap; /* it is here, */
-    Area area;           /* or here */
+    Area area;           /* or here, */
+    Mapped mapped;       /* or the caller's */
 } Job;
 
 /* Where inputs and results are: the caller's area, or one of our own with the inline inputs at its beginning. */
-static bool job_open(Job *job, Frame *frame) {
+static bool job_open(Job *job, Maps *maps, Frame *frame) {
     const RunMsg *m = job->m;
-    job->area.fd = -1;
+    job->area.fd = job->mapped.area.fd = -1;
     if (frame->area >= 0) {
-        if (!area_open(&job->area, frame->area, m->area_size))
-            return fault_set(job->fault, ERR_internal, "The area cannot be mapped.");
+        int fd = frame->area;
         frame->area = -1;
-        job->base = job->area.data;
+        if (!maps_open(maps, fd, m->area_size, &job->mapped)) return fault_set(job->fault, ERR_internal, "The area cannot be mapped.");
+        job->base = job->mapped.area.data;
         return true;
     }
     if (m->area_size - m->results_at <= WIRE_INLINE_AREA) job->base = job->heap = calloc(1, m->area_size + 1);
@@ -91,12 +92,11 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-void run_answer(Cache *cache, Workspace *w, Frame *frame, const RunMsg *m, Buf *out, RunAnswer *answer) {
+void run_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const RunMsg *m, Buf *out, RunAnswer *answer) {
     Fault fault = {0};
     Job job = {.m = m, .fault = &fault};
-    bool inline_request = frame->area < 0;
     *answer = (RunAnswer){.area.fd = -1};
-    if (job_open(&job, frame)) {
+    if (job_open(&job, maps, frame)) {
         uint64_t start = now_ns();
         bool ok = m->key ? execute(&job, cache, w) : interpret_run(m, job.base, &fault);
         RanMsg ran = {.exec_ns = now_ns() - start};
@@ -107,10 +107,8 @@ void run_answer(Cache *cache, Workspace *w, Frame *frame, const RunMsg *m, Buf *
         if (ok) wire_put_ran(out, &ran);
     }
     if (fault.code != ERR_NONE) run_put_fault(out, &fault);
-    if (inline_request && fault.code == ERR_NONE) {
-        answer->area = job.area;
-        job.area = (Area){.fd = -1};
-    }
-    area_release(&job.area);
+    if (fault.code == ERR_NONE) answer->area = job.area;
+    else area_release(&job.area);
+    maps_close(maps, &job.mapped);
     free(job.heap);
 }

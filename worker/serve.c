@@ -1,6 +1,9 @@
 #include "worker/serve.h"
 #include "worker/build.h"
+#include "worker/link_job.h"
+#include "worker/post.h"
 #include "worker/run.h"
+#include "worker/train.h"
 #include <cblas.h>
 #include <errno.h>
 #include <poll.h>
@@ -13,30 +16,25 @@ typedef struct {
     const Log *log;
     Cache cache;
     Workspace workspace;
+    Maps maps;
+    TrainInbox inbox;
+    char libraries[256];
 } Worker;
 
-/* The daemon's end may not block, and flags may be shared with ours: wait where the socket would. */
-static void wait_for(int sock, short events) { poll(&(struct pollfd){.fd = sock, .events = events}, 1, -1); }
-
-/* The daemon ends us by closing the socket: nothing to complain of. */
-static bool is_end(int result) { return result == -EPIPE || result == -ECONNRESET; }
-
 static bool answer(Worker *w, FrameType type, uint64_t id, Buf *body, int area) {
-    int result;
-    while ((result = wire_send(w->sock, type, id, body, area)) == -EAGAIN) wait_for(w->sock, POLLOUT);
-    if (result < 0 && !is_end(result)) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
+    const int result = post_frame(w->sock, type, id, body, area);
+    if (result < 0 && !post_is_end(result)) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
     return result == 0;
 }
 
 static bool say_hello(Worker *w, unsigned threads) {
-    char libraries[256];
-    int n = snprintf(libraries, sizeof libraries, "%s; running on %s", openblas_get_config(), openblas_get_corename());
+    snprintf(w->libraries, sizeof w->libraries, "%s; running on %s", openblas_get_config(), openblas_get_corename());
     HelloMsg hello = {.version = WIRE_VERSION,
                       .op_table = op_table_hash(),
                       .pid = (uint32_t)getpid(),
                       .threads = threads,
-                      .libraries = libraries,
-                      .libraries_len = (size_t)n < sizeof libraries ? (size_t)n : sizeof libraries - 1};
+                      .libraries = w->libraries,
+                      .libraries_len = strlen(w->libraries)};
     Buf body;
     buf_init(&body);
     wire_put_hello(&body, &hello);
@@ -72,7 +70,7 @@ static bool handle_drop(Worker *w, Frame *frame) {
 static bool handle_run(Worker *w, Frame *frame, Buf *out, RunAnswer *area) {
     RunMsg m;
     if (!wire_get_run(frame, &m)) return false;
-    run_answer(&w->cache, &w->workspace, frame, &m, out, area);
+    run_answer(&w->cache, &w->workspace, &w->maps, frame, &m, out, area);
     run_msg_release(&m);
     return true;
 }
@@ -91,6 +89,25 @@ static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
         if (!is_inline) return false;
     }
     return reader_done(&in);
+}
+
+static bool handle_link(Worker *w, Frame *frame, Buf *out) {
+    LinkMsg m;
+    if (!wire_get_link(frame, &m)) return false;
+    link_job_answer(&m, frame->area, w->workspace.threads, out);
+    link_msg_release(&m);
+    return true;
+}
+
+/* The whole run, which reads the socket itself. False: the worker is at its end, with this exit code. */
+static bool train(Worker *w, Frame *frame, int *code) {
+    const TrainSeat seat = {.sock = w->sock, .threads = w->workspace.threads, .box = w->workspace.box, .libraries = w->libraries};
+    workspace_release(&w->workspace);
+    int result;
+    if (train_run(&w->inbox, frame, &seat, &result)) return true;
+    *code = result;
+    if (result) log_put(w->log, LOG_ERROR, "malformed frame", "type=%d bytes=%zu", (int)frame->type, frame->len);
+    return false;
 }
 
 /* False: the worker is at its end. */
@@ -119,6 +136,15 @@ static bool handle(Worker *w, Frame *frame) {
     case FRAME_ping:
         reads = frame->len == 0, type = FRAME_pong;
         break;
+    case FRAME_link:
+        reads = handle_link(w, frame, &out), type = FRAME_linked;
+        break;
+    case FRAME_data:
+        reads = train_take(&w->inbox, frame), type = FRAME_NONE;
+        break;
+    case FRAME_stop: /* the run it is for has just ended */
+        reads = frame->len == 0, type = FRAME_NONE;
+        break;
     default:
         break;
     }
@@ -129,25 +155,34 @@ static bool handle(Worker *w, Frame *frame) {
     return reads && sent;
 }
 
+/* Waits for a frame, letting go of areas meanwhile. As wire_recv. */
+static int receive(Worker *w, Frame *frame) {
+    int ms, received;
+    do {
+        while ((ms = maps_tidy(&w->maps)) >= 0 && !post_wait(w->sock, POLLIN, ms)) {}
+        received = wire_recv(w->sock, frame);
+        if (received == -EAGAIN) post_wait(w->sock, POLLIN, ms);
+    } while (received == -EAGAIN);
+    return received;
+}
+
 int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log) {
     Worker w = {.sock = sock, .log = log, .workspace.threads = threads, .workspace.box = box};
     cache_init(&w.cache);
     openblas_set_num_threads((int)threads);
     bool alive = say_hello(&w, threads);
-    int received = 1;
+    int received = 1, code = 1;
     while (alive) {
         Frame frame;
-        received = wire_recv(sock, &frame);
-        if (received == -EAGAIN) {
-            wait_for(sock, POLLIN);
-            continue;
-        }
+        received = receive(&w, &frame);
         if (received <= 0) break;
-        alive = handle(&w, &frame);
+        alive = frame.type == FRAME_train ? train(&w, &frame, &code) : handle(&w, &frame);
         frame_release(&frame);
     }
-    if (received < 0 && !is_end(received)) log_put(log, LOG_ERROR, "malformed frame", "error=\"%s\"", strerror(-received));
+    if (received < 0 && !post_is_end(received)) log_put(log, LOG_ERROR, "malformed frame", "error=\"%s\"", strerror(-received));
+    maps_release(&w.maps);
     cache_release(&w.cache);
     workspace_release(&w.workspace);
-    return alive && received == 0 ? 0 : 1;
+    train_forget(&w.inbox);
+    return alive && received == 0 ? 0 : code;
 }

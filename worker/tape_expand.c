@@ -280,6 +280,25 @@ static void expand_part(const Cell *m) {
 static void expand_call(const Cell *m) { m->f->t->failed = true; }
 static void expand_reduce(const Cell *m) { copy(m); } /* of one row; sums over rows are ends */
 
+/* Layers have kernels of their own: a graph with one of these in a batched place gets no tape. */
+static void expand_layer(const Cell *m) { m->f->t->failed = true; }
+
+#define expand_map expand_layer
+#define expand_map_vjp expand_layer
+#define expand_softmax expand_layer
+#define expand_softmax_vjp expand_layer
+#define expand_spread expand_layer
+#define expand_total expand_layer
+#define expand_pad expand_layer
+#define expand_max_pool2d expand_layer
+#define expand_max_pool2d_vjp expand_layer
+#define expand_max_pool2d_jvp expand_layer
+#define expand_avg_pool2d expand_layer
+#define expand_avg_pool2d_vjp expand_layer
+#define expand_conv2d expand_layer
+#define expand_conv2d_dx expand_layer
+#define expand_conv2d_dw expand_layer
+
 static void expand_node(Frame *f, uint32_t i) {
     static void (*const rules[OP_COUNT])(const Cell *) = {
 #define OP(name, inputs, linear) [OP_##name] = expand_##name,

@@ -21,6 +21,18 @@ void arena_release(Arena *arena) {
     *arena = (Arena){.cap = arena->cap, .on_fail = arena->on_fail};
 }
 
+void arena_reset(Arena *arena) {
+    ArenaBlock *kept = NULL;
+    for (ArenaBlock *b = arena->blocks, *next; b; b = next) {
+        next = b->next;
+        if (b->size == FIRST_BLOCK && !kept) kept = b;
+        else free(b);
+    }
+    if (kept) *kept = (ArenaBlock){.size = FIRST_BLOCK};
+    arena->blocks = kept;
+    arena->used = 0;
+}
+
 static void *arena_fail(Arena *arena) {
     if (arena->on_fail) longjmp(*arena->on_fail, 1);
     return NULL;

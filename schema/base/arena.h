@@ -17,6 +17,8 @@ typedef struct {
 
 void arena_init(Arena *arena, size_t cap);
 void arena_release(Arena *arena);
+/* Forgets everything, but keeps a block of the usual size for what comes next. */
+void arena_reset(Arena *arena);
 void *arena_alloc(Arena *arena, size_t size);
 /* count * size with overflow counted as an exhausted cap. */
 void *arena_array(Arena *arena, size_t count, size_t size);

@@ -48,9 +48,10 @@ void buf_putc(Buf *b, char c) { buf_put(b, &c, 1); }
 void buf_vprintf(Buf *b, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
+    size_t room = b->failed ? 0 : b->room - b->len;
+    int n = vsnprintf(room ? (char *)b->data + b->len : NULL, room, format, args);
     if (n >= 0 && buf_reserve(b, (size_t)n + 1)) {
-        vsnprintf((char *)b->data + b->len, (size_t)n + 1, format, again);
+        if ((size_t)n >= room) vsnprintf((char *)b->data + b->len, (size_t)n + 1, format, again);
         b->len += (size_t)n;
     }
     va_end(again);
@@ -61,6 +62,14 @@ void buf_printf(Buf *b, const char *format, ...) {
     va_start(args, format);
     buf_vprintf(b, format, args);
     va_end(args);
+}
+
+void buf_decimal(Buf *b, uint64_t v) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    buf_put(b, digits + at, sizeof digits - at);
 }
 
 const char *buf_text(Buf *b) {

@@ -26,6 +26,7 @@ void buf_puts(Buf *b, const char *text);
 void buf_putc(Buf *b, char c);
 void buf_printf(Buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(Buf *b, const char *format, va_list args);
+void buf_decimal(Buf *b, uint64_t v);
 /* The text with a NUL behind it; "" when the buffer failed. Valid until the next append. */
 const char *buf_text(Buf *b);
 char *buf_take(Buf *b, size_t *len);

@@ -9,7 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-enum { CONNECTION_MEMORY = 64 * 1024, IDLE_SECONDS = 120, CONNECTIONS = 1024 };
+enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, CONNECTIONS = 1024 };
 
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
                                  const char *data, size_t *len, void **state) {

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from service import SAFETENSORS, Exchange, Wrong, ask, bare, daemon, expect, family, memory, post_json, request_bytes, used
+from service import SAFETENSORS, Exchange, Wrong, ask, bare, daemon, expect, family, memory, on_cpu, post_json, request_bytes, used
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -27,6 +27,7 @@ BATCHES = (1, 256, ROWS)  # beside PyTorch
 MANY = 1_000_000        # small requests between the two looks at memory
 MANY_SECONDS = 120      # which may take no longer
 GROWTH = 0.5            # MB of resident memory that are none
+IDLE_SECONDS = 2        # looked at for what an idle service uses
 QUIET = 0.7             # load average before the bench, at most
 SEED = 20251124
 
@@ -232,6 +233,14 @@ def measure_bulk(table, build, service, folder):
                          "sides; bare libmicrohttpd drops what it receives.")
 
 
+def measure_idle(table, build, service):
+    pids = family(service.pid)
+    before = on_cpu(pids)
+    time.sleep(IDLE_SECONDS)
+    ms = 1000 * (on_cpu(pids) - before) / IDLE_SECONDS
+    table.add("CPU, idle daemon + 2 workers", f"{ms:.2f} ms/s", "", None, "≤ 1 ms/s", ms <= 1)
+
+
 def measure_memory(table, build, service, folder, idle):
     eval_, _ = small_exchanges(service.port, folder)
     eval_.load(build, service.port, CONNECTIONS, seconds=1)
@@ -351,8 +360,8 @@ def main():
         service = stack.enter_context(daemon(build))
         time.sleep(0.5)
         idle = memory(family(service.pid))
-        for measure, *more in ((measure_small, service, folder), (measure_bulk, service, folder), (measure_recurrent,), (measure_tiny,),
-                               (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder)):
+        for measure, *more in ((measure_idle, service), (measure_small, service, folder), (measure_bulk, service, folder),
+                               (measure_recurrent,), (measure_tiny,), (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder)):
             print(f"{measure.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
             measure(table, build, *more)
     print(file=sys.stderr)

@@ -129,6 +129,11 @@ def memory(pids):
     return [sum(int(re.search(rf"^{kind}: +(\d+) kB", text, re.M).group(1)) for text in rollups) / 1024 for kind in ("Rss", "Pss")]
 
 
+def on_cpu(pids):
+    """Seconds on a CPU so far, to the nanosecond."""
+    return sum(int(read(f"/proc/{pid}/task/{task}/schedstat").split()[0]) for pid in pids for task in os.listdir(f"/proc/{pid}/task")) / 1e9
+
+
 def used(pids):
     """Seconds in user and in system mode, and context switches, so far."""
     user = system = switches = 0

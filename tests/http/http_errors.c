@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,6 +266,24 @@ static void reach_quarantined(Pair *p) {
     ask_stop(a);
 }
 
+/* On a disk too small for the database and this. */
+static void reach_storage_full(Pair *p) {
+    enum { LEN = 6 << 20 };
+    Ask *a = &p->own;
+    if (!daemon_small_disk(&a->daemon, "4m")) {
+        print_message("storage_full: no file system can be mounted here (%s)\n", strerror(errno));
+        skip();
+    }
+    unsigned char *body = calloc(1, 8 + LEN);
+    assert_non_null(body);
+    memcpy(body, (const unsigned char[]){0, 0, 8, 1, 0, LEN >> 16, 0, 0}, 8); /* IDX: so many bytes */
+    ask_start(a, NULL);
+    ask_bytes(a, 507, "PUT /datasets/big?column=x", NULL, body, 8 + LEN);
+    ask_is_problem(a, "storage_full");
+    free(body);
+    ask_stop(a);
+}
+
 /* ---- out of reach ---- */
 
 #define SKIPPED(code, why) \
@@ -275,7 +294,6 @@ static void reach_quarantined(Pair *p) {
     }
 SKIPPED(conflict, "only runs have states, and there are no runs yet")
 SKIPPED(bad_run, "there are no runs yet")
-SKIPPED(storage_full, "only runs and data sets must be stored to be of use; a program is answered without `stored`")
 SKIPPED(compiler_mismatch, "takes a bug of the compiler")
 SKIPPED(internal, "takes a bug, or exhausted memory")
 

@@ -191,7 +191,8 @@ void ask_is_problem(const Ask *a, const char *code) {
     assert_int_equal(a->response.status, ask_number(a, "status"));
     assert_true(*ask_text(a, "detail"));
     ask_header(a, "X-Request-Id", ask_text(a, "request_id"));
-    if (a->response.status == 429 || a->response.status == 503) assert_non_null(client_header(&a->response, "Retry-After", &len));
+    bool later = a->response.status == 429 || a->response.status == 503; /* api.md, Errors */
+    assert_int_equal(later, client_header(&a->response, "Retry-After", &len) != NULL);
     for (int i = 0; i < cJSON_GetArraySize(ask_find(a, "diagnostics")); i++) {
         char path[64];
         snprintf(path, sizeof path, "diagnostics.%d.code", i);

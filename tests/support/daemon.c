@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,11 +76,23 @@ static bool find_url(Daemon *d) {
     return found;
 }
 
+static void make_dir(Daemon *d) {
+    if (*d->dir) return;
+    snprintf(d->dir, sizeof d->dir, "/tmp/cajal-test-XXXXXX");
+    assert_non_null(mkdtemp(d->dir));
+}
+
+bool daemon_small_disk(Daemon *d, const char *size) {
+    char data[96], option[32];
+    make_dir(d);
+    snprintf(data, sizeof data, "%s/data", d->dir);
+    snprintf(option, sizeof option, "size=%s", size);
+    assert_int_equal(0, mkdir(data, 0700));
+    return mount("tmpfs", data, "tmpfs", 0, option) == 0;
+}
+
 void daemon_start(Daemon *d, const char *const *options) {
-    if (!*d->dir) {
-        snprintf(d->dir, sizeof d->dir, "/tmp/cajal-test-XXXXXX");
-        assert_non_null(mkdtemp(d->dir));
-    }
+    make_dir(d);
     spawn(d, options);
     for (int i = 0; !find_url(d); i++) {
         if (waitpid(d->pid, NULL, WNOHANG) != 0) {
@@ -111,6 +125,9 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
 
 void daemon_release(Daemon *d) {
     if (d->pid) daemon_stop(d, SIGKILL);
+    char data[96];
+    snprintf(data, sizeof data, "%s/data", d->dir);
+    if (*d->dir) umount2(data, MNT_DETACH); /* daemon_small_disk's, if there is one */
     if (*d->dir) nftw(d->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     *d = (Daemon){0};
 }

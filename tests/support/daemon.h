@@ -15,6 +15,8 @@ typedef struct {
 
 /* options: NULL-terminated arguments beside --listen and --data; may be NULL. */
 void daemon_start(Daemon *d, const char *const *options);
+/* Before daemon_start: gives the data directory a disk of its own, `size` as of a tmpfs ("4m"). False with errno: none can be mounted here. */
+bool daemon_small_disk(Daemon *d, const char *size);
 /* Sends a signal and waits: the exit code, or 128 + the signal that ended it. */
 int daemon_stop(Daemon *d, int signal);
 void daemon_release(Daemon *d);

@@ -31,6 +31,30 @@ static void test_arena(void **state) {
     assert_int_equal(a.used, 0);
 }
 
+/* What is kept is of the usual size, whatever was taken before. */
+static void test_arena_reset(void **state) {
+    (void)state;
+    Arena a;
+    arena_init(&a, 1 << 20);
+    for (int round = 0; round < 3; round++) {
+        assert_non_null(arena_alloc(&a, 100 << 10)); /* a block of its own, and the first */
+        for (int i = 0; i < 100; i++) {
+            unsigned char *p = arena_alloc(&a, 1000);
+            for (size_t j = 0; j < 1000; j++) assert_int_equal(p[j], 0);
+            memset(p, 1, 1000);
+        }
+        arena_reset(&a);
+        assert_int_equal(a.used, 0);
+    }
+    assert_null(a.blocks); /* none was of the usual size */
+    unsigned char *first = arena_alloc(&a, 8);
+    arena_reset(&a);
+    assert_ptr_equal(arena_alloc(&a, 16), first);
+    assert_non_null(arena_alloc(&a, (1 << 20) - 16)); /* the cap is counted anew */
+    assert_null(arena_alloc(&a, 16));
+    arena_release(&a);
+}
+
 static void test_arena_cap(void **state) {
     (void)state;
     Arena a;
@@ -76,6 +100,21 @@ static void test_buf(void **state) {
     assert_string_equal(buf_text(&b), "");
     assert_null(buf_take(&b, &len));
     buf_release(&b);
+}
+
+/* At every fill of the buffer: text that just fits, and that does not. */
+static void test_printing(void **state) {
+    (void)state;
+    for (size_t before = 0; before < 140; before++) {
+        Buf b;
+        buf_init(&b);
+        for (size_t i = 0; i < before; i++) buf_putc(&b, 'x');
+        buf_printf(&b, "%s|%d", "some text of a certain length", 7);
+        buf_decimal(&b, 0);
+        buf_decimal(&b, UINT64_MAX);
+        assert_string_equal(buf_text(&b) + before, "some text of a certain length|7018446744073709551615");
+        buf_release(&b);
+    }
 }
 
 static void test_numbers(void **state) {
@@ -130,7 +169,8 @@ static void test_reader_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_reset), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf), cmocka_unit_test(test_printing),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_reader_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

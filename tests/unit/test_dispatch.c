@@ -43,7 +43,7 @@ static void answer_build(const Frame *frame, int loads) {
     if (bye) raise(SIGKILL);
 }
 
-/* A run doubles each of its floats, and says in exec_ns how many rows it had. 666 kills the worker, 777 hangs it, a negative one is refused. */
+/* A run doubles each of its floats, and says in exec_ns how many rows it had. 666 kills the worker, 777 hangs it, 888 and 999 take their time, a negative one is refused. */
 static void put_ran(Buf *out, const Frame *frame) {
     RunMsg m;
     float values[64];
@@ -54,6 +54,7 @@ static void put_ran(Buf *out, const Frame *frame) {
         if (values[i] == 666) raise(SIGKILL);
         if (values[i] == 777) pause();
         if (values[i] == 888) usleep(50000);
+        if (values[i] == 999) usleep(2500000);
         if (values[i] < 0) ran = (RanMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
         values[i] *= 2;
     }
@@ -365,7 +366,7 @@ static void on_ran(void *arg, const JobResult *result) {
     memcpy(&s->answer, result->ran->inline_results, sizeof s->answer);
 }
 
-static void run(Bench *b, Small *s, float value, uint64_t key) {
+static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
     ErrCode why;
     const char *message;
     char culprit[32];
@@ -377,11 +378,13 @@ static void run(Bench *b, Small *s, float value, uint64_t key) {
                    .msg = {.key = key, .dtype = DT_F32, .rows = 1, .area_size = 8, .results_at = 4, .ntensors = 1, .nresults = 1,
                            .tensors = &s->tensor, .results = &s->result, .inline_area = (const unsigned char *)&s->value, .inline_len = 4}};
     JobSpec spec = {.type = FRAME_run, .run = &s->run, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
-                    .small = true, .patience = 300 * MS, .done = on_ran, .arg = s};
+                    .small = true, .patience = patience, .done = on_ran, .arg = s};
     s->job = dispatch_submit(b->dispatch, &spec, &why, &message);
     assert_non_null(s->job);
     b->open++;
 }
+
+static void run(Bench *b, Small *s, float value, uint64_t key) { run_patiently(b, s, value, key, 300 * MS); }
 
 static void assert_answered(const Small *s) {
     assert_true(s->ticket.done);
@@ -508,6 +511,24 @@ static void test_who_leaves_does_not_take_others_along(void **state) {
     bench_free(b);
 }
 
+/* Who leaves a run that takes longer than anybody is given who has nobody beside him. */
+static void test_who_leaves_does_not_hurry_others(void **state) {
+    (void)state;
+    Bench *b = bench_new(1, 100);
+    Small first, s[2];
+    Leaving leaving = {.bench = b, .small = &s[1], .timer = {.fire = leave, .arg = &leaving}};
+    run(b, &first, 1, 1);
+    bench_run(b);
+    for (int i = 0; i < 2; i++) run_patiently(b, &s[i], i ? 1 : 999, 1, 10000 * MS);
+    loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS);
+    bench_run(b);
+    assert_false(s[1].ticket.done);
+    assert_answered(&s[0]);
+    assert_int_equal(2, s[0].rows);
+    assert_int_equal(0, b->metrics.worker_kills);
+    bench_free(b);
+}
+
 static void test_without_workers_jobs_fail(void **state) {
     (void)state;
     Bench *b = calloc(1, sizeof *b);
@@ -544,6 +565,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killers_that_wait_are_set_aside),
         cmocka_unit_test(test_one_that_hangs_does_not_take_others_along),
         cmocka_unit_test(test_who_leaves_does_not_take_others_along),
+        cmocka_unit_test(test_who_leaves_does_not_hurry_others),
         cmocka_unit_test(test_without_workers_jobs_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,6 @@ static uint32_t product(const uint32_t *dims, uint32_t rank) {
 /* Some node, in these dims. */
 static uint32_t some(Gen *gen, const uint32_t *dims, uint32_t rank) {
     uint32_t node = gen->nodes[pick(gen->r, gen->n)], size = product(dims, rank), flat = (uint32_t)gen->g->nodes[node].size;
-    int64_t axis = 0;
     node = reshape(gen->g, node, &flat, 1);
     if (flat != size) node = add_node(gen->g, OP_resize, &node, 1, &size, 1, (int64_t[]){0, 0}, 2);
     return reshape(gen->g, node, dims, rank);

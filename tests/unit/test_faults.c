@@ -428,6 +428,7 @@ static bool runs(const void *what, Buf *answer) {
     const Loadable *l = what;
     Cache cache;
     Workspace w = {0};
+    Maps maps = {0};
     Fault fault_said = {0};
     TensorMsg tensors[3];
     ResultMsg result = {.batched = true};
@@ -450,7 +451,7 @@ static bool runs(const void *what, Buf *answer) {
         Frame frame = {.area = -1};
         RanMsg ran = {0};
         buf_init(&out);
-        run_answer(&cache, &w, &frame, &m, &out, &reply);
+        run_answer(&cache, &w, &maps, &frame, &m, &out, &reply);
         Frame sent = frame_of(FRAME_ran, &out);
         if (!out.failed) assert_true(wire_get_ran(&sent, &ran));
         ok = !out.failed && ran.code == ERR_NONE;

@@ -1,6 +1,7 @@
 /* The database: what is put comes back; what is damaged, outdated or evicted does not. */
 #include "compiler/canon.h"
 #include "server/store.h"
+#include "tests/support/spoil.h"
 #include <setjmp.h>
 #include <sodium.h>
 #include <sqlite3.h>
@@ -171,18 +172,18 @@ static void test_pages_cover_everything_once(void **state) {
         assert_int_equal(store_programs(box->store, &after, 5, count_row, &rows, &last), ERR_NONE);
         if (pages++ == 0) assert_true(last.created > 0);
         after = last;
-    } while (*last.hash);
+    } while (*last.key);
     assert_int_equal(rows, 23);
     assert_int_equal(pages, 5);
     after = (StorePlace){0};
     rows = -1000; /* count_row says no at once */
     assert_int_equal(store_programs(box->store, &after, 23, count_row, &rows, &last), ERR_NONE);
     assert_int_equal(rows, -999);
-    assert_true(*last.hash);
+    assert_true(*last.key);
     rows = 0;
     assert_int_equal(store_programs(box->store, &after, 23, count_row, &rows, &last), ERR_NONE);
     assert_int_equal(rows, 23);
-    assert_string_equal(last.hash, "");
+    assert_string_equal(last.key, "");
 }
 
 static void test_delete_takes_the_graphs_along(void **state) {
@@ -217,21 +218,6 @@ static void test_one_at_a_time(void **state) {
     reopen(box, "v1");
 }
 
-/* Writes nonsense over the middle of every page but the first. */
-static void spoil_pages(const Box *box) {
-    char path[128], nonsense[2000];
-    snprintf(path, sizeof path, "%s/cajal.db", box->dir);
-    memset(nonsense, 0xa5, sizeof nonsense);
-    FILE *f = fopen(path, "r+");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    for (long at = 4096, end = ftell(f); at < end; at += 4096) {
-        fseek(f, at, SEEK_SET);
-        fwrite(nonsense, 1, sizeof nonsense, f);
-    }
-    fclose(f);
-}
-
 static void test_damaged_pages_are_told(void **state) {
     Box *box = *state;
     char hash[CANON_HASH_TEXT], canonical[32];
@@ -246,7 +232,7 @@ static void test_damaged_pages_are_told(void **state) {
     reopen(box, "v1");
     assert_true(store_healthy(box->store));
     store_close(box->store);
-    spoil_pages(box);
+    spoil_tables(box->dir);
     box->store = open_at(box->dir, "v1", 10 * ROOM);
     assert_non_null(box->store);
     assert_false(store_healthy(box->store));

@@ -31,7 +31,7 @@ void K(kernel_sum)(Exec *x, const Step *s) {
     size_t n = s->inner, na = s->in_batched[0] ? n : 0;
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
-    if (!x->again) memset(y, 0, n * sizeof *y);
+    if (!x->again && !s->more) memset(y, 0, n * sizeof *y);
     for (size_t r = 0; r < x->rows; r++, a += na)
         for (size_t i = 0; i < n; i++) y[i] += a[i];
 }

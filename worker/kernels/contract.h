@@ -63,6 +63,13 @@ void K(kernel_contract)(Exec *x, const Step *s) {
     }
 }
 
+/* a [rows,M,K] · b shared -> [rows,M,N], all rows in one product */
+void K(kernel_contract_rows)(Exec *x, const Step *s) {
+    const ContractDetail *d = s->contract;
+    Gemm p = {.tb = d->tb, .m = x->rows * d->M, .n = d->N, .k = d->K, .lda = d->K, .ldb = d->tb ? d->K : d->N, .ldc = d->N};
+    K(gemm)(&p, x->at[s->in[0]], x->at[s->in[1]], x->at[s->out]);
+}
+
 /* a [rows,G,K,M], b [rows,G,K,N], both batched -> [G,M,N] summed over rows and K. */
 void K(kernel_contract_sum)(Exec *x, const Step *s) {
     const ContractDetail *d = s->contract;
@@ -70,7 +77,7 @@ void K(kernel_contract_sum)(Exec *x, const Step *s) {
     REAL *c = x->at[s->out];
     size_t na = d->K * d->M, nb = d->K * d->N, nc = d->M * d->N;
     bool join = d->G == 1 || d->K == 1; /* rows and K are then one axis with one stride */
-    Gemm p = {.ta = true, .m = d->M, .n = d->N, .k = d->K, .lda = d->M, .ldb = d->N, .ldc = d->N, .add = x->again};
+    Gemm p = {.ta = true, .m = d->M, .n = d->N, .k = d->K, .lda = d->M, .ldb = d->N, .ldc = d->N, .add = x->again || s->more};
     if (join) {
         p.k = x->rows * d->K;
         p.lda = d->G * d->M;

@@ -10,13 +10,17 @@
 #define CAJAL_KERNELS_H
 #include "worker/exec.h"
 
-/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; sum: over rows;
+/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; sum: over rows;
  * accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
- * contract_sum: summed over rows; load, store: to and from outside; tape: tape.h. */
+ * contract_rows: the same as one product; contract_sum: summed over rows; load, store: to and from outside; tape: tape.h; map to avg_pool_vjp: layers, as the ops of that name;
+ * conv_pack: kernels for conv, which is conv2d and conv2d_dx; conv_dw_sum: summed over rows. */
 #define KERNELS(KERNEL) \
-    KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(sum) \
-    KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
-    KERNEL(tape_scalars) KERNEL(tape)
+    KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(sum) \
+    KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_rows) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
+    KERNEL(tape_scalars) KERNEL(tape) \
+    KERNEL(map) KERNEL(map_vjp) KERNEL(softmax) KERNEL(softmax_vjp) KERNEL(spread) KERNEL(total) KERNEL(pad) \
+    KERNEL(max_pool) KERNEL(max_pool_vjp) KERNEL(max_pool_jvp) KERNEL(avg_pool) KERNEL(avg_pool_vjp) \
+    KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_dw) KERNEL(conv_dw_sum)
 
 #ifdef __x86_64__
 #define KERNEL_VARIANTS(V, name) V(name, base) V(name, avx2) V(name, avx512)

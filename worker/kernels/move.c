@@ -1,4 +1,4 @@
-/* Kernels that move elements and do no arithmetic to speak of: fill, slide, permute, copy, load, store. */
+/* Kernels that move elements and do no arithmetic to speak of: fill, slide, permute, copy, gather, load, store. */
 #include "worker/kernels/kernels.h"
 #include "schema/limits.h"
 #include <string.h>

@@ -56,6 +56,11 @@ void K(kernel_copy)(Exec *x, const Step *s) {
     K(copy_rows)(x->at[s->out], x->at[s->in[0]], s->inner, s->out_batched ? x->rows : 1, !s->in_batched[0]);
 }
 
+/* A tile's rows to their place among all rows; dst: rows before. */
+void K(kernel_gather)(Exec *x, const Step *s) {
+    memcpy((REAL *)x->at[s->out] + (s->dst + x->row0) * s->inner, x->at[s->in[0]], x->rows * s->inner * sizeof(REAL));
+}
+
 void K(kernel_store)(Exec *x, const Step *s) {
     const ExecOutput *out = &x->outputs[s->src];
     REAL *y = out->data;

@@ -1,0 +1,138 @@
+#include "server/checkpoint.h"
+#include "server/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_ROOM = 4096, PIECE = 1 << 20 };
+static const char suffix[] = ".safetensors", temporary[] = ".tmp";
+
+static bool path_of(char out[PATH_ROOM], const char *data, const char *id, uint64_t step, const char *end) {
+    return (size_t)snprintf(out, PATH_ROOM, "%s/runs/%s/%llu%s%s", data, id, (unsigned long long)step, suffix, end) < PATH_ROOM;
+}
+
+static bool folder_of(char out[PATH_ROOM], const char *data, const char *id) {
+    return (size_t)snprintf(out, PATH_ROOM, *id ? "%s/runs/%s" : "%s/runs", data, id) < PATH_ROOM;
+}
+
+static bool sync_folder(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+/* Makes the folder, durably. */
+static bool make_folder(const char *path, const char *parent) {
+    if (mkdir(path, 0700) == 0) return sync_folder(parent);
+    return errno == EEXIST;
+}
+
+static bool make_folders(const char *data, const char *id) {
+    char runs[PATH_ROOM], own[PATH_ROOM];
+    return folder_of(runs, data, "") && folder_of(own, data, id) && make_folder(runs, data) && make_folder(own, runs);
+}
+
+/* Reads `bytes` of `from`, into the sum and (to >= 0) the other file. */
+static bool digest(int from, uint64_t bytes, int to, unsigned char sum[16]) {
+    crypto_generichash_state state;
+    char *piece = malloc(PIECE);
+    uint64_t at = 0;
+    bool ok = piece != NULL;
+    crypto_generichash_init(&state, NULL, 0, 16);
+    while (ok && at < bytes) {
+        uint64_t left = bytes - at;
+        ssize_t n = pread(from, piece, left < PIECE ? (size_t)left : PIECE, (off_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n == 0) errno = EIO; /* shorter than it should be */
+        ok = n > 0 && (to < 0 || file_write(to, piece, (size_t)n));
+        if (ok) crypto_generichash_update(&state, (unsigned char *)piece, (size_t)n);
+        at += ok ? (uint64_t)n : 0;
+    }
+    crypto_generichash_final(&state, sum, 16);
+    free(piece);
+    return ok;
+}
+
+static bool refuse(Err *err, uint64_t step, int cause) {
+    return err_set(err, file_code(cause), "", "The checkpoint of step %llu could not be written: %s.",
+                   (unsigned long long)step, strerror(cause));
+}
+
+bool checkpoint_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err) {
+    char part[PATH_ROOM], whole[PATH_ROOM], folder[PATH_ROOM];
+    *out = (RunCheckpoint){.step = step, .bytes = bytes};
+    errno = ENAMETOOLONG;
+    if (!path_of(part, data, id, step, temporary) || !path_of(whole, data, id, step, "") || !folder_of(folder, data, id) ||
+        !make_folders(data, id))
+        return refuse(err, step, errno);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && digest(from, bytes, fd, out->sum) && fsync(fd) == 0;
+    ok = ok && rename(part, whole) == 0 && sync_folder(folder);
+    int cause = errno;
+    if (fd >= 0) close(fd);
+    if (ok) return true;
+    if (fd >= 0) unlink(part);
+    return refuse(err, step, cause);
+}
+
+bool checkpoint_share(const char *data, const char *from, const char *to, uint64_t step, Err *err) {
+    char old[PATH_ROOM], new[PATH_ROOM], folder[PATH_ROOM];
+    errno = ENAMETOOLONG;
+    bool ok = path_of(old, data, from, step, "") && path_of(new, data, to, step, "") && folder_of(folder, data, to) && make_folders(data, to) &&
+              link(old, new) == 0 && sync_folder(folder);
+    return ok || refuse(err, step, errno);
+}
+
+int checkpoint_open(const char *data, const char *id, const RunCheckpoint *c) {
+    char path[PATH_ROOM];
+    unsigned char sum[16];
+    struct stat st;
+    int fd = path_of(path, data, id, c->step, "") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return -1;
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size == c->bytes && digest(fd, c->bytes, -1, sum) && memcmp(sum, c->sum, sizeof sum) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+void checkpoint_remove(const char *data, const char *id, uint64_t step) {
+    char path[PATH_ROOM];
+    if (path_of(path, data, id, step, "")) unlink(path);
+}
+
+/* The folder's files whose names end in `end`. */
+static void remove_files(const char *folder, const char *end) {
+    char path[PATH_ROOM];
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        size_t len = strlen(e->d_name), tail = strlen(end);
+        if (*e->d_name == '.' || len < tail || strcmp(e->d_name + len - tail, end) != 0) continue;
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
+    }
+    if (dir) closedir(dir);
+}
+
+void checkpoint_remove_all(const char *data, const char *id) {
+    char folder[PATH_ROOM];
+    if (!folder_of(folder, data, id)) return;
+    remove_files(folder, "");
+    rmdir(folder);
+}
+
+void checkpoint_sweep(const char *data, Store *store) {
+    char runs[PATH_ROOM], folder[PATH_ROOM];
+    DIR *dir = folder_of(runs, data, "") ? opendir(runs) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (*e->d_name == '.') continue;
+        ErrCode code = store_run_exists(store, e->d_name);
+        if (code == ERR_not_found) checkpoint_remove_all(data, e->d_name);
+        else if (folder_of(folder, data, e->d_name)) remove_files(folder, temporary);
+    }
+    if (dir) closedir(dir);
+}

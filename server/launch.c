@@ -1,0 +1,141 @@
+#include "server/launch.h"
+#include "server/checkpoint.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- rows ---- */
+
+static void add_row(void *arg, const RunCheckpoint *c) {
+    LaunchFile *f = arg;
+    RunCheckpoint *rows = realloc(f->rows, (f->n + 1) * sizeof *rows);
+    if (!rows) return; /* an older one will do */
+    f->rows = rows;
+    rows[f->n++] = *c;
+}
+
+static bool find_source(Launch *l, LaunchFile *f) {
+    StoredRun source;
+    ErrCode code = store_run_get(l->server->store, f->id, &source);
+    if (code == ERR_NONE) code = store_run_checkpoints(l->server->store, source.seq, add_row, f);
+    if (code) failure_set(&l->failure, ERR_bad_run, "The run %s, which weights come from, is not there any more.", f->id);
+    stored_run_release(&source);
+    return code == ERR_NONE;
+}
+
+static bool find_data(Launch *l, const RunDataFacts *data, int *fd) {
+    Dataset found;
+    Err err = {0};
+    if (!data->rows) return true;
+    if (!contents_find_sha(l->server->contents, data->sha256, &found, &err)) {
+        failure_set(&l->failure, ERR_bad_run, "The data set %s cannot be used: %s", data->name, err.message);
+        return false;
+    }
+    *fd = found.fd;
+    found.fd = -1;
+    dataset_release(&found);
+    return true;
+}
+
+static bool find_all(Launch *l) {
+    if (store_run_get(l->server->store, l->own.id, &l->run) != ERR_NONE || !run_facts_get(&l->facts, l->run.link, l->run.link_len)) {
+        failure_set(&l->failure, ERR_internal, "The run's record is damaged.");
+        return false;
+    }
+    if (!find_data(l, &l->facts.train, &l->train) || !find_data(l, &l->facts.test, &l->test)) return false;
+    for (uint32_t i = 0; i < l->facts.nsources; i++) {
+        snprintf(l->sources[i].id, sizeof l->sources[i].id, "%s", l->facts.sources[i]);
+        if (!find_source(l, &l->sources[i])) return false;
+    }
+    return store_run_checkpoints(l->server->store, l->run.seq, add_row, &l->own) == ERR_NONE;
+}
+
+Launch *launch_new(Server *server, const char *id) {
+    Launch *l = calloc(1, sizeof *l);
+    if (!l) return NULL;
+    l->server = server;
+    l->train = l->test = l->own.fd = -1;
+    for (size_t i = 0; i < RUN_SOURCES; i++) l->sources[i].fd = -1;
+    snprintf(l->own.id, sizeof l->own.id, "%s", id);
+    find_all(l);
+    return l;
+}
+
+static void file_release(LaunchFile *f) {
+    if (f->fd >= 0) close(f->fd);
+    free(f->rows);
+}
+
+void launch_free(Launch *l) {
+    if (!l) return;
+    if (l->train >= 0) close(l->train);
+    if (l->test >= 0) close(l->test);
+    file_release(&l->own);
+    for (size_t i = 0; i < RUN_SOURCES; i++) file_release(&l->sources[i]);
+    run_facts_release(&l->facts);
+    stored_run_release(&l->run);
+    failure_release(&l->failure);
+    free(l);
+}
+
+/* ---- files ---- */
+
+/* The newest that is whole. */
+static bool open_newest(const Launch *l, LaunchFile *f) {
+    for (size_t i = f->n; i-- && f->fd < 0;) {
+        f->chosen = f->rows[i];
+        f->fd = checkpoint_open(l->server->config->data, f->id, &f->chosen);
+        if (f->fd < 0)
+            log_put(&l->server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=damaged", f->id, (unsigned long long)f->chosen.step);
+    }
+    return f->fd >= 0;
+}
+
+bool launch_open(Launch *l) {
+    if (l->failure.code) return false;
+    open_newest(l, &l->own);
+    for (uint32_t i = 0; i < l->facts.nsources; i++) {
+        if (open_newest(l, &l->sources[i])) continue;
+        failure_set(&l->failure, ERR_bad_run, "The run %s, which weights come from, has no checkpoint that can be used.", l->sources[i].id);
+        return false;
+    }
+    return true;
+}
+
+uint64_t launch_step(const Launch *l) { return l->own.fd >= 0 ? l->own.chosen.step : 0; }
+
+/* ---- frames ---- */
+
+static bool send_data(Worker *worker, DataKind kind, const RunDataFacts *data, int fd) {
+    Buf body;
+    if (!data->rows) return true;
+    buf_init(&body);
+    wire_put_data(&body, &(DataMsg){.kind = (uint8_t)kind, .name = (const unsigned char *)data->name, .name_len = strlen(data->name),
+                                    .rows = data->rows, .bytes = data->bytes, .ncolumns = data->ncolumns, .columns = data->columns});
+    bool sent = pool_send(worker, FRAME_data, 0, &body, fd);
+    buf_release(&body);
+    return sent;
+}
+
+static bool send_weights(Worker *worker, const LaunchFile *f) {
+    Buf body;
+    buf_init(&body);
+    wire_put_data(&body, &(DataMsg){.kind = DATA_WEIGHTS, .name = (const unsigned char *)f->id, .name_len = strlen(f->id), .bytes = f->chosen.bytes});
+    bool sent = pool_send(worker, FRAME_data, 0, &body, f->fd);
+    buf_release(&body);
+    return sent;
+}
+
+bool launch_send(const Launch *l, Worker *worker) {
+    Buf body;
+    bool sent = send_data(worker, DATA_TRAIN, &l->facts.train, l->train) && send_data(worker, DATA_TEST, &l->facts.test, l->test);
+    for (uint32_t i = 0; i < l->facts.nsources && sent; i++) sent = send_weights(worker, &l->sources[i]);
+    buf_init(&body);
+    wire_put_train(&body, &(TrainMsg){.program = l->run.canonical, .program_len = l->run.canonical_len, .spec = (const unsigned char *)l->run.spec,
+                                      .spec_len = strlen(l->run.spec), .nat_limit = l->server->config->max_nat,
+                                      .area_size = l->own.fd >= 0 ? l->own.chosen.bytes : 0});
+    sent = sent && pool_send(worker, FRAME_train, 1, &body, l->own.fd);
+    buf_release(&body);
+    return sent;
+}

@@ -1,0 +1,10 @@
+/* A run's record, as GET /runs and GET /runs/{id} give it. */
+#ifndef CAJAL_RUN_RECORD_H
+#define CAJAL_RUN_RECORD_H
+#include "server/store_runs.h"
+
+/* Appends what a list shows. */
+void run_record_put(Buf *out, const StoredRun *run);
+/* Appends all of it. checkpoints: JSON, members of an array. */
+void run_record_put_whole(Buf *out, const StoredRun *run, const char *checkpoints);
+#endif

@@ -1,0 +1,248 @@
+/* GET /runs, GET and DELETE /runs/{id}, POST /runs/{id}/cancel and /resume, GET /runs/{id}/metrics and /events */
+#include "schema/limits.h"
+#include "server/checkpoint.h"
+#include "server/events.h"
+#include "server/handlers.h"
+#include "server/page.h"
+#include "server/run_facts.h"
+#include "server/run_record.h"
+#include "server/scheduler.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the list ---- */
+
+typedef struct {
+    Buf *body;
+    StorePlace last;
+} List;
+
+static bool put_row(void *arg, const StoredRun *run) {
+    List *list = arg;
+    Buf *out = list->body;
+    if (out->failed) return false;
+    if (out->data[out->len - 1] != '[') buf_putc(out, ',');
+    run_record_put(out, run);
+    list->last.created = (uint64_t)run->seq;
+    snprintf(list->last.key, sizeof list->last.key, "%s", run->id);
+    return out->len < LIMIT_LIST_BYTES;
+}
+
+static bool read_state(Call *call, RunState *out) {
+    const char *name = call_query(call, "state");
+    *out = RUN_STATES;
+    if (!name) return true;
+    for (int i = 0; i < RUN_STATES; i++)
+        if (strcmp(run_state_names[i], name) == 0) *out = (RunState)i;
+    if (*out < RUN_STATES) return true;
+    call_fail(call, ERR_bad_request, "?state is one of queued, running, done, failed, cancelled.");
+    return false;
+}
+
+void handle_runs(Call *call) {
+    uint64_t limit;
+    RunState state;
+    StorePlace after = {0};
+    bool more;
+    const char *token = call_query(call, "page_token");
+    if (!call_query_uint(call, "limit", 50, 1, LIMIT_LIST, &limit) || !read_state(call, &state)) return;
+    if (token && *token && (!page_read_token(token, &after) || after.created > INT64_MAX)) {
+        call_fail(call, ERR_bad_request, "?page_token is not one that this service gave.");
+        return;
+    }
+    Buf body;
+    List list = {.body = &body};
+    buf_init(&body);
+    buf_puts(&body, "{\"runs\":[");
+    int64_t before = *after.key ? (int64_t)after.created : INT64_MAX;
+    if (store_runs(call->server->store, state, before, limit, put_row, &list, &more) != ERR_NONE) {
+        buf_release(&body);
+        call_fail(call, ERR_internal, "The database does not answer.");
+        return;
+    }
+    if (!more) *list.last.key = 0;
+    buf_puts(&body, "],\"next_page_token\":");
+    page_put_token(&body, &list.last);
+    buf_putc(&body, '}');
+    call_answer(call, 200, "application/json", &body);
+}
+
+/* ---- one run ---- */
+
+/* Answers when there is none. */
+static bool find(Call *call, StoredRun *run) {
+    ErrCode code = store_run_get(call->server->store, call->param.text, run);
+    if (code == ERR_not_found) call_fail(call, code, "There is no run %.100s.", call->param.text);
+    else if (code) call_fail(call, code, "The run's record is damaged, or the database does not answer.");
+    return code == ERR_NONE;
+}
+
+static void put_step(void *arg, const RunCheckpoint *c) {
+    Buf *out = arg;
+    buf_printf(out, out->len ? ",%llu" : "%llu", (unsigned long long)c->step);
+}
+
+static void answer_record(Call *call) {
+    StoredRun run;
+    Buf body, steps;
+    if (!find(call, &run)) return;
+    buf_init(&body);
+    buf_init(&steps);
+    store_run_checkpoints(call->server->store, run.seq, put_step, &steps);
+    run_record_put_whole(&body, &run, buf_text(&steps));
+    body.failed |= steps.failed;
+    buf_release(&steps);
+    stored_run_release(&run);
+    call_answer(call, 200, "application/json", &body);
+}
+
+void handle_run(Call *call) { answer_record(call); }
+
+/* ---- cancel, resume ---- */
+
+typedef struct {
+    Call *call;
+    RunWait wait;
+} Cancel;
+
+static void cancel_end(Cancel *c) {
+    scheduler_unwait(&c->wait);
+    call_on_cancel(c->call, NULL, NULL);
+    call_drop(c->call);
+    free(c);
+}
+
+static void on_call_gone(void *arg) { cancel_end(arg); }
+
+static void cancelled(void *arg) {
+    Cancel *c = arg;
+    answer_record(c->call);
+    cancel_end(c);
+}
+
+void handle_run_cancel(Call *call) {
+    Scheduler *scheduler = call->server->scheduler;
+    const char *id = call->param.text;
+    Cancel *c;
+    if (!scheduler_find(scheduler, id)) {
+        StoredRun run;
+        if (!find(call, &run)) return;
+        call_fail(call, ERR_conflict, "The run is %s; only a queued or running one can be cancelled.", run_state_names[run.progress.state]);
+        stored_run_release(&run);
+    } else if (!(c = calloc(1, sizeof *c))) {
+        call_fail(call, ERR_internal, "Memory is short.");
+    } else {
+        *c = (Cancel){.call = call, .wait = {.done = cancelled, .arg = c}};
+        call_keep(call);
+        call_on_cancel(call, on_call_gone, c);
+        scheduler_wait(scheduler, id, &c->wait);
+        scheduler_cancel(scheduler, id);
+    }
+}
+
+void handle_run_resume(Call *call) {
+    Scheduler *scheduler = call->server->scheduler;
+    StoredRun run;
+    if (!find(call, &run)) return;
+    RunState state = run.progress.state;
+    if (scheduler_find(scheduler, run.id) || (state != RUN_CANCELLED && state != RUN_FAILED)) {
+        call_fail(call, ERR_conflict, "The run is %s; only a cancelled or failed one can be resumed.", run_state_names[state]);
+    } else if (scheduler_full(scheduler)) {
+        call_fail(call, ERR_queue_full, "Too many runs are waiting.");
+    } else if (!scheduler_resume(scheduler, &run)) {
+        call_fail(call, ERR_internal, "Memory is short.");
+    } else {
+        Buf body;
+        buf_init(&body);
+        buf_printf(&body, "{\"id\":\"%s\",\"state\":\"queued\"}", run.id);
+        call_answer(call, 202, "application/json", &body);
+    }
+    stored_run_release(&run);
+}
+
+/* ---- deleting ---- */
+
+typedef struct {
+    Call *call;
+    char id[RUN_ID + 1], content[2][DATASET_SHA + 1]; /* of the data sets it may have been the last to use */
+    ErrCode code;
+    Task task;
+} Deletion;
+
+static void delete_run(void *arg) {
+    Deletion *d = arg;
+    Server *server = d->call->server;
+    d->code = store_run_delete(server->store, d->id);
+    if (d->code) return;
+    checkpoint_remove_all(server->config->data, d->id);
+    for (int i = 0; i < 2; i++)
+        if (*d->content[i]) contents_collect(server->contents, d->content[i]);
+}
+
+static void deleted(void *arg) {
+    Deletion *d = arg;
+    Buf none = {0};
+    if (d->code == ERR_NONE) call_answer(d->call, 204, NULL, &none);
+    else if (d->code == ERR_not_found) call_fail(d->call, d->code, "There is no run %s.", d->id);
+    else if (d->code == ERR_conflict) call_fail(d->call, d->code, "The run is queued or running; cancel it first.");
+    else call_fail(d->call, d->code, "The database refused.");
+    call_drop(d->call);
+    free(d);
+}
+
+static void note_contents(Deletion *d, const StoredRun *run) {
+    RunFacts facts;
+    if (!run_facts_get(&facts, run->link, run->link_len)) return;
+    if (facts.train.rows) snprintf(d->content[0], sizeof d->content[0], "%s", facts.train.sha256);
+    if (facts.test.rows) snprintf(d->content[1], sizeof d->content[1], "%s", facts.test.sha256);
+    run_facts_release(&facts);
+}
+
+void handle_run_delete(Call *call) {
+    StoredRun run;
+    if (!find(call, &run)) return;
+    Deletion *d = calloc(1, sizeof *d);
+    if (!d) {
+        call_fail(call, ERR_internal, "Memory is short.");
+    } else if (scheduler_find(call->server->scheduler, run.id)) {
+        call_fail(call, ERR_conflict, "The run is %s; cancel it first.", run_state_names[run.progress.state]);
+        free(d);
+    } else {
+        d->call = call;
+        strcpy(d->id, run.id);
+        note_contents(d, &run);
+        call_keep(call);
+        d->task = (Task){.work = delete_run, .done = deleted, .arg = d};
+        tasks_add(call->server->tasks, &d->task);
+    }
+    stored_run_release(&run);
+}
+
+/* ---- events ---- */
+
+static bool read_number(Call *call, const char *text, const char *what, uint64_t *out) {
+    char *end;
+    errno = 0;
+    *out = text ? strtoull(text, &end, 10) : 0;
+    if (!text || (*text >= '0' && *text <= '9' && !*end && !errno && *out <= INT64_MAX)) return true;
+    call_fail(call, ERR_bad_request, "%s must be the number of an event.", what);
+    return false;
+}
+
+void handle_run_events(Call *call) {
+    StoredRun run;
+    uint64_t after;
+    const char *last = call->headers.last_event_id, *from = call_query(call, "after");
+    if (!read_number(call, last ? last : from, last ? "Last-Event-ID" : "?after", &after) || !find(call, &run)) return;
+    bool over = !scheduler_find(call->server->scheduler, run.id);
+    if (over && call->form == FORM_SSE && after >= run.progress.events) {
+        /* Tells an EventSource not to come again. */
+        Buf none = {0};
+        call_answer(call, 204, NULL, &none);
+    } else {
+        events_answer(call, run.seq, run.id, after);
+    }
+    stored_run_release(&run);
+}

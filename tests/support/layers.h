@@ -1,0 +1,131 @@
+/* Random nodes of the ops that layers are made of, for tests: shapes with all the edges (1 × 1, windows as large as the input, strides, padding)
+ * and rows long enough for the vectorised parts of kernels. */
+#ifndef CAJAL_TEST_LAYERS_H
+#define CAJAL_TEST_LAYERS_H
+#include "schema/ops.h"
+#include "tests/support/graphs.h"
+#include <string.h>
+
+typedef struct {
+    Op op;
+    uint32_t nin, rank[3], dims[3][6], out_rank, out[6], nattr;
+    int64_t attrs[6];
+} LayerCase;
+
+static const Op layer_ops[] = {
+    OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_max_pool2d_vjp, OP_max_pool2d_jvp,
+    OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d, OP_conv2d_dx, OP_conv2d_dw,
+};
+enum { LAYER_OPS = sizeof layer_ops / sizeof *layer_ops };
+
+static inline uint32_t layer_extent(Rand *r, uint32_t most) { return 1 + t_below(r, t_below(r, 8) ? 5 : most); }
+
+static inline void layer_set(LayerCase *c, uint32_t k, uint32_t rank, const uint32_t *dims) {
+    c->rank[k] = rank;
+    memcpy(c->dims[k], dims, rank * sizeof *dims);
+}
+static inline void layer_result(LayerCase *c, uint32_t rank, const uint32_t *dims) {
+    c->out_rank = rank;
+    memcpy(c->out, dims, rank * sizeof *dims);
+}
+
+static inline void layer_function(Rand *r, LayerCase *c, uint32_t function) {
+    static const double p[FUNCTION_COUNT] = {[FUNCTION_leaky_relu] = 0.25, [FUNCTION_softplus] = 1.5, [FUNCTION_hardtanh] = -0.5,
+                                             [FUNCTION_scale] = -1.25};
+    static const double q[FUNCTION_COUNT] = {[FUNCTION_softplus] = 1.25, [FUNCTION_hardtanh] = 0.5, [FUNCTION_scale] = 0.75};
+    uint32_t dims[] = {layer_extent(r, 40), layer_extent(r, 3)};
+    c->attrs[0] = function;
+    c->attrs[1] = attr_bits(p[function]);
+    c->attrs[2] = attr_bits(q[function]);
+    c->nattr = 3;
+    for (uint32_t k = 0; k < 3; k++) layer_set(c, k, 2, dims);
+    layer_result(c, 2, dims);
+}
+
+static inline void layer_axis(Rand *r, LayerCase *c) {
+    uint32_t dims[4], less[4], rank = 1 + t_below(r, 3), axis = t_below(r, rank), n = 0;
+    for (uint32_t i = 0; i < rank; i++) dims[i] = layer_extent(r, 40);
+    for (uint32_t i = 0; i < rank; i++)
+        if (i != axis) less[n++] = dims[i];
+    c->attrs[0] = axis;
+    for (uint32_t i = 1; i < 3; i++) c->attrs[i] = t_below(r, 2);
+    c->nattr = c->op == OP_softmax ? 2 : c->op == OP_softmax_vjp ? 3 : 1;
+    for (uint32_t k = 0; k < 2; k++) layer_set(c, k, c->op == OP_spread ? n : rank, c->op == OP_spread ? less : dims);
+    layer_result(c, c->op == OP_total ? n : rank, c->op == OP_total ? less : dims);
+}
+
+static inline void layer_pad(Rand *r, LayerCase *c) {
+    uint32_t x[3], y[3], plain = t_below(r, 2);
+    x[0] = y[0] = 1 + t_below(r, 3);
+    for (uint32_t k = 0; k < 2; k++) {
+        x[1 + k] = layer_extent(r, 20);
+        do
+            for (uint32_t i = 0; i < 2; i++) c->attrs[2 * k + i] = (int64_t)t_below(r, 6) - 3;
+        while ((int64_t)x[1 + k] + c->attrs[2 * k] + c->attrs[2 * k + 1] < 1);
+        y[1 + k] = (uint32_t)(x[1 + k] + c->attrs[2 * k] + c->attrs[2 * k + 1]);
+    }
+    c->attrs[4] = attr_bits(t_real(r));
+    c->nattr = 5;
+    layer_set(c, 0, 3 - plain, x + plain);
+    layer_result(c, 3 - plain, y + plain);
+}
+
+/* A window on an axis of n: kernel, stride, padding, and how often it fits. */
+static inline uint32_t layer_window(Rand *r, uint32_t n, bool pool, uint32_t *kernel, int64_t *stride, int64_t *pad) {
+    uint32_t fits;
+    do {
+        *kernel = t_below(r, 4) ? 1 + t_below(r, n < 5 ? n + 1 : 5) : n;
+        *stride = 1 + t_below(r, 3);
+        *pad = t_below(r, pool ? *kernel / 2 + 1 : 4);
+    } while (!(fits = window_extent(n, *kernel, (uint32_t)*stride, (uint32_t)*pad)));
+    return fits;
+}
+
+static inline void layer_pool(Rand *r, LayerCase *c) {
+    uint32_t x[4], y[4], rank = 2 + t_below(r, 3), kernel;
+    for (uint32_t i = 0; i < rank; i++) x[i] = y[i] = i + 2 < rank ? 1 + t_below(r, 3) : layer_extent(r, 20);
+    for (uint32_t k = 0; k < 2; k++) {
+        y[rank - 2 + k] = layer_window(r, x[rank - 2 + k], true, &kernel, &c->attrs[2 + k], &c->attrs[4 + k]);
+        c->attrs[k] = kernel;
+    }
+    c->nattr = 6;
+    layer_set(c, 0, rank, c->op == OP_avg_pool2d_vjp ? y : x);
+    layer_set(c, 1, rank, c->op == OP_max_pool2d_vjp ? y : x);
+    layer_result(c, rank, c->op == OP_max_pool2d_vjp || c->op == OP_avg_pool2d_vjp ? x : y);
+}
+
+static inline void layer_conv(Rand *r, LayerCase *c) {
+    uint32_t x[3] = {1 + t_below(r, 3)}, w[4] = {1 + t_below(r, 4), x[0]}, y[3] = {w[0]};
+    for (uint32_t k = 0; k < 2; k++) {
+        x[1 + k] = layer_extent(r, 30);
+        y[1 + k] = layer_window(r, x[1 + k], false, &w[2 + k], &c->attrs[k], &c->attrs[2 + k]);
+        if (t_below(r, 2)) { /* the usual stride is 1 */
+            c->attrs[k] = 1;
+            y[1 + k] = window_extent(x[1 + k], w[2 + k], 1, (uint32_t)c->attrs[2 + k]);
+        }
+    }
+    c->nattr = 4;
+    bool x_first = c->op == OP_conv2d, x_out = c->op == OP_conv2d_dx;
+    layer_set(c, 0, 3, x_first ? x : y);
+    if (c->op == OP_conv2d_dw) layer_set(c, 1, 3, x);
+    else layer_set(c, 1, 4, w);
+    if (c->op == OP_conv2d_dw) layer_result(c, 4, w);
+    else layer_result(c, 3, x_out ? x : y);
+}
+
+static inline LayerCase layer_case(Rand *r, Op op) {
+    LayerCase c = {.op = op, .nin = (uint32_t)op_row(op)->inputs};
+    switch (op) {
+    case OP_map: case OP_map_vjp: layer_function(r, &c, t_below(r, FUNCTION_COUNT)); break;
+    case OP_softmax: case OP_softmax_vjp: case OP_spread: case OP_total: layer_axis(r, &c); break;
+    case OP_pad: layer_pad(r, &c); break;
+    case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: layer_conv(r, &c); break;
+    default: layer_pool(r, &c); break;
+    }
+    return c;
+}
+
+static inline uint32_t layer_node(Graph *g, const LayerCase *c, const uint32_t *ins) {
+    return t_node(g, c->op, ins, c->nin, c->out, c->out_rank, c->attrs, c->nattr);
+}
+#endif

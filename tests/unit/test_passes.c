@@ -1,0 +1,427 @@
+/* The passes on small graphs: what becomes of each form, that the value stays, and that nothing gets dearer; random trees of contractions;
+ * random matrices. Random programs: test_properties. T_SEED repeats a run. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "compiler/matrix.h"
+#include "compiler/naive.h"
+#include "compiler/optimise.h"
+#include "tests/support/graphs.h"
+#include <math.h>
+#include <string.h>
+
+typedef Graph *(*Pass)(Cx *cx, const Graph *g);
+
+/* ---- running a pass ---- */
+
+static NaiveOutput *eval(const Graph *g, size_t rows, double *const *data) {
+    NaiveInput *inputs = calloc(g->nslots + 1, sizeof *inputs);
+    NaiveOutput *out = calloc(g->noutputs, sizeof *out);
+    for (uint32_t i = 0; i < g->nslots; i++) inputs[i] = (NaiveInput){data[i], true};
+    assert_true(naive_eval(g, rows, inputs, out));
+    free(inputs);
+    return out;
+}
+
+static void expect_same(const Graph *before, const Graph *after, Rand *r) {
+    enum { ROWS = 2 };
+    double **data = calloc(before->nslots + 1, sizeof *data);
+    for (uint32_t i = 0; i < before->nslots; i++) {
+        data[i] = calloc(before->slots[i].size * ROWS, sizeof **data);
+        for (size_t j = 0; j < before->slots[i].size * ROWS; j++) data[i][j] = t_real(r);
+    }
+    NaiveOutput *want = eval(before, ROWS, data), *got = eval(after, ROWS, data);
+    for (uint32_t o = 0; o < before->noutputs; o++)
+        for (size_t i = 0; i < want[o].size * ROWS; i++) {
+            double a = want[o].data[want[o].batched ? i : i % want[o].size], b = got[o].data[got[o].batched ? i : i % got[o].size];
+            if (!(fabs(a - b) <= 1e-10 * (1 + fabs(a)))) fail_msg("output %u differs: %g for %g", o, b, a);
+        }
+    naive_release(want, before->noutputs);
+    naive_release(got, after->noutputs);
+    for (uint32_t i = 0; i < before->nslots; i++) free(data[i]);
+    free(want);
+    free(got);
+    free(data);
+}
+
+/* The pass over g, which is used up. */
+static Graph *run(Pass pass, Graph *g) {
+    static uint64_t seed = 1;
+    char why[300];
+    Rand r = {.state = seed += 2};
+    Cx cx;
+    cx_init(&cx);
+    Graph *volatile made = NULL;
+    if (!graph_verify(g, why, sizeof why)) fail_msg("before: %s", why);
+    CX_TRY(&cx) made = rewrite_give(&cx, pass(&cx, g));
+    if (cx.diag.code) fail_msg("%s", cx.diag.message);
+    if (!graph_verify(made, why, sizeof why)) fail_msg("after: %s", why);
+    expect_same(g, made, &r);
+    if (cost_sum(graph_cost(made)) > cost_sum(graph_cost(g))) fail_msg("dearer");
+    cx_release(&cx);
+    graph_free(g);
+    return made;
+}
+
+/* The ops of a graph in order, leaves that inputs are, and reshapes, left out: "resize contract". */
+static void expect_ops(Graph *g, const char *ops) {
+    char text[400] = "";
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        if (g->nodes[i].op == OP_input || g->nodes[i].op == OP_reshape) continue;
+        if (text[0]) strcat(text, " ");
+        strcat(text, op_row(g->nodes[i].op)->name);
+    }
+    assert_string_equal(text, ops);
+    graph_free(g);
+}
+
+static Graph *with_output(Graph *g, uint32_t node) {
+    graph_output(g, OUT_VALUE, 0, node);
+    return g;
+}
+
+static uint32_t in(Graph *g, uint32_t index, const uint32_t *dims, uint32_t rank) {
+    uint32_t size = 1;
+    for (uint32_t i = 0; i < rank; i++) size *= dims[i];
+    uint32_t x = t_input(g, SLOT_INPUT, index, size);
+    return rank == 1 ? x : t_node_(g, OP_reshape, &x, 1, dims, rank, NULL, 0, NULL, 0);
+}
+
+static uint32_t zero(Graph *g, const uint32_t *dims, uint32_t rank) { return t_node_(g, OP_zero, NULL, 0, dims, rank, NULL, 0, NULL, 0); }
+static uint32_t onehot(Graph *g, uint32_t n, int64_t at) { return t_node(g, OP_onehot, INS(), DIMS(n), ATTRS(at)); }
+
+#define STRUCTURE(g, y, ops) expect_ops(run(optimise_structure, with_output(g, y)), ops)
+
+/* ---- structure ---- */
+
+static void test_slides(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t x = in(g, 0, DIMS(5)), y = t_node(g, OP_shift, INS(x), DIMS(6), ATTRS(0, SHIFT_EXACT));
+    STRUCTURE(g, t_node(g, OP_shift, INS(y), DIMS(7), ATTRS(0, SHIFT_EXACT)), "resize");
+    g = graph_new();
+    x = in(g, 0, DIMS(5)), y = t_node(g, OP_shift, INS(x), DIMS(6), ATTRS(0, SHIFT_EXACT));
+    STRUCTURE(g, t_node(g, OP_unshift, INS(y), DIMS(5), ATTRS(0, SHIFT_EXACT)), "");
+    g = graph_new(); /* the first cuts off what the second would keep */
+    x = in(g, 0, DIMS(5)), y = t_node(g, OP_shift, INS(x), DIMS(5), ATTRS(0, SHIFT_DROP));
+    STRUCTURE(g, t_node(g, OP_unshift, INS(y), DIMS(5), ATTRS(0, SHIFT_DROP)), "shift unshift");
+    g = graph_new();
+    x = in(g, 0, DIMS(2, 3)), y = t_node(g, OP_resize, INS(x), DIMS(2, 2), ATTRS(1, 1));
+    STRUCTURE(g, t_node(g, OP_resize, INS(y), DIMS(2, 4), ATTRS(1, -1)), "resize resize");
+    g = graph_new();
+    x = in(g, 0, DIMS(2, 3)), y = t_node(g, OP_resize, INS(x), DIMS(2, 5), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_resize, INS(y), DIMS(2, 2), ATTRS(1, 0)), "zero");
+    g = graph_new();
+    STRUCTURE(g, t_node(g, OP_resize, INS(onehot(g, 4, 1)), DIMS(7), ATTRS(0, 3)), "onehot");
+    g = graph_new();
+    x = in(g, 0, DIMS(4)), y = t_node(g, OP_shift, INS(x), DIMS(4), ATTRS(0, SHIFT_SATURATE));
+    STRUCTURE(g, t_node(g, OP_shift, INS(y), DIMS(4), ATTRS(0, SHIFT_SATURATE)), "shift shift");
+}
+
+static void test_picks(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(3), ATTRS(1, 2)), "");
+    g = graph_new();
+    x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(3), ATTRS(1, 1)), "zero");
+    g = graph_new();
+    x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(4), ATTRS(0, 1)), "pick place");
+    g = graph_new();
+    STRUCTURE(g, t_node(g, OP_pick, INS(t_node(g, OP_eye, INS(), DIMS(3, 3), ATTRS())), DIMS(3), ATTRS(0, 1)), "onehot");
+    g = graph_new();
+    x = in(g, 0, DIMS(2, 3, 4)), y = t_node(g, OP_permute, INS(x), DIMS(4, 2, 3), ATTRS(2, 0, 1));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(2, 3), ATTRS(0, 3)), "pick");
+    g = graph_new();
+    x = in(g, 0, DIMS(2, 5)), y = t_node(g, OP_resize, INS(x), DIMS(2, 7), ATTRS(1, 1));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(2), ATTRS(1, 4)), "pick");
+    g = graph_new();
+    x = in(g, 0, DIMS(6)), y = in(g, 1, DIMS(7));
+    y = t_node(g, OP_contract, INS(x, y), DIMS(6, 7), ATTRS(1, 1, 2, 0, 1, 0, 1));
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(7), ATTRS(0, 2)), "pick contract");
+    g = graph_new(); /* somebody else wants all of it */
+    x = in(g, 0, DIMS(6)), y = in(g, 1, DIMS(7));
+    y = t_node(g, OP_contract, INS(x, y), DIMS(6, 7), ATTRS(1, 1, 2, 0, 1, 0, 1));
+    graph_output(g, OUT_TANGENT, 0, y);
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(7), ATTRS(0, 2)), "contract pick");
+    g = graph_new();
+    x = in(g, 0, DIMS(2)), y = in(g, 1, DIMS(20));
+    y = t_node(g, OP_if, INS(x, y, in(g, 2, DIMS(20))), DIMS(20), ATTRS());
+    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(), ATTRS(0, 2)), "pick pick if");
+}
+
+static void test_orders(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t x = in(g, 0, DIMS(2, 3, 4)), y = t_node(g, OP_permute, INS(x), DIMS(4, 2, 3), ATTRS(2, 0, 1));
+    STRUCTURE(g, t_node(g, OP_permute, INS(y), DIMS(2, 3, 4), ATTRS(1, 2, 0)), "");
+    g = graph_new(); /* an axis of one element moves nothing */
+    x = in(g, 0, DIMS(2, 1, 4));
+    STRUCTURE(g, t_node(g, OP_permute, INS(x), DIMS(1, 2, 4), ATTRS(1, 0, 2)), "");
+    g = graph_new();
+    x = in(g, 0, DIMS(2, 3)), y = in(g, 1, DIMS(3, 4));
+    y = t_node(g, OP_contract, INS(x, y), DIMS(2, 4), ATTRS(2, 2, 2, 0, 1, 1, 2, 0, 2));
+    STRUCTURE(g, t_node(g, OP_permute, INS(y), DIMS(4, 2), ATTRS(1, 0)), "contract");
+    g = graph_new();
+    x = t_node(g, OP_permute, INS(in(g, 0, DIMS(3, 2))), DIMS(2, 3), ATTRS(1, 0));
+    STRUCTURE(g, t_node(g, OP_contract, INS(x, in(g, 1, DIMS(3))), DIMS(2), ATTRS(2, 1, 1, 0, 1, 1, 0)), "contract");
+}
+
+static void test_choices(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t a = in(g, 0, DIMS(3)), b = in(g, 1, DIMS(3));
+    STRUCTURE(g, t_node(g, OP_if, INS(onehot(g, 2, 1), a, b), DIMS(3), ATTRS()), "");
+    g = graph_new();
+    a = in(g, 0, DIMS(2));
+    STRUCTURE(g, t_node(g, OP_if, INS(a, onehot(g, 2, 0), onehot(g, 2, 1)), DIMS(2), ATTRS()), "");
+    g = graph_new();
+    a = in(g, 0, DIMS(30));
+    STRUCTURE(g, t_node(g, OP_if, INS(in(g, 1, DIMS(2)), a, zero(g, DIMS(30))), DIMS(30), ATTRS()), "pick contract");
+    g = graph_new(); /* (c₀ + c₁)·a, whatever the condition is */
+    a = in(g, 0, DIMS(30));
+    STRUCTURE(g, t_node(g, OP_if, INS(in(g, 1, DIMS(2)), a, a), DIMS(30), ATTRS()), "const contract contract");
+    g = graph_new();
+    a = in(g, 0, DIMS(3)), b = t_node(g, OP_place, INS(in(g, 1, DIMS(4))), DIMS(4, 2), ATTRS(1, 1));
+    STRUCTURE(g, t_node(g, OP_if, INS(b, a, in(g, 2, DIMS(3))), DIMS(4, 3), ATTRS()), "contract");
+    g = graph_new();
+    a = in(g, 0, DIMS(8, 8)), b = in(g, 1, DIMS(8, 8));
+    b = t_node(g, OP_if, INS(in(g, 2, DIMS(2)), a, b), DIMS(8, 8), ATTRS());
+    STRUCTURE(g, t_matvec(g, b, in(g, 3, DIMS(8)), 8), "contract contract if");
+}
+
+static void test_sums(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t a = in(g, 0, DIMS(3)), b = in(g, 1, DIMS(3));
+    STRUCTURE(g, t_node(g, OP_add, INS(a, zero(g, DIMS(3))), DIMS(3), ATTRS()), "");
+    g = graph_new();
+    a = t_matvec(g, in(g, 0, DIMS(3, 3)), in(g, 2, DIMS(3)), 3), b = t_matvec(g, in(g, 1, DIMS(3, 3)), in(g, 2, DIMS(3)), 3);
+    STRUCTURE(g, t_node(g, OP_add, INS(a, b), DIMS(3), ATTRS()), "add contract");
+    g = graph_new();
+    a = t_node(g, OP_shift, INS(in(g, 0, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT)), b = t_node(g, OP_shift, INS(in(g, 1, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT));
+    STRUCTURE(g, t_node(g, OP_add, INS(a, b), DIMS(4), ATTRS()), "add shift");
+    g = graph_new();
+    a = t_node(g, OP_if, INS(in(g, 0, DIMS(2)), in(g, 1, DIMS(3)), in(g, 2, DIMS(3))), DIMS(3), ATTRS());
+    b = t_node(g, OP_if, INS(in(g, 0, DIMS(2)), in(g, 3, DIMS(3)), in(g, 4, DIMS(3))), DIMS(3), ATTRS());
+    STRUCTURE(g, t_node(g, OP_add, INS(a, b), DIMS(3), ATTRS()), "add add if");
+}
+
+static void test_factors(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t eye = t_node(g, OP_eye, INS(), DIMS(3, 3), ATTRS()), a = in(g, 0, DIMS(3, 2));
+    STRUCTURE(g, t_node(g, OP_contract, INS(eye, a), DIMS(2, 3), ATTRS(2, 2, 2, 0, 1, 1, 2, 2, 0)), "permute");
+    g = graph_new();
+    a = in(g, 0, DIMS(3, 2));
+    STRUCTURE(g, t_matvec(g, a, onehot(g, 2, 1), 3), "pick");
+    g = graph_new(); /* a label of the result only: placed there */
+    a = in(g, 0, DIMS(3));
+    STRUCTURE(g, t_node(g, OP_contract, INS(a, onehot(g, 2, 1)), DIMS(3, 2), ATTRS(1, 1, 2, 0, 1, 0, 1)), "place");
+    g = graph_new();
+    a = in(g, 0, DIMS(3, 2));
+    STRUCTURE(g, t_matvec(g, a, zero(g, DIMS(2)), 3), "zero");
+    g = graph_new();
+    a = t_node(g, OP_place, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(1, 3));
+    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "pick contract");
+    g = graph_new();
+    a = t_node(g, OP_place, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(0, 3));
+    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "contract place");
+}
+
+static Graph *step_of(uint32_t n, Op op, ShiftMode mode) {
+    Graph *g = graph_new();
+    uint32_t x = t_input(g, SLOT_STATE, 0, n);
+    graph_output(g, OUT_STATE, 0, op == OP_input ? x : t_node(g, op, INS(x), DIMS(n), ATTRS(0, mode)));
+    return g;
+}
+
+static uint32_t iterate(Graph *g, uint32_t count, uint32_t base, uint32_t n, Graph *step) {
+    return t_sub_node(g, OP_iter, INS(count, base), DIMS(n), ATTRS(1, 1, 0, 1, 0, 0), SUBS(step));
+}
+
+static void test_counts(void **state) {
+    (void)state;
+    Graph *g = graph_new(); /* a padded count reads no more states */
+    uint32_t n = t_node(g, OP_resize, INS(in(g, 0, DIMS(4))), DIMS(9), ATTRS(0, 0));
+    STRUCTURE(g, iterate(g, n, in(g, 1, DIMS(3)), 3, step_of(3, OP_shift, SHIFT_SATURATE)), "iter");
+    g = graph_new();
+    STRUCTURE(g, iterate(g, zero(g, DIMS(4)), in(g, 1, DIMS(3)), 3, step_of(3, OP_shift, SHIFT_DROP)), "zero");
+    g = graph_new(); /* equal iterations are one */
+    uint32_t a = iterate(g, in(g, 0, DIMS(4)), in(g, 1, DIMS(3)), 3, step_of(3, OP_shift, SHIFT_DROP));
+    assert_int_equal(a, iterate(g, in(g, 0, DIMS(4)), in(g, 1, DIMS(3)), 3, step_of(3, OP_shift, SHIFT_DROP)));
+    assert_int_not_equal(a, iterate(g, in(g, 0, DIMS(4)), in(g, 1, DIMS(3)), 3, step_of(3, OP_unshift, SHIFT_DROP)));
+    graph_free(g);
+}
+
+/* ---- recur ---- */
+
+static void test_recur(void **state) {
+    (void)state;
+    Graph *g = graph_new(); /* (Σ nᵢ)·base */
+    uint32_t y = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(9)), 9, step_of(9, OP_input, SHIFT_DROP));
+    expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
+    g = graph_new(); /* a table of powers */
+    y = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(2)), 2, step_of(2, OP_shift, SHIFT_SATURATE));
+    expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
+    g = graph_new(); /* shifting is cheaper than its powers */
+    y = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_shift, SHIFT_DROP));
+    expect_ops(run(optimise_recur, with_output(g, y)), "iter");
+    g = graph_new(); /* the states of a constant base are a table, here a shift */
+    y = iterate(g, in(g, 0, DIMS(9)), onehot(g, 11, 2), 11, step_of(11, OP_shift, SHIFT_DROP));
+    expect_ops(run(optimise_recur, with_output(g, y)), "resize");
+    g = graph_new();
+    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(2))), DIMS(3, 2), ATTRS(1, 1, 0, 1, 0, 0), SUBS(step_of(2, OP_shift, SHIFT_SATURATE)));
+    expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
+    g = graph_new();
+    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(9))), DIMS(3, 9), ATTRS(1, 1, 0, 1, 0, 0), SUBS(step_of(9, OP_input, SHIFT_DROP)));
+    expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
+}
+
+/* ---- contraction ---- */
+
+static void test_chain(void **state) {
+    (void)state;
+    Graph *g = graph_new(); /* (A·B)·x: two products of a matrix and a vector */
+    uint32_t a = in(g, 0, DIMS(8, 8)), b = in(g, 1, DIMS(8, 8)), x = in(g, 2, DIMS(8));
+    uint32_t ab = t_node(g, OP_contract, INS(a, b), DIMS(8, 8), ATTRS(2, 2, 2, 0, 1, 1, 2, 0, 2));
+    Graph *made = run(optimise_contraction, with_output(g, t_matvec(g, ab, x, 8)));
+    assert_true(graph_cost(made).macs == 2 * 64);
+    graph_free(made);
+    g = graph_new(); /* the same through a table of two arguments, [6·5, 4] applied to 4, then 5 elements */
+    a = in(g, 0, DIMS(30, 4)), x = in(g, 1, DIMS(4)), b = in(g, 2, DIMS(5));
+    ab = t_node(g, OP_contract, INS(a, x), DIMS(30), ATTRS(2, 1, 1, 0, 1, 1, 0));
+    ab = t_node(g, OP_reshape, INS(ab), DIMS(6, 5), ATTRS());
+    made = run(optimise_contraction, with_output(g, t_node(g, OP_contract, INS(ab, b), DIMS(6), ATTRS(2, 1, 1, 0, 1, 1, 0))));
+    assert_true(graph_cost(made).macs == 4 * 5 + 6 * 4 * 5); /* the arguments first */
+    graph_free(made);
+    g = graph_new(); /* A·B is wanted as well: nothing is gained */
+    a = in(g, 0, DIMS(8, 8)), b = in(g, 1, DIMS(8, 8)), x = in(g, 2, DIMS(8));
+    ab = t_node(g, OP_contract, INS(a, b), DIMS(8, 8), ATTRS(2, 2, 2, 0, 1, 1, 2, 0, 2));
+    graph_output(g, OUT_TANGENT, 0, ab);
+    made = run(optimise_contraction, with_output(g, t_matvec(g, ab, x, 8)));
+    assert_true(graph_cost(made).macs == 512 + 64);
+    graph_free(made);
+}
+
+/* A random tree: each contraction takes its last axis' product apart by a reshape now and then. */
+static uint32_t random_tree(Graph *g, Rand *r, const uint32_t *dims, uint32_t rank, uint32_t depth) {
+    if (!depth || rank > 5 || t_below(r, 6) == 0) return in(g, g->nslots, dims, rank);
+    if (rank >= 2 && t_below(r, 4) == 0) { /* two axes are one below a reshape */
+        uint32_t joined[6];
+        memcpy(joined, dims, rank * sizeof *dims);
+        joined[rank - 2] *= joined[rank - 1];
+        uint32_t x = random_tree(g, r, joined, rank - 1, depth - 1);
+        return t_node_(g, OP_reshape, &x, 1, dims, rank, NULL, 0, NULL, 0);
+    }
+    uint32_t ad[8], bd[8], na = 0, nb = 0, extra = t_below(r, 3), ins[2];
+    int64_t al[8], bl[8], attrs[40];
+    for (uint32_t i = 0; i < rank; i++) {
+        uint32_t where = t_below(r, 5);
+        if (where != 1) ad[na] = dims[i], al[na++] = i;
+        if (where >= 1 && where != 2 && where != 3) bd[nb] = dims[i], bl[nb++] = i;
+    }
+    for (uint32_t i = 0; i < extra; i++) {
+        ad[na] = bd[nb] = 1 + t_below(r, 4);
+        al[na++] = bl[nb++] = rank + i;
+    }
+    ins[0] = random_tree(g, r, ad, na, depth - 1);
+    ins[1] = random_tree(g, r, bd, nb, depth - 1);
+    attrs[0] = na, attrs[1] = nb, attrs[2] = rank;
+    memcpy(attrs + 3, al, na * sizeof *al);
+    memcpy(attrs + 3 + na, bl, nb * sizeof *bl);
+    for (uint32_t i = 0; i < rank; i++) attrs[3 + na + nb + i] = i;
+    return t_node_(g, OP_contract, ins, 2, dims, rank, attrs, 3 + na + nb + rank, NULL, 0);
+}
+
+static void test_trees(void **state) {
+    (void)state;
+    Rand r = t_rand("trees");
+    int cheaper = 0;
+    for (int i = 0; i < 400; i++) {
+        uint32_t dims[3], rank = t_below(&r, 4);
+        for (uint32_t k = 0; k < rank; k++) dims[k] = 1 + t_below(&r, 4);
+        Graph *g = graph_new();
+        with_output(g, random_tree(g, &r, dims, rank, 4));
+        double before = graph_cost(g).macs;
+        Graph *made = run(optimise_contraction, g);
+        cheaper += graph_cost(made).macs < before;
+        graph_free(run(optimise_graph, made));
+    }
+    assert_true(cheaper > 20);
+}
+
+/* ---- matrices ---- */
+
+/* A matrix of each kind, now and then with zeros around. */
+static void fill(Rand *r, double *cells, size_t n, size_t m, int kind) {
+    int64_t by = (int64_t)t_below(r, (uint32_t)(n + m - 1)) - (int64_t)(n - 1);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < m; j++) {
+            bool diagonal = (int64_t)j - (int64_t)i == by;
+            if (kind == 1) cells[i * m + j] = i == j;
+            if (kind == 2) cells[i * m + j] = diagonal;
+            if (kind == 3) cells[i * m + j] = i == j ? t_real(r) : 0;
+            if (kind == 4) cells[i * m + j] = t_real(r);
+            if (kind == 5) cells[i * m + j] = i > n / 2 && j > m / 3 && j < m - 1 ? t_real(r) : 0;
+        }
+}
+
+/* Slot 0 [outer, n] through the matrix. */
+static Graph *applied(const Matrix *x, size_t outer) {
+    const Graph empty = {0};
+    char why[300];
+    Cx cx;
+    cx_init(&cx);
+    Graph *volatile made = NULL;
+    CX_TRY(&cx) {
+        Rewrite *rw = rewrite_new(&cx, &empty);
+        Dims out = {.rank = 2, .at = {(uint32_t)outer, (uint32_t)x->m}};
+        uint32_t v = in(rw->to, 0, DIMS((uint32_t)outer, (uint32_t)x->n));
+        graph_output(rw->to, OUT_VALUE, 0, matrix_apply(rw, v, outer, x, &out));
+        made = rewrite_give(&cx, rw->to);
+    }
+    assert_int_equal(cx.diag.code, ERR_NONE);
+    cx_release(&cx);
+    if (!graph_verify(made, why, sizeof why)) fail_msg("%s", why);
+    return made;
+}
+
+static void test_matrices(void **state) {
+    (void)state;
+    Rand r = t_rand("matrices");
+    size_t found[MATRIX_DENSE + 1] = {0}, cut = 0;
+    for (int i = 0; i < 600; i++) {
+        size_t n = 1 + t_below(&r, 9), m = t_below(&r, 2) ? n : 1 + t_below(&r, 9), outer = 1 + t_below(&r, 3);
+        double *cells = calloc(n * m, sizeof *cells);
+        fill(&r, cells, n, m, i % 6);
+        Matrix x = matrix_of(cells, n, m, outer);
+        found[x.kind]++;
+        cut += x.kind == MATRIX_DENSE && (x.rows < n || x.columns < m);
+        Graph *plain = graph_new();
+        uint32_t in_dims[] = {(uint32_t)outer, (uint32_t)n}, out_dims[] = {(uint32_t)outer, (uint32_t)m}, square[] = {(uint32_t)n, (uint32_t)m};
+        uint32_t v = in(plain, 0, in_dims, 2), w = graph_const(plain, cells, square, 2);
+        with_output(plain, t_node(plain, OP_contract, INS(v, w), out_dims, 2, ATTRS(2, 2, 2, 0, 1, 1, 2, 0, 2)));
+        Graph *made = applied(&x, outer);
+        expect_same(plain, made, &r);
+        assert_true(cost_sum(graph_cost(made)) <= cost_sum(graph_cost(plain)));
+        assert_true(cost_sum(graph_cost(made)) == matrix_cost(&x, outer));
+        graph_free(made);
+        graph_free(plain);
+        free(cells);
+    }
+    for (int kind = 0; kind <= MATRIX_DENSE; kind++) assert_true(found[kind] > 0);
+    assert_true(cut > 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders), cmocka_unit_test(test_choices),
+                                       cmocka_unit_test(test_sums), cmocka_unit_test(test_factors), cmocka_unit_test(test_counts), cmocka_unit_test(test_recur),
+                                       cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

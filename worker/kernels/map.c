@@ -1,0 +1,11 @@
+/* Functions element by element, and softmax along an axis (schema/functions.def, schema/ops.def). */
+#include "worker/kernels/kernels.h"
+#include "schema/ops.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum { COLUMNS = 64 }; /* of a softmax along an outer axis, at a time */
+
+#define KERNEL_TEMPLATE "worker/kernels/map.h"
+#include "worker/kernels/variants.h"
