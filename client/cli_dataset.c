@@ -73,8 +73,7 @@ static void print_column_rows(const cJSON *column) {
     for (const cJSON *at = column; shape && cJSON_IsArray(at); at = at->child)
         cJSON_AddItemToArray(shape, cJSON_CreateNumber(cJSON_GetArraySize(at)));
     cJSON_AddItemReferenceToObject(tensor, "data", (cJSON *)column);
-    printf("%s  ", column->string);
-    cli_print_tensor(stdout, "", tensor);
+    cli_print_tensor(stdout, column->string, tensor);
     cJSON_Delete(tensor);
 }
 
@@ -179,7 +178,8 @@ ExitCode cli_dataset_run(CliCall *call) {
     if (call->options->rows && !one) return complain("--rows", "belongs to `cajal dataset show`");
     if (operands.count > (list ? 1 : 2) && !put) return complain(operands.items[operands.count - 1], "what is this for?");
     if (list) return cli_print_answer(call, cli_get(call, "/datasets?limit=100"), print_list);
-    if (!is_name(name, strlen(name))) return complain(*name ? name : action, "a data set's name is wanted: 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"");
+    if (!is_name(name, strlen(name)))
+        return complain(*name ? name : action, "a data set's name is wanted: 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"");
     call->program.name = name;
     if (put) return put_files(call, name, (CliList){operands.items + 2, operands.count - 2});
     return one ? show(call, name) : forget(call, name);

@@ -117,7 +117,7 @@ static void take_event(Watch *w, const char *kind, const cJSON *data) {
         take_text(data, "reason", w->reason, sizeof w->reason);
         w->ended = strcmp(kind, "end") == 0;
         if (w->ended) show(w, true);
-        say(w, w->ended ? (w->terminal ? "\n" : "") : w->state, w->ended ? "" : w->reason);
+        else if (strcmp(w->state, "running") == 0 || strcmp(w->state, "queued") == 0) say(w, w->state, w->reason);
     } else if (strcmp(kind, "log") == 0) {
         take_text(data, "text", text, sizeof text);
         say(w, "log", text);
@@ -128,10 +128,10 @@ static void take_line(Watch *w) {
     if (!w->line.len) return; /* a heartbeat */
     if (w->json) printf("%s\n", buf_text(&w->line));
     cJSON *event = cJSON_Parse(buf_text(&w->line));
-    const cJSON *id = get(event, "id");
+    const cJSON *id = get(event, "seq");
     const char *kind = cJSON_GetStringValue(get(event, "event"));
     if (cJSON_IsNumber(id)) snprintf(w->last, sizeof w->last, "%.0f", id->valuedouble);
-    if (kind) take_event(w, kind, get(event, "data"));
+    if (kind) take_event(w, kind, event);
     cJSON_Delete(event);
 }
 
@@ -162,6 +162,17 @@ static int catch_interrupts(sigset_t *before) {
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, before);
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* How many steps there are: no event says so. */
+static ExitCode find_steps(CliCall *call, Watch *w) {
+    char path[160];
+    snprintf(path, sizeof path, "/runs/%s", w->run);
+    ExitCode code = cli_get(call, path);
+    cJSON *record = code == EXIT_OK ? cli_parse_answer(call, &code) : NULL;
+    take_number(record, "steps", &w->steps);
+    cJSON_Delete(record);
+    return code;
 }
 
 /* Until the run has ended, we are interrupted, or the service is gone for good. */
@@ -195,7 +206,8 @@ ExitCode cli_watch(CliCall *call, const char *run) {
     w.signals = catch_interrupts(&before);
     buf_init(&w.line);
     w.line.cap = LIMIT_JSON_BYTES;
-    ExitCode code = follow(call, &w);
+    ExitCode code = find_steps(call, &w);
+    if (code == EXIT_OK) code = follow(call, &w);
     buf_release(&w.line);
     if (w.signals >= 0) close(w.signals);
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -204,6 +216,6 @@ ExitCode cli_watch(CliCall *call, const char *run) {
         return EXIT_OK;
     }
     if (code != EXIT_OK || !w.ended) return code;
-    if (!w.json) printf("%s %s%s%s\n", run, w.state, *w.reason ? ": " : "", w.reason);
+    if (!w.json) printf("%s%s %s%s%s\n", w.terminal ? "\n" : "", run, w.state, *w.reason ? ": " : "", w.reason);
     return strcmp(w.state, "failed") == 0 ? EXIT_FAILED : EXIT_OK;
 }

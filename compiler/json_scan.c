@@ -113,10 +113,14 @@ static bool scan_escape(Scan *s) {
     return true;
 }
 
+/* ASCII that stands for itself in a string. */
+static bool is_plain(unsigned char c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
+
 /* The string at s->at, a quote; copied as it is. */
 static bool scan_string(Scan *s) {
     const char *begin = s->at++;
     for (;;) {
+        while (s->at < s->end && is_plain((unsigned char)*s->at)) s->at++;
         if (s->at == s->end) return bad(s, begin, "a string without an end");
         unsigned char c = (unsigned char)*s->at;
         if (c == '"') break;
@@ -125,7 +129,7 @@ static bool scan_string(Scan *s) {
         } else if (c < 0x20) {
             return bad(s, s->at, c ? "an unescaped control character in a string" : "a NUL");
         } else {
-            size_t n = c < 0x80 ? 1 : utf8_step(s->at, s->end);
+            size_t n = utf8_step(s->at, s->end);
             if (!n) return bad(s, s->at, "invalid UTF-8");
             s->at += n;
         }

@@ -57,6 +57,7 @@ static void match_binds(Link *k) {
     k->inputs = program_inputs(k->cx, k->p);
     k->bind_of = ARENA_ARRAY(&k->cx->arena, uint32_t, n);
     k->variable_of = ARENA_ARRAY(&k->cx->arena, uint32_t, spec->nbinds);
+    k->own_weight = ARENA_ARRAY(&k->cx->arena, uint32_t, spec->nbinds);
     for (uint32_t i = 0; i < spec->nbinds; i++) k->variable_of[i] = LINK_NONE;
     for (uint32_t v = 0; v < n; v++) {
         const SpecBind key = {.variable = variable_name(k, v)},
@@ -98,7 +99,7 @@ static void plan_weights(Link *k, const SpecBind *bind, const Type *type) {
                     .bound = bind->init == INIT_NORMAL ? bind->deviation : bind->init == INIT_KAIMING ? 1 / sqrt(fan_in(type)) : 0,
                     .from_run = bind->from_run, .from_name = bind->from_name};
     memcpy(w.dims, dims.at, dims.rank * sizeof *w.dims);
-    link_weight_add(k, &w, bind->pointer);
+    k->own_weight[bind - k->spec->binds] = link_weight_add(k, &w, bind->pointer);
 }
 
 static void check_output(Link *k, const SpecBind *bind, const Dims *gives, const Type *type, const char *what) {
@@ -130,10 +131,12 @@ static void plan_function(Link *k, const SpecBind *bind, const Type *type) {
             link_fail(k, ERR_type_mismatch, bind->pointer,
                       "\"%.60s\" has type %s, which promises to be linear in an argument; a network is not. Write ! before each domain, or bind weights.",
                       bind->variable, text);
-        if (!cod->dom->vector) link_fail(k, ERR_type_mismatch, bind->pointer, "\"%.60s\" has type %s, and no network takes a function.", bind->variable, text);
+        if (!cod->dom->vector)
+            link_fail(k, ERR_type_mismatch, bind->pointer, "\"%.60s\" has type %s, and no network takes a function.", bind->variable, text);
     }
     if (n != net->spec->ninputs)
-        link_fail(k, ERR_type_mismatch, bind->pointer, "\"%.60s\" has type %s, with %u argument%s, and the network \"%s\" has %u input%s.", bind->variable,
+        link_fail(k, ERR_type_mismatch, bind->pointer,
+                  "\"%.60s\" has type %s, with %u argument%s, and the network \"%s\" has %u input%s.", bind->variable,
                   type_text(k->cx, type), n, n == 1 ? "" : "s", net->spec->name, net->spec->ninputs, net->spec->ninputs == 1 ? "" : "s");
     Dims *inputs = ARENA_ARRAY(&k->cx->arena, Dims, n);
     cod = type;
@@ -147,10 +150,12 @@ static void plan_bind(Link *k, const SpecBind *bind, uint32_t variable) {
     const Type *type = k->out->variables[variable], *written = k->p->binders[k->inputs[variable]].type;
     const char *what = cx_printf(k->cx, "the variable \"%.60s\"", bind->variable);
     if (bind->kind == BIND_NET_FUNCTION && !type_is_arrow(written))
-        link_fail(k, ERR_type_mismatch, bind->pointer, "\"%.60s\" has type %s, which is no function: say what the network is applied to, \"of\".",
+        link_fail(k, ERR_type_mismatch, bind->pointer,
+                  "\"%.60s\" has type %s, which is no function: say what the network is applied to, \"of\".",
                   bind->variable, type_text(k->cx, written));
     if (bind->kind != BIND_NET_FUNCTION && !type)
-        link_fail(k, ERR_type_mismatch, bind->pointer, "\"%.60s\" has type %s, a smooth function: only a network without \"of\" can be bound to it.",
+        link_fail(k, ERR_type_mismatch, bind->pointer,
+                  "\"%.60s\" has type %s, a smooth function: only a network without \"of\" can be bound to it.",
                   bind->variable, type_text(k->cx, written));
     switch (bind->kind) {
     case BIND_COLUMN: link_column_typed(k, bind->column, type, what, bind->pointer); break;
@@ -220,22 +225,13 @@ static uint32_t emit_net(LinkLevel *level, const SpecBind *bind, const uint32_t 
     return net_emit(level, &k->nets[bind->net], inputs);
 }
 
-/* The index of a binding's own weights in the order found: they were added binding by binding, so their names tell. */
-static uint32_t own_weight(const Link *k, const SpecBind *bind) {
-    for (uint32_t i = 0; i < k->out->nweights; i++) {
-        const char *name = k->out->weights[k->weight_slot[i]].name;
-        if (strncmp(name, "bind.", 5) == 0 && strcmp(name + 5, bind->variable) == 0) return i;
-    }
-    return LINK_NONE;
-}
-
 static uint32_t emit_bind(LinkLevel *level, const SpecBind *bind, const Type *type, const uint32_t *bound) {
     const Dims flat = {.rank = 1, .at = {(uint32_t)type->dim}};
     uint32_t node;
     switch (bind->kind) {
     case BIND_COLUMN: return column_input(level, bind->column);
     case BIND_CONSTANT: return emit_constant(level, bind, type);
-    case BIND_WEIGHTS: node = link_weight(level, own_weight(level->link, bind)); break;
+    case BIND_WEIGHTS: node = link_weight(level, level->link->own_weight[bind - level->link->spec->binds]); break;
     default: node = emit_net(level, bind, bound);
     }
     return rewrite_reshape(&level->rw, node, &flat);
@@ -288,7 +284,8 @@ Linked *link_run(Cx *cx, const Spec *spec, const Program *p, const Checked *chec
     match_binds(k);
     const Type *type = checked->types[program_root(p)];
     if (type_is_arrow(type))
-        link_fail(k, ERR_bad_run, "/program", "The program is a function, of type %s; a run needs its value: make the arguments variables of its context.",
+        link_fail(k, ERR_bad_run, "/program",
+                  "The program is a function, of type %s; a run needs its value: make the arguments variables of its context.",
                   type_text(cx, type));
     Signature signature;
     Graph *program = rewrite_guard(cx, compile_lower(cx, p, checked, 0, &signature));

@@ -21,7 +21,8 @@ Dims link_row(Link *k, const LinkColumn *column, const char *pointer) {
     Dims dims = {.rank = column->rank};
     for (uint32_t i = 0; i < column->rank; i++) {
         if (!column->dims[i] || column->dims[i] > LIMIT_SPACE)
-            link_fail(k, ERR_bad_run, pointer, "A row of the column \"%.60s\" is empty or has more than %zu elements.", column->name, LIMIT_SPACE);
+            link_fail(k, ERR_bad_run, pointer, "A row of the column \"%.60s\" is empty or has more than %zu elements.",
+                      column->name, LIMIT_SPACE);
         dims.at[i] = (uint32_t)column->dims[i];
     }
     link_size(k, &dims, pointer);
@@ -35,7 +36,8 @@ static void add_slot(Link *k, const LinkSlot *slot, const char *pointer) {
         const LinkSlot *there = &out->slots[i];
         if (strcmp(there->name, slot->name)) continue;
         if (there->discrete == slot->discrete && there->size == slot->size && (!slot->discrete || there->type == slot->type)) return;
-        link_fail(k, ERR_bad_run, pointer, "The column \"%.60s\" is used as %s here, and as %s elsewhere; one run uses a column in one way.", slot->name,
+        link_fail(k, ERR_bad_run, pointer,
+                  "The column \"%.60s\" is used as %s here, and as %s elsewhere; one run uses a column in one way.", slot->name,
                   type_text(k->cx, slot->type), type_text(k->cx, there->type));
     }
     if (out->nslots == k->slots_room) {
@@ -53,7 +55,8 @@ void link_column_typed(Link *k, const char *name, const Type *type, const char *
     slot.discrete = (type->kind == TYPE_BOOL || type->kind == TYPE_NAT) && !row.rank && link_is_integer(column);
     const bool number = !row.rank && type->kind == TYPE_REAL && type->dim == 1;
     if (!slot.discrete && !number && !dims_equal(&row, &want))
-        link_fail(k, ERR_shape_mismatch, pointer, "The column \"%.60s\" holds %s of shape %s a row, and %s has type %s, shape %s.", column->name,
+        link_fail(k, ERR_shape_mismatch, pointer, "The column \"%.60s\" holds %s of shape %s a row, and %s has type %s, shape %s.",
+                  column->name,
                   link_is_integer(column) ? "integers" : "numbers", link_dims(k, &row), what, type_text(k->cx, type), link_dims(k, &want));
     add_slot(k, &slot, pointer);
 }
@@ -80,7 +83,8 @@ static void check_test(Link *k, LinkSlot *slot) {
         link_fail(k, ERR_shape_mismatch, "/data/test", "The column \"%.60s\" has rows of shape %s in \"%s\", and %s in \"%s\".", slot->name,
                   link_dims(k, &want), k->spec->train_data, link_dims(k, &row), k->spec->test_data);
     if (slot->discrete && !link_is_integer(test))
-        link_fail(k, ERR_bad_run, "/data/test", "The column \"%.60s\" holds integers in \"%s\", and not in \"%s\".", slot->name, k->spec->train_data,
+        link_fail(k, ERR_bad_run, "/data/test", "The column \"%.60s\" holds integers in \"%s\", and not in \"%s\".", slot->name,
+                  k->spec->train_data,
                   k->spec->test_data);
     slot->test_column = (uint32_t)(test - k->test->columns);
 }

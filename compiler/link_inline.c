@@ -46,7 +46,8 @@ static uint32_t inline_iter(LinkLevel *level, const GNode *n) {
     memcpy(attrs, node_attrs(g, n), n->nattr * sizeof *attrs);
     attrs[2] = step.ncaptures;
     rewrite_give(k->cx, made);
-    return rewrite_add(&level->rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = n->nin + step.ncaptured, .dims = node_dims(g, n), .rank = n->rank,
+    return rewrite_add(&level->rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = n->nin + step.ncaptured, .dims = node_dims(g, n),
+                                               .rank = n->rank,
                                                .attrs = attrs, .nattr = n->nattr, .subs = &made, .nsub = 1});
 }
 

@@ -33,6 +33,7 @@ typedef struct {
     const uint32_t *inputs; /* by variable: its binder */
     uint32_t *bind_of;      /* by variable: its binding */
     uint32_t *variable_of;  /* by binding */
+    uint32_t *own_weight;   /* by binding to weights, in the order they were found */
     NetPlan *nets;
     uint32_t slots_room, weights_room;
     uint32_t *weight_slot;  /* weights in the order they were found -> WEIGHT j */

@@ -42,7 +42,8 @@ static uint32_t put_node(Serve *s, uint32_t node) {
 static Graph *serve_value(Cx *cx, const Linked *linked, const LinkServe *serve) {
     const Graph *from = linked->forward;
     Serve s = {.linked = linked, .serve = serve, .input = ARENA_ARRAY(&cx->arena, uint32_t, linked->nslots)};
-    s.rw = (Rewrite){.cx = cx, .from = from, .to = rewrite_guard(cx, graph_new()), .moved = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes)};
+    s.rw = (Rewrite){.cx = cx, .from = from, .to = rewrite_guard(cx, graph_new()), .moved = ARENA_ARRAY(&cx->arena, uint32_t,
+                                                                                          from->nnodes)};
     put_inputs(&s);
     for (uint32_t i = 0; i < from->nnodes; i++) s.rw.moved[i] = put_node(&s, i);
     for (uint32_t i = 0; i < from->noutputs; i++) {
@@ -53,14 +54,17 @@ static Graph *serve_value(Cx *cx, const Linked *linked, const LinkServe *serve) 
     return rewrite_finish_as_is(&s.rw);
 }
 
+static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
+    graph_free(rewrite_give(cx, old));
+    return made;
+}
+
 Graph *link_serve(Cx *cx, const Linked *linked, const LinkServe *serve) {
-    Graph *g = serve_value(cx, linked, serve), *made = g;
-    const DeriveSpec value = {.output = 0};
-    if (serve->derive == DERIVE_VJP) made = derive_vjp(cx, g, &value);
-    if (serve->derive == DERIVE_JVP) made = derive_jvp(cx, g, &value);
-    if (made != g) graph_free(rewrite_give(cx, g));
-    if (serve->derive == DERIVE_LOWERED) return rewrite_give(cx, made);
-    Graph *optimised = optimise_all(cx, made);
-    graph_free(rewrite_give(cx, made));
-    return rewrite_give(cx, optimised);
+    static const DeriveSpec value = {.output = 0};
+    Graph *g = serve_value(cx, linked, serve);
+    if (serve->derive == DERIVE_LOWERED) return rewrite_give(cx, g);
+    g = replaced(cx, g, optimise_all(cx, g));
+    if (serve->derive == DERIVE_NONE) return rewrite_give(cx, g);
+    g = replaced(cx, g, serve->derive == DERIVE_VJP ? derive_vjp(cx, g, &value) : derive_jvp(cx, g, &value));
+    return rewrite_give(cx, replaced(cx, g, optimise_all(cx, g)));
 }

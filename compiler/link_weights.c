@@ -41,7 +41,8 @@ void link_settle_weights(Link *k) {
         k->weight_slot[entries[i].found] = i;
         trained = trained || entries[i].weight.train;
     }
-    if (!trained) link_fail(k, ERR_bad_run, "/bind", "Nothing here is trained: bind a variable to \"weights\" or to a network that has some.");
+    if (!trained) link_fail(k, ERR_bad_run, "/bind",
+                            "Nothing here is trained: bind a variable to \"weights\" or to a network that has some.");
 }
 
 uint32_t link_input(Rewrite *rw, SlotRole role, uint32_t index, size_t size) {
@@ -52,7 +53,8 @@ uint32_t link_input(Rewrite *rw, SlotRole role, uint32_t index, size_t size) {
 
 uint32_t link_const(Rewrite *rw, const double *data, size_t n) {
     const uint32_t size = (uint32_t)n, node = graph_const(rw->to, data, &size, 1);
-    if (rw->to->failed) cx_fail(rw->cx, ERR_too_large, AT_NOWHERE, NULL, "The linked graph would be too large: %zu numbers more are constant.", n);
+    if (rw->to->failed) cx_fail(rw->cx, ERR_too_large, AT_NOWHERE, NULL,
+                                "The linked graph would be too large: %zu numbers more are constant.", n);
     return node;
 }
 

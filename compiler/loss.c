@@ -17,7 +17,8 @@ static const Type *class_type(Link *k, const LinkColumn *column) {
 
 static void check_metrics(Link *k, bool discrete) {
     if (k->spec->metrics[METRIC_ACCURACY] && !discrete)
-        link_fail(k, ERR_bad_run, "/evaluate/metrics", "The metric \"accuracy\" needs a target of one integer a row, the class, and \"%.60s\" is none.",
+        link_fail(k, ERR_bad_run, "/evaluate/metrics",
+                  "The metric \"accuracy\" needs a target of one integer a row, the class, and \"%.60s\" is none.",
                   k->spec->target);
 }
 
@@ -30,7 +31,8 @@ void loss_target(Link *k) {
         link_fail(k, ERR_bad_run, "/loss", "The loss \"%s\" needs an output with one axis, a number a class; the program's is %s.",
                   loss_names[k->spec->loss], type_text(k->cx, output));
     if (!class && row.rank == 0 && !dims_equal(&shape, &(Dims){.rank = 1, .at = {1}}))
-        link_fail(k, ERR_bad_run, pointer, "The loss \"%s\" cannot compare the program's output, %s, with the column \"%.60s\", one number a row.",
+        link_fail(k, ERR_bad_run, pointer,
+                  "The loss \"%s\" cannot compare the program's output, %s, with the column \"%.60s\", one number a row.",
                   loss_names[k->spec->loss], type_text(k->cx, output), column->name);
     check_metrics(k, class != NULL);
     link_column_typed(k, name, class ? class : output, "the program's output", pointer);

@@ -251,7 +251,7 @@ static bool forward_states(const Row *r, const Backward *b) {
     return true;
 }
 
-/* s̄_i = Σ_o n_i·ȳ + VJP(s̄_{i+1}), from the last state down; the parts: count, base, captures. */
+/* s̄_i = Σ_o n_i·ȳ + VJP(s̄_{i+1}), from the last state down; the parts: count, base, captures, and the result. */
 bool naive_iter_vjp(const Row *r) {
     Backward b = {.k = states_of(r), .size = arg(r, 1)->size, .captures = (uint32_t)attr(r, 0), .count = r->x[0],
                   .cotangent = r->x[r->n->nin - 1], .capture = r->x + 2, .d_count = r->y, .d_state = r->y + arg(r, 0)->size};
@@ -261,6 +261,7 @@ bool naive_iter_vjp(const Row *r) {
     double **outs = copies(r, 1, 1 + b.captures), *part = b.d_state + b.size;
     bool ok = b.states && b.d_captures && outs && forward_states(r, &b);
     for (uint32_t j = 0; ok && j < b.captures; part += arg(r, 2 + j)->size, j++) b.d_captures[j] = part;
+    for (size_t i = 0; ok && i < b.k; i++) read_out(part, b.count, b.outer, b.k, i, b.states + i * b.size, b.size);
     for (size_t i = b.k; ok && i--;) {
         read_back(&b, i);
         ok = i == 0 || step_back(r, &b, i, outs);
@@ -298,7 +299,13 @@ static bool is_batched(const NaiveRun *run, const GNode *n) {
     bool batched = false;
     if (n->op == OP_input) return run->inputs[node_attrs(run->g, n)[0]].batched;
     if (n->op == OP_reduce) return run->values[ins[1]].batched;
-    for (uint32_t i = 0; i < n->nin; i++) batched |= run->values[ins[i]].batched;
+    uint32_t reads = n->nin;
+    if (op_is_result(run->g, n)) {
+        const GNode *tuple = &run->g->nodes[ins[0]];
+        ins = node_ins(run->g, tuple);
+        reads = tuple->nin - 1;
+    }
+    for (uint32_t i = 0; i < reads; i++) batched |= run->values[ins[i]].batched;
     return batched;
 }
 
@@ -306,7 +313,7 @@ static bool is_batched(const NaiveRun *run, const GNode *n) {
 static size_t row_size(const Graph *g, const GNode *n) {
     size_t size = 0;
     if (n->op != OP_iter_vjp) return n->size;
-    for (uint32_t i = 0; i + 1 < n->nin; i++) size += g->nodes[node_ins(g, n)[i]].size;
+    for (uint32_t i = 0; i < n->nin; i++) size += g->nodes[node_ins(g, n)[i]].size; /* the result is as large as its cotangent */
     return size;
 }
 

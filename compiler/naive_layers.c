@@ -127,18 +127,24 @@ bool naive_pad(const Row *r) {
     return true;
 }
 
+/* A pooling window: rows [h0, h1) and columns [w0, w1), cut at the edges. */
+typedef struct {
+    int64_t h0, h1, w0, w1;
+} Window;
+
+static Window window(const Row *r, Image x, int64_t i, int64_t j) {
+    const int64_t h = i * attr(r, 2) - attr(r, 4), w = j * attr(r, 3) - attr(r, 5), below = h + attr(r, 0), right = w + attr(r, 1);
+    return (Window){h < 0 ? 0 : h, below > x.H ? x.H : below, w < 0 ? 0 : w, right > x.W ? x.W : right};
+}
+
 /* Where the window at (i, j) of a plane has its largest element: the first of equals; a NaN is larger than all, the last one wins. */
 static size_t largest(const Row *r, Image x, const double *data, int64_t p, int64_t i, int64_t j) {
-    double most = -INFINITY;
-    size_t found = SIZE_MAX;
-    for (int64_t a = 0; a < attr(r, 0); a++)
-        for (int64_t b = 0; b < attr(r, 1); b++) {
-            const int64_t h = i * attr(r, 2) + a - attr(r, 4), w = j * attr(r, 3) + b - attr(r, 5);
-            if (!inside(x, h, w)) continue;
-            const double v = data[pixel(x, p, h, w)];
-            if (found != SIZE_MAX && !(v > most) && !isnan(v)) continue;
-            most = v;
-            found = pixel(x, p, h, w);
+    const Window win = window(r, x, i, j);
+    size_t found = pixel(x, p, win.h0, win.w0);
+    for (int64_t h = win.h0; h < win.h1; h++)
+        for (int64_t w = win.w0; w < win.w1; w++) {
+            const size_t at = pixel(x, p, h, w);
+            if (data[at] > data[found] || isnan(data[at])) found = at;
         }
     return found;
 }
@@ -170,14 +176,14 @@ bool naive_max_pool2d_jvp(const Row *r) {
 /* x ↦ y, or with `back` y ↦ x */
 static void average(const Row *r, Image x, Image y, bool back) {
     const double part = 1.0 / ((double)attr(r, 0) * (double)attr(r, 1));
-    EACH_WINDOW(y)
-        for (int64_t a = 0; a < attr(r, 0); a++)
-            for (int64_t b = 0; b < attr(r, 1); b++) {
-                const int64_t h = i * attr(r, 2) + a - attr(r, 4), w = j * attr(r, 3) + b - attr(r, 5);
-                if (!inside(x, h, w)) continue;
+    EACH_WINDOW(y) {
+        const Window win = window(r, x, i, j);
+        for (int64_t h = win.h0; h < win.h1; h++)
+            for (int64_t w = win.w0; w < win.w1; w++) {
                 if (back) r->y[pixel(x, p, h, w)] += part * r->x[0][pixel(y, p, i, j)];
                 else r->y[pixel(y, p, i, j)] += part * r->x[0][pixel(x, p, h, w)];
             }
+    }
 }
 
 bool naive_avg_pool2d(const Row *r) {

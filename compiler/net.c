@@ -14,7 +14,8 @@ typedef struct {
 } Planner;
 
 static _Noreturn void misfit(const Planner *p, const char *needs) {
-    link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "%s needs %s, and gets %s.", layer_name(p->layer->kind), needs, link_dims(p->k, &p->plan->in));
+    link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "%s needs %s, and gets %s.", layer_name(p->layer->kind), needs,
+              link_dims(p->k, &p->plan->in));
 }
 
 static uint32_t whole(const Planner *p, int param) { return (uint32_t)p->layer->param[param]; }
@@ -28,8 +29,8 @@ static const char *weight_name(const Planner *p, const char *net, const char *pa
 
 static uint32_t add_weight(const Planner *p, const char *part, const Dims *dims, InitKind init, double bound) {
     const SpecNet *spec = p->net->spec;
-    LinkWeight w = {.name = weight_name(p, cx_printf(p->k->cx, "nets.%s", spec->name), part), .rank = dims->rank, .init = init, .bound = bound,
-                    .train = spec->train, .from_run = spec->from_run};
+    LinkWeight w = {.name = weight_name(p, cx_printf(p->k->cx, "nets.%s", spec->name), part), .rank = dims->rank, .init = init,
+                    .bound = bound, .train = spec->train, .from_run = spec->from_run};
     if (spec->from_run) w.from_name = weight_name(p, spec->from_name, part);
     if (dims->rank > LAYER_RANK) misfit(p, "fewer axes");
     memcpy(w.dims, dims->at, dims->rank * sizeof *w.dims);
@@ -70,7 +71,8 @@ static void plan_windows(Planner *p, const uint32_t kernel[2], int stride, int p
         const uint32_t n = plan->in.at[plan->in.rank - 2 + i];
         *extent = window_extent(n, kernel[i], whole(p, stride + (int)i), whole(p, pad + (int)i));
         if (*extent) continue;
-        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "A kernel of %u does not fit into %u with a pad of %u: the input is %s.", kernel[i], n,
+        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer,
+                  "A kernel of %u does not fit into %u with a pad of %u: the input is %s.", kernel[i], n,
                   whole(p, pad + (int)i), link_dims(p->k, &plan->in));
     }
 }
@@ -93,8 +95,10 @@ static void plan_conv2d_by(Planner *p) {
     const uint32_t channels = y->rank == 3 ? y->at[0] : 1, made = w->rank == 4 ? w->at[0] : 1;
     const bool kernels = w->rank == 4 ? w->at[1] == channels : w->rank == 3 && w->at[0] == 1 && channels == 1;
     if (!kernels || (y->rank == 2 && made != 1))
-        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "conv2d_by cannot convolve an image %s by a kernel %s: it must be [O,%u,kh,kw]%s.",
-                  link_dims(p->k, y), link_dims(p->k, w), channels, y->rank == 2 ? " with O = 1, or [1,kh,kw]" : channels == 1 ? " or [1,kh,kw]" : "");
+        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer,
+                  "conv2d_by cannot convolve an image %s by a kernel %s: it must be [O,%u,kh,kw]%s.",
+                  link_dims(p->k, y), link_dims(p->k, w), channels,
+                  y->rank == 2 ? " with O = 1, or [1,kh,kw]" : channels == 1 ? " or [1,kh,kw]" : "");
     plan->out = *y;
     if (y->rank == 3) plan->out.at[0] = made;
     plan_windows(p, w->at + w->rank - 2, BY_STRIDE, BY_PAD);
@@ -123,8 +127,8 @@ static void plan_reshape(Planner *p) {
     plan->out.rank = p->layer->rank;
     memcpy(plan->out.at, p->layer->dims, p->layer->rank * sizeof *plan->out.at);
     if (dims_product(&plan->in) != dims_product(&plan->out))
-        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "%s cannot be reshaped to %s: %zu elements are not %zu.", link_dims(p->k, &plan->in),
-                  link_dims(p->k, &plan->out), dims_product(&plan->in), dims_product(&plan->out));
+        link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "%s cannot be reshaped to %s: %zu elements are not %zu.",
+                  link_dims(p->k, &plan->in), link_dims(p->k, &plan->out), dims_product(&plan->in), dims_product(&plan->out));
 }
 
 static void plan_layer(Planner *p) {

@@ -14,7 +14,8 @@ Graph *optimise_all(Cx *cx, const Graph *g) {
     now = replaced(cx, now, optimise_recur(cx, now));
     now = replaced(cx, now, optimise_structure(cx, now));
     now = replaced(cx, now, optimise_contraction(cx, now));
-    return replaced(cx, now, optimise_collapse(cx, now));
+    now = replaced(cx, now, optimise_collapse(cx, now));
+    return replaced(cx, now, optimise_share(cx, now));
 }
 
 Graph *optimise_graph(Cx *cx, const Graph *g) { return rewrite_give(cx, optimise_all(cx, g)); }

@@ -15,6 +15,7 @@ Graph *optimise_structure(Cx *cx, const Graph *g);
 Graph *optimise_contraction(Cx *cx, const Graph *g);
 Graph *optimise_collapse(Cx *cx, const Graph *g);
 Graph *optimise_recur(Cx *cx, const Graph *g);
+Graph *optimise_share(Cx *cx, const Graph *g);
 /* All of them, steps included (which nest at most LIMIT_GRAPH_DEPTH deep). */
 Graph *optimise_all(Cx *cx, const Graph *g);
 /* The same; the graph is the caller's (graph_free). */

@@ -55,7 +55,8 @@ static void list_names(const char *const *names, char *out, size_t room) {
     for (size_t i = 0; names[i] && n < room; i++) n += (size_t)snprintf(out + n, room - n, "%s%s", i ? ", " : "", names[i]);
 }
 
-uint32_t spec_choice(SpecReader *r, JsonNode node, const char *pointer, const char *const *names, const char *what, JsonNode *body, const char **at) {
+uint32_t spec_choice(SpecReader *r, JsonNode node, const char *pointer, const char *const *names, const char *what, JsonNode *body,
+                     const char **at) {
     const char *name = NULL;
     char all[300] = "";
     *body = NULL;
@@ -113,7 +114,8 @@ SpecWeights spec_weights(SpecReader *r, JsonNode node, const char *pointer, cons
                                    {NULL, FIELD_NODE, 0, false, NULL}};
     WeightFields w = {.init = -1};
     spec_decode(r, node, pointer, fields, &w);
-    if (w.run && (w.init >= 0 || json_get(node, "std"))) spec_fail(r, pointer, "Weights come from a \"run\" or from an \"init\", not from both.");
+    if (w.run && (w.init >= 0 || json_get(node, "std")))
+        spec_fail(r, pointer, "Weights come from a \"run\" or from an \"init\", not from both.");
     if (w.name && !w.run) spec_fail(r, spec_under(r, pointer, "name"), "A \"name\" goes with the \"run\" that the weights come from.");
     if (w.run) spec_string(r, json_get(node, "run"), spec_under(r, pointer, "run"));
     if (w.name && !*w.name) spec_fail(r, spec_under(r, pointer, "name"), "The name of a weight is not empty.");
@@ -158,7 +160,8 @@ static void check_steps(SpecReader *r, JsonNode root, const Top *top) {
         spec_fail(r, "/epochs", "\"epochs\" must be from 1 to %llu.", (unsigned long long)LIMIT_RUN_STEPS);
     if (steps && (!top->steps || top->steps > LIMIT_RUN_STEPS))
         spec_fail(r, "/steps", "\"steps\" must be from 1 to %llu.", (unsigned long long)LIMIT_RUN_STEPS);
-    if (!top->batch_size || top->batch_size > LIMIT_RUN_BATCH) spec_fail(r, "/batch_size", "\"batch_size\" must be from 1 to %d.", LIMIT_RUN_BATCH);
+    if (!top->batch_size || top->batch_size > LIMIT_RUN_BATCH)
+        spec_fail(r, "/batch_size", "\"batch_size\" must be from 1 to %d.", LIMIT_RUN_BATCH);
     if (json_get(root, "clip_norm") && !(top->clip_norm > 0))
         spec_fail(r, "/clip_norm", "\"clip_norm\" must be larger than 0; leave it away to clip nothing.");
     if (strlen(top->name) > LIMIT_RUN_NAME) spec_fail(r, "/name", "A run's name has at most %d bytes.", LIMIT_RUN_NAME);

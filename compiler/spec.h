@@ -95,7 +95,8 @@ typedef enum { LOSS_L1, LOSS_MSE, LOSS_CROSS_ENTROPY, LOSS_NLL, LOSS_BCE, LOSS_C
 typedef enum { OPTIMIZER_SGD, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_COUNT } OptimizerKind;
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE, SCHEDULE_WARMUP, SCHEDULE_COUNT } ScheduleKind;
 typedef enum { METRIC_LOSS, METRIC_PSNR, METRIC_ACCURACY, METRIC_MAE, METRIC_COUNT } MetricKind;
-extern const char *const loss_names[], *const optimizer_names[], *const schedule_names[], *const metric_names[], *const init_names[]; /* NULL at the end */
+/* NULL at the end */
+extern const char *const loss_names[], *const optimizer_names[], *const schedule_names[], *const metric_names[], *const init_names[];
 
 typedef struct {
     OptimizerKind kind;          /* parameters and defaults as PyTorch's of the same name */

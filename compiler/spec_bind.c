@@ -25,7 +25,8 @@ static void read_bound_net(SpecReader *r, const BindFields *f, SpecBind *bind) {
     at = spec_under(r, bind->pointer, "of");
     bind->of = spec_strings(r, f->of, at, LIMIT_RUN_VALUES, &bind->nof);
     if (bind->nof != net->ninputs)
-        spec_fail(r, at, "The network \"%s\" has %u input%s, and %u %s given.", net->name, net->ninputs, net->ninputs == 1 ? "" : "s", bind->nof,
+        spec_fail(r, at, "The network \"%s\" has %u input%s, and %u %s given.", net->name, net->ninputs,
+                  net->ninputs == 1 ? "" : "s", bind->nof,
                   bind->nof == 1 ? "is" : "are");
 }
 
@@ -76,7 +77,8 @@ static void resolve(SpecReader *r, uint32_t self) {
     for (uint32_t i = 0; i < bind->nof; i++) {
         from[i] = find_bind(s, self, bind->of[i]);
         if (from[i] != NONE && s->binds[from[i]].kind == BIND_NET_FUNCTION)
-            spec_fail(r, spec_item(r, spec_under(r, bind->pointer, "of"), i), "\"%.60s\" is bound to a network as a function; it has no value.", bind->of[i]);
+            spec_fail(r, spec_item(r, spec_under(r, bind->pointer, "of"), i),
+                      "\"%.60s\" is bound to a network as a function; it has no value.", bind->of[i]);
     }
     bind->from = from;
 }
@@ -90,7 +92,8 @@ static void order_binds(SpecReader *r) {
         if (before == n) {
             uint32_t i = 0;
             while (placed[i]) i++;
-            spec_fail(r, spec_under(r, s->binds[i].pointer, "of"), "\"%.60s\" is made of itself, by way of other bindings.", s->binds[i].variable);
+            spec_fail(r, spec_under(r, s->binds[i].pointer, "of"), "\"%.60s\" is made of itself, by way of other bindings.",
+                      s->binds[i].variable);
         }
         before = n;
         for (uint32_t i = 0; i < s->nbinds; i++) {

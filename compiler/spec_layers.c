@@ -47,7 +47,8 @@ static void read_pair(SpecReader *r, JsonNode node, const char *at, const Param 
         second = first ? first->next : NULL;
     }
     if (!first || !second || !is_extent(first, param->least) || !is_extent(second, param->least))
-        spec_fail(r, at, "\"%s\" must be an integer from %.0f to %zu, or a pair of them, [vertical, horizontal].", param->name, param->least, LIMIT_SPACE);
+        spec_fail(r, at, "\"%s\" must be an integer from %.0f to %zu, or a pair of them, [vertical, horizontal].", param->name,
+                  param->least, LIMIT_SPACE);
     to[0] = first->valuedouble;
     to[1] = second->valuedouble;
 }
@@ -55,7 +56,8 @@ static void read_pair(SpecReader *r, JsonNode node, const char *at, const Param 
 static void read_param(SpecReader *r, JsonNode node, const char *at, const Param *param, double *to) {
     switch (param->kind) {
     case PARAM_UINT:
-        if (!is_extent(node, param->least)) spec_fail(r, at, "\"%s\" must be an integer from %.0f to %zu.", param->name, param->least, LIMIT_SPACE);
+        if (!is_extent(node, param->least))
+            spec_fail(r, at, "\"%s\" must be an integer from %.0f to %zu.", param->name, param->least, LIMIT_SPACE);
         *to = node->valuedouble;
         return;
     case PARAM_PAIR: read_pair(r, node, at, param, to); return;
@@ -115,7 +117,8 @@ static void check_layer(SpecReader *r, const SpecLayer *layer, const char *point
     const double *p = layer->param;
     if (layer->kind == LAYER_softplus && !(p[0] > 0)) spec_fail(r, pointer, "The \"beta\" of softplus must be larger than 0.");
     if (layer->kind == LAYER_hardtanh && !(p[0] < p[1])) spec_fail(r, pointer, "The \"min\" of hardtanh must be smaller than its \"max\".");
-    if ((layer->kind == LAYER_max_pool2d || layer->kind == LAYER_avg_pool2d) && (p[POOL_PAD] > p[POOL_KERNEL] / 2 || p[POOL_PAD + 1] > p[POOL_KERNEL + 1] / 2))
+    const bool pool = layer->kind == LAYER_max_pool2d || layer->kind == LAYER_avg_pool2d;
+    if (pool && (p[POOL_PAD] > p[POOL_KERNEL] / 2 || p[POOL_PAD + 1] > p[POOL_KERNEL + 1] / 2))
         spec_fail(r, pointer, "The \"pad\" of a pooling must be at most half its \"kernel\".");
 }
 
@@ -131,7 +134,8 @@ static void read_layer(SpecReader *r, JsonNode node, const char *pointer, SpecLa
     *layer = (SpecLayer){.kind = (LayerKind)spec_choice(r, node, pointer, names, "a layer", &body, &at), .pointer = pointer};
     count_layer(r, pointer);
     if (layer->kind == LAYER_conv2d_by)
-        spec_fail(r, pointer, "\"conv2d_by\" takes two inputs: it stands alone, as in [\"z\", {\"conv2d_by\": {}, \"of\": [\"y\", \"w\"]}].");
+        spec_fail(r, pointer,
+                  "\"conv2d_by\" takes two inputs: it stands alone, as in [\"z\", {\"conv2d_by\": {}, \"of\": [\"y\", \"w\"]}].");
     if (rows[layer->kind].params[0].kind == PARAM_DIMS) read_dims(r, body, at, layer);
     else read_params(r, &rows[layer->kind], body, at, layer);
     check_layer(r, layer, at);

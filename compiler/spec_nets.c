@@ -27,9 +27,11 @@ static void read_value(SpecReader *r, JsonNode node, const char *pointer, const 
     const char *of = spec_under(r, pointer, "of");
     value->of = spec_strings(r, v.of, of, 2, &value->nof);
     if (value->nof != (v.by ? 2 : 1))
-        spec_fail(r, of, v.by ? "\"conv2d_by\" takes two inputs: the image and the kernel." : "\"layers\" take one input; \"conv2d_by\" alone takes two.");
+        spec_fail(r, of,
+                  v.by ? "\"conv2d_by\" takes two inputs: the image and the kernel." : "\"layers\" take one input; \"conv2d_by\" alone takes two.");
     uint32_t *from = ARENA_ARRAY(&r->spec->arena, uint32_t, value->nof);
-    for (uint32_t i = 0; i < value->nof; i++) from[i] = find_value(r, net, value->of[i], json_kind(v.of) == JSON_STRING ? of : spec_item(r, of, i));
+    for (uint32_t i = 0; i < value->nof; i++) from[i] = find_value(r, net, value->of[i],
+                                                                   json_kind(v.of) == JSON_STRING ? of : spec_item(r, of, i));
     value->from = from;
     if (v.by) spec_layer_by(r, v.by, spec_under(r, pointer, "conv2d_by"), value);
     else spec_layers(r, v.layers, spec_under(r, pointer, "layers"), value);

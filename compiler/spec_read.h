@@ -23,7 +23,8 @@ char *spec_printf(SpecReader *r, const char *format, ...) __attribute__((format(
 void spec_decode(SpecReader *r, JsonNode object, const char *pointer, const Field *fields, void *out);
 /* A choice among names: "adam" or {"adam": {…}}. The index into `names` (NULL at the end); body: what stands under the name, NULL for the
  * bare name; at: the body's pointer, or the name's. what: "an optimizer" */
-uint32_t spec_choice(SpecReader *r, JsonNode node, const char *pointer, const char *const *names, const char *what, JsonNode *body, const char **at);
+uint32_t spec_choice(SpecReader *r, JsonNode node, const char *pointer, const char *const *names, const char *what, JsonNode *body,
+                     const char **at);
 /* A string that names something of this run or a data set: 1 to LIMIT_RUN_NAME bytes. */
 const char *spec_string(SpecReader *r, JsonNode node, const char *pointer);
 /* A name that becomes part of weights' names: letters, digits, _ and -. */

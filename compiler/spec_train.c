@@ -155,7 +155,8 @@ static void read_evaluate(SpecReader *r, JsonNode evaluate) {
     spec_decode(r, evaluate, "/evaluate", fields, &e);
     if (!e.every || e.every > LIMIT_RUN_STEPS)
         spec_fail(r, "/evaluate/every", "\"every\" must be from 1 to %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
-    if (json_get(evaluate, "rows") && !e.rows) spec_fail(r, "/evaluate/rows", "\"rows\" must be at least 1; leave it away to evaluate on all.");
+    if (json_get(evaluate, "rows") && !e.rows)
+        spec_fail(r, "/evaluate/rows", "\"rows\" must be at least 1; leave it away to evaluate on all.");
     r->spec->evaluate_every = e.every;
     r->spec->evaluate_rows = e.rows;
     if (e.metrics) read_metrics(r, e.metrics);
@@ -164,7 +165,8 @@ static void read_evaluate(SpecReader *r, JsonNode evaluate) {
 static void read_checkpoint(SpecReader *r, JsonNode checkpoint) {
     enum { MOST_KEPT = 1000 };
     struct { uint64_t every, keep; } c = {.keep = r->spec->checkpoint_keep};
-    static const Field fields[] = {{"every", FIELD_UINT, 0, true, NULL}, {"keep", FIELD_UINT, 8, false, NULL}, {NULL, FIELD_NODE, 0, false, NULL}};
+    static const Field fields[] = {{"every", FIELD_UINT, 0, true, NULL}, {"keep", FIELD_UINT, 8, false, NULL}, {NULL, FIELD_NODE, 0,
+                                                                                          false, NULL}};
     spec_decode(r, checkpoint, "/checkpoint", fields, &c);
     if (!c.every || c.every > LIMIT_RUN_STEPS)
         spec_fail(r, "/checkpoint/every", "\"every\" must be from 1 to %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
@@ -175,7 +177,7 @@ static void read_checkpoint(SpecReader *r, JsonNode checkpoint) {
 
 void spec_training(SpecReader *r, const SpecParts *parts) {
     r->spec->metrics[METRIC_LOSS] = true;
-    r->spec->checkpoint_keep = 3;
+    r->spec->checkpoint_keep = 2;
     read_data(r, parts->data);
     read_loss(r, parts->loss);
     read_optimizer(r, parts->optimizer);

@@ -48,7 +48,7 @@ static Cost cost_iter(const Graph *g, const GNode *n) {
     return add((Cost){.macs = k * readouts * (double)n->size, .calls = 1}, graph_cost(g->subs[n->sub]), k);
 }
 
-/* Forwards, backwards, the count's cotangent and the states'. */
+/* Forwards, backwards, the count's cotangent and the states'; the result comes almost by the way. */
 static Cost cost_iter_vjp(const Graph *g, const GNode *n) {
     const double k = states(g, n);
     Cost cost = {.macs = 2 * k * (double)input(g, n, n->nin - 1)->size, .calls = 1};

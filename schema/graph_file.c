@@ -123,7 +123,7 @@ static uint32_t *get_u32s(Source *s, uint32_t *n, uint32_t most) {
 static int64_t *get_attrs(Source *s, uint32_t *n) {
     *n = get_count(s, 1, LIMIT_GRAPH_NODES);
     int64_t *list = malloc((*n + (size_t)1) * sizeof *list);
-    for (uint32_t i = 0; list && i < *n; i++) list[i] = (int64_t)read_count(&s->in, INT64_MAX);
+    for (uint32_t i = 0; list && i < *n; i++) list[i] = (int64_t)read_varint(&s->in); /* negative ones and the bits of reals fill all 64 */
     return list;
 }
 

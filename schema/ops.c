@@ -29,6 +29,10 @@ uint64_t op_table_hash(void) {
     return h;
 }
 
+bool op_is_result(const Graph *g, const GNode *part) {
+    return part->op == OP_part && node_attrs(g, part)[0] + 1 == g->nodes[node_ins(g, part)[0]].nin;
+}
+
 const char *slot_role_name(SlotRole role) {
     static const char *const names[SLOT_ROLES] = {"input", "arg", "cotangent", "tangent_input", "tangent_arg", "state",
                                                    "capture", "network", "column", "weight"};
@@ -301,8 +305,8 @@ const char *shape_part(const Graph *g, const GNode *n, Shape *out) {
     const GNode *tuple = &g->nodes[node_ins(g, n)[0]];
     if (n->nattr != 1) return BAD_ATTRS;
     if (tuple->op != OP_iter_vjp) return "the input is no tuple";
-    if (!attr_below(g, n, 0, tuple->nin - 1)) return BAD_INDEX;
-    copy(out, input_view(g, tuple, attr(g, n, 0)));
+    if (!attr_below(g, n, 0, tuple->nin)) return BAD_INDEX;
+    copy(out, input_view(g, tuple, attr(g, n, 0))); /* the result has the cotangent's dims */
     return NULL;
 }
 

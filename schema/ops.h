@@ -46,6 +46,8 @@ static inline int64_t attr_bits(double real) {
 /* How many windows fit along an axis of extent n: (n + 2·pad − kernel) / stride + 1, rounded down; 0: none, or far too many. */
 uint32_t window_extent(uint32_t n, uint32_t kernel, uint32_t stride, uint32_t pad);
 
+/* Whether a part is the iteration's result, not a cotangent. */
+bool op_is_result(const Graph *g, const GNode *part);
 const char *slot_role_name(SlotRole role);
 const char *out_role_name(OutRole role);
 const char *shift_mode_name(ShiftMode mode);

@@ -23,8 +23,8 @@ bool contents_find_sha(Contents *contents, const char *sha256, Dataset *out, Err
 enum { CONTENTS_PATH = 4096 };
 /* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno. */
 int contents_temporary(Contents *contents, char path[CONTENTS_PATH]);
-/* Makes the flushed temporary file at `path` the content of a name. `dataset`: as read from it, with its sha256; gets its record. base: as in DatasetRow.
- * `fresh`: there was no data set of the name. Only after DONE is the path gone. */
+/* Makes the flushed temporary file at `path` the content of a name. `dataset`: as read from it, with its sha256; gets its record. base: as in
+ * DatasetRow. `fresh`: there was no data set of the name. The path is the caller's to remove unless DONE. */
 RowResult contents_put(Contents *contents, const char *path, const char *name, const char *base, Dataset *dataset, bool *fresh);
 RowResult contents_delete(Contents *contents, const char *name);
 /* Removes the content if nobody refers to it. For those who have taken a reference away. */

@@ -152,7 +152,7 @@ static void begin(Put *p) {
         return;
     }
     p->task = (Task){.work = store_body, .done = stored, .arg = p};
-    tasks_add(p->call->server->tasks, &p->task);
+    tasks_add(p->call->server->bulk, &p->task);
 }
 
 static bool check_names(Call *call, const char *column) {

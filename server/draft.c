@@ -33,8 +33,8 @@ static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body,
         bool first = draft->n == 0;
         if (first) draft->rows = rows;
         if (first || rows == draft->rows) continue;
-        err_set(err, ERR_bad_tensor, "", "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows, draft->columns->column.name,
-                (size_t)draft->rows);
+        err_set(err, ERR_bad_tensor, "", "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
+                draft->columns->column.name, (size_t)draft->rows);
         free(c->column.name);
         return false;
     }
@@ -75,7 +75,8 @@ bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char 
     if (is_idx) return read_idx(draft, body, len, column, err);
     if (is_npy) return read_npy(draft, body, len, column, err);
     if (column)
-        return err_set(err, ERR_bad_request, "", "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
+        return err_set(err, ERR_bad_request, "",
+                       "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
     return read_safetensors(draft, body, len, err);
 }
 
@@ -166,7 +167,8 @@ static bool put_header(const Draft *draft, Buf *header) {
     for (size_t i = 0; tensors && i < draft->n; i++) {
         const DatasetColumn *c = &draft->columns[i].column;
         fits = fits && !__builtin_mul_overflow(draft->rows, c->bytes, &bytes) && !__builtin_add_overflow(total, bytes, &total);
-        tensors[i] = (BulkTensor){.name = c->name, .dtype = c->dtype, .rank = c->rank + 1, .shape = {(size_t)draft->rows}, .bytes = fits ? (size_t)bytes : 0};
+        tensors[i] = (BulkTensor){.name = c->name, .dtype = c->dtype, .rank = c->rank + 1, .shape = {(size_t)draft->rows},
+                                  .bytes = fits ? (size_t)bytes : 0};
         memcpy(tensors[i].shape + 1, c->dims, c->rank * sizeof *c->dims);
     }
     if (tensors) safetensors_put_header(header, tensors, draft->n);

@@ -1,9 +1,10 @@
-/* A data set on its way in: the columns of a body (safetensors, npy or IDX), with those of the data set that a single column is added to, written as
- * the one stored form. The same columns give the same bytes, whatever the way they came: sorted by the size of their elements, largest first (so that all are
- * aligned), then by name.
+/* A data set on its way in: the columns of a body (safetensors, npy or IDX), with those of the data set that a single column is added to,
+ * written as the one stored form. The same columns give the same bytes, whatever the way they came: sorted by the size of their elements,
+ * largest first (so that all are aligned), then by name.
  *
  * Ownership: a Draft points into the body and the base, which outlive it; draft_release.
- * Errors: bad_request, bad_tensor, shape_mismatch, too_large (LIMIT_DATASET_BYTES, WIRE_COLUMNS), storage_full, internal; the message names the column. */
+ * Errors: bad_request, bad_tensor, shape_mismatch, too_large (LIMIT_DATASET_BYTES, WIRE_COLUMNS), storage_full, internal; the message names
+ * the column. */
 #ifndef CAJAL_DRAFT_H
 #define CAJAL_DRAFT_H
 #include "server/dataset.h"

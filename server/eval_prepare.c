@@ -309,8 +309,11 @@ static bool choose_results(Eval *ev) {
         ok = add_result(ev, input ? OUT_GRAD_INPUT : OUT_GRAD_ARG, (uint32_t)(input ? i : i - ev->ninputs), at[2 + i],
                         type_at(ev, i), ev->values[i].batched);
     }
-    for (uint32_t i = 0; ok && i < ev->nbound; i++)
-        ok = add_result(ev, OUT_BOUND, ev->bound[i], at[2 + vars(ev) + ev->bound[i]], ev->resolve.variant->bound[ev->bound[i]], batched);
+    for (uint32_t i = 0; ok && i < ev->nbound; i++) {
+        uint32_t output = at[2 + vars(ev) + ev->bound[i]];
+        bool varies = output != UINT32_MAX && ev->resolve.variant->outputs[output].varies;
+        ok = add_result(ev, OUT_BOUND, ev->bound[i], output, ev->resolve.variant->bound[ev->bound[i]], batched && varies);
+    }
     return ok;
 }
 

@@ -1,5 +1,5 @@
 #include "server/launch.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +85,7 @@ void launch_free(Launch *l) {
 static bool open_newest(const Launch *l, LaunchFile *f) {
     for (size_t i = f->n; i-- && f->fd < 0;) {
         f->chosen = f->rows[i];
-        f->fd = checkpoint_open(l->server->config->data, f->id, &f->chosen);
+        f->fd = runfile_open(l->server->config->data, f->id, &f->chosen);
         if (f->fd < 0)
             log_put(&l->server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=damaged", f->id, (unsigned long long)f->chosen.step);
     }

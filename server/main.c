@@ -2,7 +2,7 @@
 #include "compiler/canon.h"
 #include "schema/build.h"
 #include "schema/graph.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/http.h"
 #include "server/program.h"
 #include "server/scheduler.h"
@@ -102,7 +102,9 @@ static bool start(Daemon *d, char *why, size_t room) {
     char path[4096], version[64];
     snprintf(why, room, "memory is short");
     s->metrics = &d->metrics;
-    if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS))) return false;
+    if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS)) ||
+        !(s->bulk = tasks_new(s->loop, 1)))
+        return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
     areas_init(&s->areas, s->loop);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
@@ -112,7 +114,7 @@ static bool start(Daemon *d, char *why, size_t room) {
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
     s->programs = programs_new(s);
-    checkpoint_sweep(config->data, s->store);
+    runfile_sweep(config->data, s->store);
     pool.workers = (int)config->runs;
     pool.threads = core_count();
     s->scheduler = scheduler_new(s, &pool);
@@ -130,7 +132,8 @@ static void stop(Daemon *d) {
     Server *s = &d->server;
     http_free(s->http);
     tasks_free(s->tasks);
-    s->tasks = NULL; /* what comes of the last ones is not begun any more */
+    tasks_free(s->bulk);
+    s->tasks = s->bulk = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
     scheduler_free(s->scheduler);
     dispatch_free(s->dispatch);

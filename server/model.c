@@ -1,7 +1,7 @@
 #include "server/model.h"
 #include "compiler/canon.h"
 #include "compiler/json.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +98,7 @@ void model_free(Model *m) {
     free(m);
 }
 
-int model_open(const Model *m, const char *data) { return checkpoint_open(data, m->run.id, &m->checkpoint); }
+int model_open(const Model *m, const char *data) { return runfile_open(data, m->run.id, &m->checkpoint); }
 
 void model_put_link(Buf *out, const Model *m, Derive derive, uint64_t nat_limit) {
     const RunFacts *f = &m->facts;

@@ -1,6 +1,6 @@
 /* GET /runs, GET and DELETE /runs/{id}, POST /runs/{id}/cancel and /resume, GET /runs/{id}/metrics and /events */
 #include "schema/limits.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/events.h"
 #include "server/handlers.h"
 #include "server/page.h"
@@ -102,49 +102,69 @@ void handle_run(Call *call) { answer_record(call); }
 
 /* ---- cancel, resume ---- */
 
+/* Answered when the run's new state is in the database, so that whoever asks next sees it. */
 typedef struct {
     Call *call;
     RunWait wait;
-} Cancel;
+} Order;
 
-static void cancel_end(Cancel *c) {
-    scheduler_unwait(&c->wait);
-    call_on_cancel(c->call, NULL, NULL);
-    call_drop(c->call);
-    free(c);
+static void order_end(Order *o) {
+    scheduler_unwait(&o->wait);
+    call_on_cancel(o->call, NULL, NULL);
+    call_drop(o->call);
+    free(o);
 }
 
-static void on_call_gone(void *arg) { cancel_end(arg); }
+static void on_call_gone(void *arg) { order_end(arg); }
 
 static void cancelled(void *arg) {
-    Cancel *c = arg;
-    answer_record(c->call);
-    cancel_end(c);
+    Order *o = arg;
+    answer_record(o->call);
+    order_end(o);
+}
+
+static void resumed(void *arg) {
+    Order *o = arg;
+    Buf body;
+    buf_init(&body);
+    buf_printf(&body, "{\"id\":\"%s\",\"state\":\"queued\"}", o->call->param.text);
+    call_answer(o->call, 202, "application/json", &body);
+    order_end(o);
+}
+
+/* NULL: answered. */
+static Order *order_new(Call *call, bool queued, void (*done)(void *arg)) {
+    Order *o = calloc(1, sizeof *o);
+    if (!o) {
+        call_fail(call, ERR_internal, "Memory is short.");
+        return NULL;
+    }
+    *o = (Order){.call = call, .wait = {.done = done, .arg = o, .queued = queued}};
+    call_keep(call);
+    call_on_cancel(call, on_call_gone, o);
+    return o;
 }
 
 void handle_run_cancel(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
     const char *id = call->param.text;
-    Cancel *c;
     if (!scheduler_find(scheduler, id)) {
         StoredRun run;
         if (!find(call, &run)) return;
         call_fail(call, ERR_conflict, "The run is %s; only a queued or running one can be cancelled.", run_state_names[run.progress.state]);
         stored_run_release(&run);
-    } else if (!(c = calloc(1, sizeof *c))) {
-        call_fail(call, ERR_internal, "Memory is short.");
-    } else {
-        *c = (Cancel){.call = call, .wait = {.done = cancelled, .arg = c}};
-        call_keep(call);
-        call_on_cancel(call, on_call_gone, c);
-        scheduler_wait(scheduler, id, &c->wait);
-        scheduler_cancel(scheduler, id);
+        return;
     }
+    Order *o = order_new(call, false, cancelled);
+    if (!o) return;
+    scheduler_wait(scheduler, id, &o->wait);
+    scheduler_cancel(scheduler, id);
 }
 
 void handle_run_resume(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
     StoredRun run;
+    Order *o;
     if (!find(call, &run)) return;
     RunState state = run.progress.state;
     if (scheduler_find(scheduler, run.id) || (state != RUN_CANCELLED && state != RUN_FAILED)) {
@@ -153,11 +173,8 @@ void handle_run_resume(Call *call) {
         call_fail(call, ERR_queue_full, "Too many runs are waiting.");
     } else if (!scheduler_resume(scheduler, &run)) {
         call_fail(call, ERR_internal, "Memory is short.");
-    } else {
-        Buf body;
-        buf_init(&body);
-        buf_printf(&body, "{\"id\":\"%s\",\"state\":\"queued\"}", run.id);
-        call_answer(call, 202, "application/json", &body);
+    } else if ((o = order_new(call, true, resumed))) {
+        scheduler_wait(scheduler, run.id, &o->wait);
     }
     stored_run_release(&run);
 }
@@ -176,7 +193,7 @@ static void delete_run(void *arg) {
     Server *server = d->call->server;
     d->code = store_run_delete(server->store, d->id);
     if (d->code) return;
-    checkpoint_remove_all(server->config->data, d->id);
+    runfile_remove_all(server->config->data, d->id);
     for (int i = 0; i < 2; i++)
         if (*d->content[i]) contents_collect(server->contents, d->content[i]);
 }
@@ -208,6 +225,9 @@ void handle_run_delete(Call *call) {
         call_fail(call, ERR_internal, "Memory is short.");
     } else if (scheduler_find(call->server->scheduler, run.id)) {
         call_fail(call, ERR_conflict, "The run is %s; cancel it first.", run_state_names[run.progress.state]);
+        free(d);
+    } else if (scheduler_needs(call->server->scheduler, run.id)) {
+        call_fail(call, ERR_conflict, "A queued or running run takes weights from this one.");
         free(d);
     } else {
         d->call = call;

@@ -7,7 +7,7 @@
  *     stored         in the queue */
 #include "compiler/canon.h"
 #include "compiler/spec.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/handlers.h"
 #include "server/merge_patch.h"
 #include "server/program.h"
@@ -279,10 +279,15 @@ static void store_work(void *arg) {
     Server *server = p->call->server;
     const char *data = server->config->data;
     RunData used[2] = {{p->facts.train.name, p->facts.train.sha256}, {p->facts.test.name, p->facts.test.sha256}};
-    Buf none = {0};
-    if (p->has_step && !checkpoint_share(data, p->parent.id, p->run.id, p->from_step, &p->err)) return;
-    p->code = store_run_add(server->store, &p->run, used, p->facts.test.rows ? 2 : 1, p->has_step ? &p->begin : NULL, &none);
-    if (p->code && p->has_step) checkpoint_remove_all(data, p->run.id);
+    char members[64];
+    Buf events;
+    buf_init(&events);
+    if (p->has_step && !runfile_share(data, p->parent.id, p->run.id, p->from_step, &p->err)) return;
+    snprintf(members, sizeof members, ",\"state\":\"queued\",\"step\":%llu", (unsigned long long)p->from_step);
+    training_put_event(&events, ++p->run.progress.events, "state", members);
+    p->code = store_run_add(server->store, &p->run, used, p->facts.test.rows ? 2 : 1, p->has_step ? &p->begin : NULL, &events);
+    buf_release(&events);
+    if (p->code && p->has_step) runfile_remove_all(data, p->run.id);
 }
 
 static void stored(void *arg) {

@@ -1,6 +1,6 @@
 /* GET /runs/{id}/weights: a checkpoint's weights, without the optimizer's state. */
 #include "compiler/bulk.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/handlers.h"
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +75,7 @@ static void read_weights(void *arg) {
     for (size_t i = w->n; i-- && fd < 0;) {
         const RunCheckpoint *c = &w->rows[i];
         if (w->chosen && c->step != w->step) continue;
-        fd = checkpoint_open(w->call->server->config->data, w->id, c);
+        fd = runfile_open(w->call->server->config->data, w->id, c);
         if (fd >= 0) read_file(w, fd, c);
     }
     if (fd >= 0) close(fd);

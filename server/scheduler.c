@@ -66,6 +66,15 @@ static void turn_free(Turn *p) {
     free(p);
 }
 
+static void call_waits(Turn *p, bool over) {
+    for (RunWait *w = p->waits, *after; w; w = after) {
+        after = w->next;
+        if (!over && !w->queued) continue;
+        scheduler_unwait(w);
+        w->done(w->arg);
+    }
+}
+
 /* The run is over and written. */
 static void leave(Turn *p) {
     Scheduler *s = p->scheduler;
@@ -74,10 +83,7 @@ static void leave(Turn *p) {
     *(p->prev ? &p->prev->next : &s->first) = p->next;
     *(p->next ? &p->next->prev : &s->last) = p->prev;
     s->count--;
-    for (RunWait *w; (w = p->waits);) {
-        scheduler_unwait(w);
-        w->done(w->arg);
-    }
+    call_waits(p, true);
     turn_free(p);
     events_publish(s->server, seq);
 }
@@ -168,6 +174,7 @@ static void on_changed(Training *t) {
     if (*t->trouble && p->phase == WAITING) finish(p, RUN_FAILED, t->trouble);
     if (*t->trouble && p->phase == TRAINING) stop(p, CANCEL_NS);
     conclude(p);
+    if (p->waits && !t->flushing && !t->now.dirty) call_waits(p, false);
     if (p->phase == OVER && !training_busy(t)) leave(p);
     else if (p->phase == WAITING) next(p->scheduler);
 }
@@ -192,7 +199,6 @@ static void launched(void *arg) {
         bool first = !p->t->attempts.len;
         uint64_t from = launch_step(l);
         char reason[100] = "";
-        p->t->keep = l->facts.keep;
         if (!first) snprintf(reason, sizeof reason, "It goes on from step %llu.", (unsigned long long)from);
         training_resume_at(p->t, from);
         training_begin_attempt(p->t, from);
@@ -317,6 +323,13 @@ Training *scheduler_find(const Scheduler *s, const char *id) {
     return p ? p->t : NULL;
 }
 
+bool scheduler_needs(const Scheduler *s, const char *id) {
+    for (const Turn *p = s->first; p; p = p->next)
+        for (int i = 0; i < RUN_SOURCES && *p->t->sources[i]; i++)
+            if (strcmp(p->t->sources[i], id) == 0) return true;
+    return false;
+}
+
 bool scheduler_full(const Scheduler *s) { return s->count >= s->server->config->max_queue; }
 
 void scheduler_cancel(Scheduler *s, const char *id) {
@@ -370,6 +383,7 @@ static bool load(Scheduler *s, const char *id) {
     if (store_run_get(s->server->store, id, &run) != ERR_NONE) return true;
     bool ran = run.progress.state == RUN_RUNNING;
     Turn *p = enter(s, &run);
+    if (p && ran) training_lost_attempt(p->t);
     if (p && ran) training_set_state(p->t, RUN_QUEUED, "The service was started again; the run goes on from its last checkpoint.");
     stored_run_release(&run);
     return p != NULL;

@@ -10,10 +10,11 @@
 
 enum { SCHEDULER_RETRIES = 3 };
 
-/* Who waits for a run to be over and written. Embedded in its owner. */
+/* Who waits for a run to be over and written, or (`queued`) only for its state of being queued to be. Embedded in its owner. */
 typedef struct RunWait {
     void (*done)(void *arg);
     void *arg;
+    bool queued;
     struct RunWait *prev, *next, **head; /* the module's */
     bool on;
 } RunWait;
@@ -34,6 +35,8 @@ bool scheduler_add(Scheduler *s, const StoredRun *run);
 bool scheduler_resume(Scheduler *s, const StoredRun *run);
 /* NULL: it is neither queued nor running. */
 Training *scheduler_find(const Scheduler *s, const char *id);
+/* A queued or running run takes weights from it. */
+bool scheduler_needs(const Scheduler *s, const char *id);
 /* Ends it, within moments. */
 void scheduler_cancel(Scheduler *s, const char *id);
 /* The run is known here. */

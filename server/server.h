@@ -23,6 +23,7 @@ typedef struct Server {
     Log log;
     Loop *loop;
     Tasks *tasks;
+    Tasks *bulk;     /* one thread for data sets on their way in, which take seconds */
     Store *store;
     Contents *contents;
     Metrics *metrics;

@@ -191,20 +191,26 @@ static Point point_at(sqlite3_stmt *s, int column) {
     return (Point){(uint64_t)sqlite3_column_int64(s, column), sqlite3_column_double(s, column + 1)};
 }
 
-static void thin_row(Thinner *t, sqlite3_stmt *s, uint64_t from) {
-    SeriesSummary sum = {(uint64_t)sqlite3_column_int64(s, 8), point_at(s, 0), point_at(s, 2), point_at(s, 4), point_at(s, 6)};
-    bool plain = true;
-    for (int column = 1; column < 8; column += 2) plain &= sqlite3_column_type(s, column) != SQLITE_NULL;
-    if (thin_takes_blocks(t) && sum.first.step >= from && plain) {
-        thin_block(t, &sum);
-        return;
-    }
-    const void *points = sqlite3_column_blob(s, 9);
-    size_t n = (size_t)sqlite3_column_bytes(s, 9) / SERIES_POINT_BYTES;
+/* The points of a row, asked for by themselves: they would be read for every row otherwise, wanted or not. */
+static void thin_points(Store *store, Thinner *t, int64_t id, uint64_t from) {
+    sqlite3_stmt *s = store->block_points;
+    sqlite3_bind_int64(s, 1, id);
+    bool row = store_step(store, s, "metrics") == STEP_ROW;
+    const void *points = row ? sqlite3_column_blob(s, 0) : NULL;
+    size_t n = points ? (size_t)sqlite3_column_bytes(s, 0) / SERIES_POINT_BYTES : 0;
     for (size_t i = 0; i < n; i++) {
         Point p = series_point(points, i);
         if (p.step >= from) thin_point(t, p);
     }
+    store_finish(s);
+}
+
+static void thin_row(Store *store, Thinner *t, sqlite3_stmt *s, uint64_t from) {
+    SeriesSummary sum = {(uint64_t)sqlite3_column_int64(s, 8), point_at(s, 0), point_at(s, 2), point_at(s, 4), point_at(s, 6)};
+    bool plain = true;
+    for (int column = 1; column < 8; column += 2) plain &= sqlite3_column_type(s, column) != SQLITE_NULL;
+    if (thin_takes_blocks(t) && sum.first.step >= from && plain) thin_block(t, &sum);
+    else thin_points(store, t, sqlite3_column_int64(s, 9), from);
 }
 
 static void bind_key(sqlite3_stmt *s, int64_t seq, const char *key) {
@@ -224,7 +230,7 @@ static ErrCode read_points(Store *store, int64_t seq, const char *key, uint64_t 
     s = store->run_points;
     bind_key(s, seq, key);
     sqlite3_bind_int64(s, 3, (int64_t)from);
-    while ((at = store_step(store, s, "metrics")) == STEP_ROW) thin_row(out, s, from);
+    while ((at = store_step(store, s, "metrics")) == STEP_ROW) thin_row(store, out, s, from);
     store_finish(s);
     thin_end(out);
     return at == STEP_FAILED || out->failed ? ERR_internal : ERR_NONE;

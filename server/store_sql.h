@@ -37,11 +37,13 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
     STATEMENT(dataset, reader, "SELECT sha256, record, checksum, created FROM datasets WHERE name = ?1") \
     STATEMENT(dataset_list, reader, "SELECT created, name, record, checksum, sha256 FROM datasets WHERE (created, name) < (?1, ?2)" \
               " ORDER BY created DESC, name DESC LIMIT ?3") \
-    STATEMENT(dataset_now, writer, "SELECT sha256, EXISTS (SELECT 1 FROM run_data WHERE dataset = ?1 AND held) FROM datasets WHERE name = ?1") \
+    STATEMENT(dataset_now, writer, "SELECT sha256, EXISTS (SELECT 1 FROM run_data r WHERE r.dataset = d.name AND r.held" \
+              " AND r.sha256 = d.sha256) FROM datasets d WHERE name = ?1") \
     STATEMENT(put_dataset, writer, "INSERT INTO datasets (name, sha256, record, checksum, created) VALUES (?1, ?2, ?3, ?4, ?5)" \
               " ON CONFLICT (name) DO UPDATE SET sha256 = ?2, record = ?3, checksum = ?4, created = ?5") \
     STATEMENT(delete_dataset, writer, "DELETE FROM datasets WHERE name = ?1") \
-    STATEMENT(content_used, writer, "SELECT EXISTS (SELECT 1 FROM datasets WHERE sha256 = ?1) OR EXISTS (SELECT 1 FROM run_data WHERE sha256 = ?1)")
+    STATEMENT(content_used, writer, "SELECT EXISTS (SELECT 1 FROM datasets WHERE sha256 = ?1)" \
+              " OR EXISTS (SELECT 1 FROM run_data WHERE sha256 = ?1)")
 
 /* What a list of runs needs of one (store_runs.c, read_progress). */
 #define RUN_COLUMNS \
@@ -79,8 +81,9 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
     STATEMENT(run_keys, reader, "SELECT DISTINCT key FROM run_points WHERE run = ?1 ORDER BY key") \
     STATEMENT(run_keys_now, writer, "SELECT DISTINCT key FROM run_points WHERE run = ?1") \
     STATEMENT(run_count, writer, "SELECT coalesce(sum(n), 0) FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3") \
-    STATEMENT(run_points, writer, "SELECT first, first_value, last, last_value, least, least_value, most, most_value, n, points" \
+    STATEMENT(run_points, writer, "SELECT first, first_value, last, last_value, least, least_value, most, most_value, n, id" \
               " FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3 ORDER BY first") \
+    STATEMENT(block_points, writer, "SELECT points FROM run_points WHERE id = ?1") \
     STATEMENT(last_points, writer, "SELECT id, n, points FROM run_points WHERE run = ?1 AND key = ?2 ORDER BY first DESC LIMIT 1") \
     STATEMENT(put_points, writer, "INSERT OR REPLACE INTO run_points (id, run, key, first, first_value, last, last_value, least, least_value," \
               " most, most_value, n, points) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")

@@ -1,5 +1,5 @@
 #include "server/training.h"
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/events.h"
 #include "server/page.h"
 #include <stdarg.h>
@@ -12,6 +12,8 @@
 #define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
 /* Of events and points that wait to be written: more means that the disk does not follow. */
 enum { MOST_BYTES = 64 << 20 };
+/* Of checkpoints that wait to be written. */
+#define MOST_WAITING ((uint64_t)512 << 20)
 
 static int64_t now_us(void) {
     struct timespec t;
@@ -51,6 +53,15 @@ static bool keep_step(Training *t, uint64_t step) {
 
 static void note_checkpoint(void *arg, const RunCheckpoint *c) { keep_step(arg, c->step); }
 
+static bool read_sources(Training *t, const StoredRun *run) {
+    RunFacts facts;
+    if (!run_facts_get(&facts, run->link, run->link_len)) return false;
+    t->keep = facts.keep;
+    for (uint32_t i = 0; i < facts.nsources; i++) snprintf(t->sources[i], sizeof t->sources[i], "%s", facts.sources[i]);
+    run_facts_release(&facts);
+    return true;
+}
+
 /* The last values, as the record has them. */
 static void read_latest(Training *t, const char *latest) {
     Json json = {0};
@@ -75,7 +86,7 @@ Training *training_new(Server *server, const StoredRun *run) {
     buf_init(&t->attempts);
     buf_puts(&t->attempts, p->attempts);
     read_latest(t, p->latest);
-    if (t->versions && !t->attempts.failed && store_run_checkpoints(server->store, t->seq, note_checkpoint, t) == ERR_NONE) return t;
+    if (t->versions && !t->attempts.failed && read_sources(t, run) && store_run_checkpoints(server->store, t->seq, note_checkpoint, t) == ERR_NONE) return t;
     training_free(t);
     return NULL;
 }
@@ -106,9 +117,8 @@ static void put_latest(Buf *out, const Training *t) {
     buf_putc(out, '}');
 }
 
-/* Those that have ended, and the present one as it is. */
-static void put_attempts(Buf *out, const Training *t) {
-    buf_put(out, t->attempts.data, t->attempts.len);
+/* Behind those that have ended the present one as it is. */
+static void put_attempt(Buf *out, const Training *t) {
     if (!t->attempt) return;
     if (out->len) buf_putc(out, ',');
     buf_printf(out, "{\"from_step\":%llu,\"started\":", (unsigned long long)t->attempt_from);
@@ -124,7 +134,8 @@ static bool seal(Training *t, Batch *b) {
     b->latest = buf_take(&latest, NULL);
     b->versions = strdup(t->versions);
     b->reason = strdup(t->reason);
-    put_attempts(&b->attempts, t);
+    buf_put(&b->attempts, t->attempts.data, t->attempts.len);
+    put_attempt(&b->attempts, t);
     b->nkeys = t->nkeys;
     b->progress = (RunProgress){.state = t->state, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step, .steps = t->steps,
                                 .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
@@ -140,7 +151,7 @@ static void flush_work(void *arg) {
                   .keys = t->keys, .nkeys = b->nkeys, .points = b->points, .npoints = b->npoints, .checkpoints = b->checkpoints,
                   .ncheckpoints = b->ncheckpoints, .pruned = b->pruned, .npruned = b->npruned};
     t->outcome = store_run_flush(t->server->store, &f);
-    for (size_t i = 0; i < b->npruned && !t->outcome; i++) checkpoint_remove(data, t->id, b->pruned[i]);
+    for (size_t i = 0; i < b->npruned && !t->outcome; i++) runfile_remove(data, t->id, b->pruned[i]);
 }
 
 static void say_trouble(Training *t, const char *text) {
@@ -194,12 +205,16 @@ void training_save(Training *t, bool now) {
 
 /* ---- events ---- */
 
-void training_event(Training *t, const char *event, const char *members) {
-    Buf *out = &t->next.events;
-    buf_printf(out, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", (unsigned long long)++t->events, event);
+void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members) {
+    buf_printf(out, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", (unsigned long long)seq, event);
     page_put_time(out, now_us());
     buf_puts(out, members);
     buf_puts(out, "}\n");
+}
+
+void training_event(Training *t, const char *event, const char *members) {
+    Buf *out = &t->next.events;
+    training_put_event(out, ++t->events, event, members);
     if (out->len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, "The disk does not follow.");
     training_save(t, false);
 }
@@ -265,7 +280,7 @@ void training_begin_attempt(Training *t, uint64_t from_step) {
 
 void training_end_attempt(Training *t, const char *how) {
     if (!t->attempt) return;
-    put_attempts(&t->attempts, t);
+    put_attempt(&t->attempts, t);
     if (!t->attempts.failed) t->attempts.len--; /* its brace */
     buf_printf(&t->attempts, ",\"to_step\":%llu,\"ended\":", (unsigned long long)t->step);
     page_put_time(&t->attempts, now_us());
@@ -276,6 +291,14 @@ void training_end_attempt(Training *t, const char *how) {
     buf_putc(&t->attempts, '}');
     t->attempt = 0;
     t->next.dirty = true;
+}
+
+void training_lost_attempt(Training *t) {
+    const char *text = t->attempts.len ? buf_text(&t->attempts) : "", *last = NULL;
+    for (const char *at = text; (at = strstr(at, "\"started\":")); at++) last = at;
+    if (!last || strstr(last, "\"ended\":")) return;
+    t->attempts.len--; /* its brace */
+    buf_puts(&t->attempts, ",\"cause\":\"The service was gone.\"}");
 }
 
 void training_resume_at(Training *t, uint64_t step) {
@@ -338,7 +361,7 @@ static void write_work(void *arg) {
     Training *t = arg;
     const Arrived *a = &t->arrived[0];
     t->err = (Err){0};
-    checkpoint_write(t->server->config->data, t->id, a->step, a->fd, a->bytes, &t->written, &t->err);
+    runfile_write(t->server->config->data, t->id, a->step, a->fd, a->bytes, &t->written, &t->err);
 }
 
 /* All but the first, the last, and `keep` before that go. */
@@ -383,8 +406,11 @@ static void start_write(Training *t) {
 }
 
 void training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd) {
-    /* When the disk does not follow, the newest is wanted most. */
-    if (t->narrived == TRAINING_CHECKPOINTS) close(t->arrived[--t->narrived].fd);
+    uint64_t waiting = 0;
+    for (size_t i = 0; i < t->narrived; i++) waiting += t->arrived[i].bytes;
+    /* When the disk does not follow, the newest is wanted most; the first may be being written. */
+    bool full = t->narrived == TRAINING_CHECKPOINTS || (t->narrived > 1 && waiting > MOST_WAITING);
+    if (full) close(t->arrived[--t->narrived].fd);
     t->arrived[t->narrived++] = (Arrived){step, bytes, fd};
     start_write(t);
 }

@@ -7,11 +7,12 @@
 #ifndef CAJAL_TRAINING_H
 #define CAJAL_TRAINING_H
 #include "compiler/json.h"
+#include "server/run_facts.h"
 #include "server/server.h"
 #include "server/store_runs.h"
 
 #define TRAINING_FLUSH_NS ((int64_t)200000000)
-enum { TRAINING_CHECKPOINTS = 8 }; /* written in one flush, and waiting to be written */
+enum { TRAINING_CHECKPOINTS = 64 }; /* written in one flush, and waiting to be written */
 
 /* What is not written yet. */
 typedef struct {
@@ -52,6 +53,7 @@ typedef struct Training {
     int64_t attempt;          /* when the present one began; 0: none */
     uint64_t attempt_from;    /* its first step */
     uint64_t keep;            /* checkpoints besides the first and the last */
+    char sources[RUN_SOURCES][RUN_ID + 1]; /* runs that weights come from; "": no more */
     uint64_t *kept;           /* their steps, ascending */
     size_t nkept;
     char trouble[400];        /* what failed in writing; "": nothing */
@@ -70,19 +72,23 @@ typedef struct Training {
     Err err;
 } Training;
 
-/* Of a run in the database (its strings are copied), with its checkpoints. NULL: memory is short. */
+/* Of a run in the database (its strings are copied), with its checkpoints. NULL: memory is short, or the row damaged. */
 Training *training_new(Server *server, const StoredRun *run);
 void training_free(Training *t);
 /* Something of it is being written, or waits for that. */
 bool training_busy(const Training *t);
 
 void training_set_state(Training *t, RunState state, const char *reason);
+/* An event's line. */
+void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members);
 /* An event whose members beside seq, event and time are `members`: ",\"text\":…"; "" for none. */
 void training_event(Training *t, const char *event, const char *members);
 void training_log(Training *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void training_begin_attempt(Training *t, uint64_t from_step);
 /* `how` NULL: well. */
 void training_end_attempt(Training *t, const char *how);
+/* The service ended without notice while it ran. */
+void training_lost_attempt(Training *t);
 /* Goes on from the step: what is beyond it is dropped. */
 void training_resume_at(Training *t, uint64_t step);
 /* Keys that are new beyond RUN_KEYS, or no good, are left out. */

@@ -40,16 +40,28 @@ static bool open_types(Variant *v, const unsigned char *bytes, size_t len) {
     return true;
 }
 
+/* Which nodes depend on what is given, in topological order; NULL when memory is short. */
+static bool *find_varying(const Graph *g) {
+    bool *varies = calloc(g->nnodes + 1, sizeof *varies);
+    for (uint32_t n = 0; varies && n < g->nnodes; n++) {
+        const uint32_t *ins = node_ins(g, &g->nodes[n]);
+        varies[n] = g->nodes[n].op == OP_input;
+        for (uint32_t i = 0; i < g->nodes[n].nin; i++) varies[n] |= varies[ins[i]];
+    }
+    return varies;
+}
+
 static bool open_graph(Variant *v) {
     char why[200];
     Graph *g = graph_read(v->graph, v->graph_len, why, sizeof why);
     if (!g) return false;
     v->slots = calloc(g->nslots ? g->nslots : 1, sizeof *v->slots);
     v->outputs = calloc(g->noutputs ? g->noutputs : 1, sizeof *v->outputs);
-    if (v->slots && v->outputs) {
+    bool *varies = find_varying(g);
+    if (v->slots && v->outputs && varies) {
         if (g->nslots) memcpy(v->slots, g->slots, g->nslots * sizeof *v->slots);
         for (uint32_t i = 0; i < g->noutputs; i++)
-            v->outputs[i] = (VariantOutput){g->outputs[i].role, g->outputs[i].index, g->nodes[g->outputs[i].node].size};
+            v->outputs[i] = (VariantOutput){g->outputs[i].role, g->outputs[i].index, g->nodes[g->outputs[i].node].size, varies[g->outputs[i].node]};
         v->nslots = g->nslots;
         v->noutputs = g->noutputs;
     }
@@ -57,7 +69,8 @@ static bool open_graph(Variant *v) {
     v->macs = stats.macs;
     v->bytes = stats.bytes;
     graph_free(g);
-    return v->slots && v->outputs;
+    free(varies);
+    return v->slots && v->outputs && varies;
 }
 
 bool variant_open(Variant *v) {

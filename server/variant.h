@@ -26,6 +26,7 @@ typedef struct {
     OutRole role;
     uint32_t index;
     size_t size;
+    bool varies; /* it depends on some slot */
 } VariantOutput;
 
 /* What a worker said of a build, for the record. */

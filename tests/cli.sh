@@ -55,6 +55,15 @@ cajal_says "inputs" 0 '  true' -- eval apply.json --input 'f=[[0, 1], [1, 0]]' -
 cajal_says "sizes" 0 'N[4] -o N[5]' -- compile -e '\n:N. succ n' --nat-dim 4
 cajal_says "fixed sizes" 0 'N[4] -o N[4]' -- compile -e '\n:N. succ n' --nat-dim=4 --overflow drop
 cajal_says "a gradient" 0 'output  2  [2]' 'gradient by argument 0' '  0  1' -- grad "$hash" '[0.25, 0.75]' --cotangent '[1, 0]' --wrt 0
+printf '\0\0\10\2\0\0\0\2\0\0\0\3\1\2\3\4\5\377' >x.idx
+printf '\0\0\10\1\0\0\0\2\7\11' | gzip >label.gz
+cajal_says "a data set" 0 'rows      2' 'columns   label u8, x u8[3]' -- dataset put cli-data x=x.idx label=label.gz
+cajal_says "a data set from standard input" 0 'columns   label u8, x u8[3], y u8[3]' -- dataset put cli-data y=- <x.idx
+cajal_says "data sets" 0 'cli-data' 'label u8, x u8[3]' -- dataset list
+cajal_says "a data set's record" 0 'name      cli-data' 'sha256    ' -- dataset show cli-data
+cajal_says "a data set's rows" 0 'label  [2]' '  7  9' 'x  [2,3]' '  4    5  255' -- dataset show cli-data --rows 5
+cajal_says "a data set's record as it came" 0 '"name":"cli-data"' -- dataset show cli-data --json
+cajal_says "a data set removed" 0 -- dataset rm cli-data
 cajal_says "versions" 0 'version' -- version
 cajal_says "help" 0 '--cotangent JSON' 'Exit codes: 0 done' -- --help
 
@@ -63,6 +72,13 @@ cajal_says "a place in the command line" 1 ' --> <text>:1:' -- compile -e 'y'
 cajal_says "a wrong argument" 1 'shape_mismatch' -- eval not.cj '[1, 2, 3]'
 cajal_says "a hash nobody knows" 1 'not_found' -- show "sha256:$(printf '0%.0s' {1..64})"
 
+cajal_says "a data set nobody knows" 1 'cli-data: There is no data set cli-data. (not_found)' -- dataset rm cli-data
+cajal_says "data that is none" 1 'not.cj: ' '(bad_tensor)' -- dataset put cli-data not.cj
+
+cajal_says "no such data" 2 'nowhere.idx: No such file' -- dataset put cli-data x=nowhere.idx
+cajal_says "no data" 2 'a file is missing' -- dataset put cli-data
+cajal_says "no name" 2 "a data set's name is wanted" -- dataset show a/b
+cajal_says "what is not done with data" 2 'put, list, show or rm' -- dataset sell cli-data
 cajal_says "no file" 2 'nowhere.cj: No such file' -- compile nowhere.cj
 cajal_says "no text" 2 'NUL' -- compile nul.cj
 cajal_says "no JSON" 2 'not JSON: [1' -- eval not.cj '[1'

@@ -93,6 +93,25 @@ check "Allow" has_header 'allow: .*POST'
 ask POST /compile -H 'Origin: http://elsewhere.example' -d "$NOT"
 refused "a foreign page" 403 forbidden
 
+printf '\0\0\10\2\0\0\0\2\0\0\0\3\1\2\3\4\5\377' >"$work/x.idx"
+printf '\0\0\10\1\0\0\0\2\7\11' | gzip >"$work/label.gz"
+ask PUT '/datasets/smoke?column=x' --data-binary "@$work/x.idx"
+expect "a new data set" 201 Dataset '[.name, .rows, .columns]' '["smoke",2,[{"name":"x","dtype":"u8","shape":[3]}]]'
+ask PUT '/datasets/smoke?column=label' --data-binary "@$work/label.gz"
+expect "another column" 200 Dataset '[.columns[].name]' '["label","x"]'
+ask GET /datasets/smoke
+expect "data set" 200 Dataset .rows 2
+ask GET '/datasets/smoke/rows?from=1&count=5'
+expect "rows" 200 DatasetRows . '{"from":1,"count":1,"columns":{"label":[9],"x":[[4,5,255]]}}'
+ask GET /datasets
+expect "data sets" 200 Datasets '.datasets[0].name' '"smoke"'
+ask PUT /datasets/smoke --data-binary "@$work/x.idx"
+refused "a column without a name" 400 bad_request
+ask DELETE /datasets/smoke
+check "a data set deleted" same "$status" 204
+ask GET /datasets/smoke
+refused "no data set" 404 not_found
+
 ask GET /livez
 expect livez 200 Live .live true
 ask GET '/readyz?verbose'

@@ -1,3 +1,4 @@
+#include "schema/ops.h"
 #include "worker/planner.h"
 #include "worker/slab.h"
 #include "worker/tape.h"
@@ -111,6 +112,13 @@ void planner_step(Planner *b, Step step, const StepUse *use) {
 
 static uint32_t slot_of(const Graph *g, const GNode *n) { return (uint32_t)node_attrs(g, n)[0]; }
 
+static void inherit(const Planner *b, NodeInfo *info, const uint32_t *ins, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        info->batched |= b->nodes[ins[k]].batched;
+        info->late |= b->nodes[ins[k]].late;
+    }
+}
+
 /* Which nodes are batched, and which complete only after the last tile. */
 static void find_batched(Planner *b) {
     const Graph *g = b->g;
@@ -125,10 +133,9 @@ static void find_batched(Planner *b) {
             info->late = b->nodes[ins[0]].late || (b->nodes[ins[0]].batched && !info->batched);
         } else {
             if (n->op == OP_input) info->batched = b->spec->batched[slot_of(g, n)];
-            for (uint32_t k = 0; k < n->nin; k++) {
-                info->batched |= b->nodes[ins[k]].batched;
-                info->late |= b->nodes[ins[k]].late;
-            }
+            const GNode *tuple = op_is_result(g, n) ? &g->nodes[ins[0]] : NULL;
+            if (tuple) inherit(b, info, node_ins(g, tuple), tuple->nin - 1);
+            else inherit(b, info, ins, n->nin);
         }
     }
 }
@@ -137,6 +144,14 @@ static bool need(Planner *b, uint32_t i) {
     b->nodes[i].uses++;
     b->nodes[i].needed = true;
     return true;
+}
+
+uint32_t planner_reads(const Planner *b, uint32_t i) {
+    const GNode *n = &b->g->nodes[i];
+    const bool *wanted = b->nodes[i].part_wanted;
+    bool backward = !wanted;
+    for (uint32_t k = 0; wanted && k + 1 < n->nin; k++) backward |= wanted[k];
+    return n->op == OP_reduce ? 1 : n->nin - !backward;
 }
 
 /* Which nodes the wanted outputs need, and how often each is used. */
@@ -150,8 +165,8 @@ static bool find_needed(Planner *b) {
         if (!b->nodes[i].needed) continue;
         if (n->op == OP_call) return fault_set(b->fault, ERR_not_tabulable, "The graph calls a network that was not linked.");
         if (b->nodes[i].late && b->nodes[i].batched) b->plan->single_tile = true;
-        uint32_t reads = n->op == OP_reduce ? 1 : n->nin; /* of y only the batch matters */
-        for (uint32_t k = 0; k < reads; k++) need(b, ins[k]);
+        for (uint32_t k = 0, reads = planner_reads(b, i); k < reads; k++)
+            if (!planner_skips(g, n, k)) need(b, ins[k]);
         if (n->op != OP_part) continue;
         NodeInfo *tuple = &b->nodes[ins[0]];
         if (!tuple->part_wanted) {
@@ -238,10 +253,15 @@ static bool build(Planner *b) {
     find_batched(b);
     if (!find_needed(b)) return false;
     planner_tape(b);
-    if (!b->tape) planner_sums_find(b);
+    if (!b->tape) {
+        planner_sums_find(b);
+        planner_fuse(b);
+    }
     for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++) {
-        if (b->nodes[i].sum) planner_sums_add(b, i);
-        else if (b->nodes[i].needed) planner_node(b, i);
+        NodeInfo *info = &b->nodes[i];
+        if (info->sum) planner_sums_add(b, i);
+        else if (info->conv || info->pool) info->value = planner_fused(b, i);
+        else if (info->needed && !info->absorbed) planner_node(b, i);
     }
     if (planner_ok(b)) planner_outputs(b);
     if (planner_ok(b) && b->tape) planner_tape_finish(b);

@@ -84,7 +84,7 @@ typedef struct {
     size_t segment;                                    /* states kept at a time; k, or fewer when memory is short */
     uint32_t states, marks;                            /* a segment's states, each rows × size; the first of each, VALUE_NONE for one */
     uint32_t adjoint[2];                               /* the state's cotangent, taken in turn */
-    uint32_t count_bar, base_bar, *capture_bar;        /* parts; VALUE_NONE when nobody asks */
+    uint32_t count_bar, base_bar, *capture_bar, result; /* parts; VALUE_NONE when nobody asks */
     bool *capture_sum;                                 /* the part is summed over rows (and tiles) on the way */
     size_t *capture_size;
     SubPlan step, vjp;
@@ -107,6 +107,8 @@ typedef struct {
 typedef struct {
     ConvShape shape;
     bool turned;                    /* conv2d_dx: w is that of the convolution whose x̄ this is */
+    size_t peaks;                   /* ȳ is so many peaks an output (kernels/peaks.c); 0: it is whole */
+    bool bias, mask, relu;          /* in[2] is a bias or a mask; the end of the step (kernels/conv_image.h) */
     uint32_t scratch, sums, packed; /* values; packed: where a row's own kernels go, VALUE_NONE when in[1] is packed already */
 } ConvDetail;
 

@@ -1,5 +1,5 @@
 /* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c, planner_iter.c,
- * planner_layers.c and planner_conv.c (a node to its steps).
+ * planner_layers.c and planner_conv.c (a node to its steps), planner_sums.c (sums over the batch), planner_fuse.c (several nodes as one step).
  *
  * Everything fails by setting the fault (sticky); functions then return harmless values, and plan_new gives up at the end. */
 #ifndef CAJAL_PLANNER_H
@@ -23,13 +23,20 @@ typedef struct {
     bool taped;                      /* its elements are on the tape; no steps, no value */
     uint32_t sum;                    /* node + 1 of the sum over rows that this is a part of: then it has no value; 0: none */
     uint32_t uses;                   /* needed consumers, outputs included */
-    uint32_t value;                  /* for iter_vjp the first of 2 + captures */
+    uint32_t value;                  /* for iter_vjp the first of 3 + captures */
     bool *part_wanted, *part_summed; /* iter_vjp */
+    /* made along with others (planner_fuse.c): */
+    bool absorbed;              /* no steps, no value: a later node's step does it too */
+    uint32_t conv, bias, mask;  /* node + 1: the convolution that this node's step is, with bias or mask; 0: none */
+    bool relu;                  /* and relu */
+    bool whole;                 /* some reader wants all elements */
+    uint32_t pool;              /* node + 1: the max_pool2d_vjp whose peaks are this node's value; 0: none */
     /* of the node that is summed (planner_sums.c): */
     uint32_t adds, rest;        /* the value that adds up, VALUE_NONE before its first part; what is added to it after the tiles */
     uint32_t parts, gather[2];  /* contracts among its parts; their operands, gathered */
     ContractDetail *gathered;   /* the product of these, K so far; NULL: none */
     size_t depth;               /* K of a part */
+    uint32_t under;             /* of a part: node + 1 of the `total` that it is summed by as well; 0: none */
 } NodeInfo;
 
 typedef struct Tape Tape;
@@ -74,6 +81,10 @@ void planner_gathered(Planner *b, uint32_t value);
 /* `work`: multiply-adds, or elements moved where there are none, a row or once. */
 void planner_work(Planner *b, bool batched, double work);
 
+/* How many inputs of a needed node are needed: of y in a reduce only the batch matters; a tuple of which only the result is wanted needs no
+ * cotangent. */
+uint32_t planner_reads(const Planner *b, uint32_t node);
+
 /* planner_ops.c */
 void planner_node(Planner *b, uint32_t node);
 /* Wanted outputs: stores, or for a step graph values for its iteration to bind. */
@@ -104,8 +115,23 @@ uint32_t planner_contract(Planner *b, uint32_t node, bool summed, NodeInfo *top)
 
 /* planner_layers.c: the node's value. */
 uint32_t planner_layer(Planner *b, uint32_t node);
-/* planner_conv.c: the same for convolutions; with `summed` (conv2d_dw), its sum over rows, added to `into` unless that is VALUE_NONE. */
-uint32_t planner_conv(Planner *b, uint32_t node, bool summed, uint32_t into);
+/* Of a pooling op or its derivative; NULL sets the fault. */
+WindowDetail *planner_pool_window(Planner *b, uint32_t node);
+
+/* planner_fuse.c */
+/* Input k of the node is not read: relu's x, where its result is at hand. */
+bool planner_skips(const Graph *g, const GNode *n, uint32_t k);
+/* Which nodes are made along with others, once the sums are found. */
+void planner_fuse(Planner *b);
+/* The value of a node that is a convolution's step, or peaks. */
+uint32_t planner_fused(Planner *b, uint32_t node);
+/* planner_conv.c: the same for convolutions. */
+typedef struct {
+    const NodeInfo *maker; /* the node whose step it is: its bias, mask and relu; NULL: the node itself */
+    bool summed;           /* conv2d_dw: its sum over rows, */
+    uint32_t into;         /* added to this unless it is VALUE_NONE */
+} ConvUse;
+uint32_t planner_conv(Planner *b, uint32_t node, const ConvUse *use);
 
 /* planner_tape.c: gives the plan a tape when its batched part is small (tape.h); then the nodes on it are not planned otherwise. */
 void planner_tape(Planner *b);

@@ -3,6 +3,15 @@
 #include "worker/kernels/kernels.h"
 #include "worker/planner.h"
 
+typedef struct {
+    Planner *b;
+    const GNode *n;
+    ConvDetail *d;
+    uint32_t in[3], nin; /* values; the third: bias or mask */
+    bool batched[2];     /* the first two */
+    bool summed;
+} Conv;
+
 static ConvDetail *detail(Planner *b, const GNode *n) {
     const Graph *g = b->g;
     const uint32_t *ins = node_ins(g, n);
@@ -15,8 +24,6 @@ static ConvDetail *detail(Planner *b, const GNode *n) {
     d->packed = d->scratch = d->sums = VALUE_NONE;
     d->shape = conv_shape(x[0], x[1], x[2], w[0], w[2], w[3],
                           (ConvStride){(size_t)attrs[0], (size_t)attrs[1], (size_t)attrs[2], (size_t)attrs[3]});
-    d->turned = n->op == OP_conv2d_dx;
-    if (d->turned) d->shape = conv_shape_dx(&d->shape);
     return d;
 }
 
@@ -28,41 +35,75 @@ static uint32_t scratch(Planner *b, size_t size) {
 }
 
 /* The packed kernels, made once where all rows share them. */
-static uint32_t pack(Planner *b, const ConvDetail *d, uint32_t w, Op op) {
-    uint32_t v = planner_value(b, conv_packed(&d->shape), false, HOME_SLAB, PHASE_ONCE);
-    planner_work(b, false, (double)conv_packed(&d->shape));
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, conv_pack), .op = op, .out = v, .in = {w}, .conv = d}, &(StepUse){.nin = 1});
+static uint32_t pack(const Conv *c) {
+    Planner *b = c->b;
+    size_t size = c->d->peaks ? conv_peaks_packed(&c->d->shape) : conv_packed(&c->d->shape);
+    uint32_t v = scratch(b, size);
+    planner_work(b, false, (double)size);
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, conv_pack), .op = c->n->op, .out = v, .in = {c->in[1]}, .conv = c->d}, &(StepUse){.nin = 1});
     return v;
 }
 
-static Kernel kernel(const Planner *b, Op op, bool summed) {
-    if (op != OP_conv2d_dw) return KERNEL_OF(b->plan, conv);
-    return summed ? KERNEL_OF(b->plan, conv_dw_sum) : KERNEL_OF(b->plan, conv_dw);
+/* Memory and operands as the kernels want them. */
+static void settle(Conv *c, const GNode *y) {
+    Planner *b = c->b;
+    ConvDetail *d = c->d;
+    const uint32_t *ins = node_ins(b->g, c->n);
+    if (c->n->op != OP_conv2d && b->nodes[ins[0]].pool) {
+        size_t places = planner_get(b, c->in[0])->size / 3;
+        d->peaks = places / node_dims(b->g, y)[0];
+    }
+    if (c->n->op == OP_conv2d_dx && !d->peaks) {
+        d->turned = true;
+        d->shape = conv_shape_dx(&d->shape);
+    }
+    if (c->n->op == OP_conv2d_dw) {
+        d->scratch = scratch(b, d->peaks ? conv_peaks_scratch(&d->shape) : conv_dw_scratch(&d->shape));
+        d->sums = scratch(b, d->peaks ? conv_peaks_packed(&d->shape) : conv_dw_sums(&d->shape));
+        return;
+    }
+    d->scratch = scratch(b, d->peaks ? conv_peaks_scratch(&d->shape) : conv_scratch(&d->shape));
+    if (!c->batched[1]) c->in[1] = pack(c);
+    else d->packed = scratch(b, conv_packed(&d->shape));
 }
 
-uint32_t planner_conv(Planner *b, uint32_t i, bool summed, uint32_t into) {
+static Kernel kernel(const Conv *c) {
+    const Plan *p = c->b->plan;
+    if (c->n->op == OP_conv2d_dw) return c->summed ? KERNEL_OF(p, conv_dw_sum) : KERNEL_OF(p, conv_dw);
+    return c->d->peaks ? KERNEL_OF(p, conv_peaks) : KERNEL_OF(p, conv);
+}
+
+/* What the step does along with the convolution. */
+static void add_end(Conv *c, const NodeInfo *maker) {
+    if (!maker) return;
+    c->d->relu = maker->relu;
+    c->d->bias = maker->bias;
+    c->d->mask = maker->mask;
+    if (!maker->bias && !maker->mask) return;
+    c->in[2] = c->b->nodes[(maker->bias ? maker->bias : maker->mask) - 1].value;
+    c->nin = 3;
+}
+
+uint32_t planner_conv(Planner *b, uint32_t i, const ConvUse *use) {
     const GNode *n = &b->g->nodes[i];
     const uint32_t *ins = node_ins(b->g, n);
-    uint32_t in[] = {b->nodes[ins[0]].value, b->nodes[ins[1]].value};
-    bool batched[] = {b->nodes[ins[0]].batched, b->nodes[ins[1]].batched}, dw = n->op == OP_conv2d_dw;
-    ConvDetail *d = detail(b, n);
-    if (!d) return 0;
-    if (summed && batched[0] != batched[1]) { /* linear in the batched one: sum that instead */
-        in[!batched[0]] = planner_sum(b, in[!batched[0]], n->op);
-        batched[0] = batched[1] = summed = false;
+    Conv c = {.b = b, .n = n, .d = detail(b, n), .in = {b->nodes[ins[0]].value, b->nodes[ins[1]].value}, .nin = 2,
+              .batched = {b->nodes[ins[0]].batched, b->nodes[ins[1]].batched}, .summed = use->summed};
+    if (!c.d) return 0;
+    if (c.summed && c.batched[0] != c.batched[1]) { /* linear in the batched one: sum that instead */
+        c.in[!c.batched[0]] = planner_sum(b, c.in[!c.batched[0]], n->op);
+        c.batched[0] = c.batched[1] = c.summed = false;
     }
     if (!planner_ok(b)) return 0;
-    bool rows = batched[0] || batched[1];
-    d->scratch = scratch(b, dw ? conv_dw_scratch(&d->shape) : conv_scratch(&d->shape));
-    if (dw) d->sums = scratch(b, conv_dw_sums(&d->shape));
-    else if (!batched[1]) in[1] = pack(b, d, in[1], n->op);
-    else d->packed = scratch(b, conv_packed(&d->shape));
+    settle(&c, &b->g->nodes[ins[0]]);
+    add_end(&c, use->maker);
     if (!planner_ok(b)) return 0;
-    bool more = summed && into != VALUE_NONE;
-    uint32_t v = more ? into : planner_value(b, n->size, rows && !summed, HOME_SLAB, PHASE_ONCE), writes[] = {d->scratch, d->sums, d->packed};
-    const ConvShape *s = &d->shape;
-    planner_work(b, rows, (double)(s->O * s->OH * s->OW) * (double)(s->C * s->kh * s->kw));
-    planner_step(b, (Step){.run = kernel(b, n->op, summed), .op = n->op, .out = v, .in = {in[0], in[1]}, .conv = d, .more = more},
-                 &(StepUse){.nin = 2, .writes = writes, .nwrites = 3, .sums = summed});
+    const ConvDetail *d = c.d;
+    bool rows = c.batched[0] || c.batched[1], more = c.summed && use->into != VALUE_NONE;
+    uint32_t v = more ? use->into : planner_value(b, n->size, rows && !c.summed, HOME_SLAB, PHASE_ONCE);
+    size_t places = d->peaks ? d->peaks : d->shape.OH * d->shape.OW;
+    planner_work(b, rows, (double)(d->shape.O * places) * (double)(d->shape.C * d->shape.kh * d->shape.kw));
+    planner_step(b, (Step){.run = kernel(&c), .op = n->op, .out = v, .in = {c.in[0], c.in[1], c.in[2]}, .conv = d, .more = more},
+                 &(StepUse){.nin = c.nin, .writes = (uint32_t[]){d->scratch, d->sums, d->packed}, .nwrites = 3, .sums = c.summed});
     return v;
 }

@@ -60,13 +60,15 @@ static bool any_batched(const Planner *b, const uint32_t *ins, size_t n) {
     return false;
 }
 
+/* A recurrence to be run and read out: an iter, or the result of an iter_vjp that does not give it itself. */
 typedef struct {
     Planner *b;
     const GNode *n;
     const uint32_t *ins;
-    const int64_t *attrs;
+    const int64_t *attrs; /* an iter's */
     uint32_t ncounts, ncomps, ncaps, nreads;
-    bool *flags; /* ncaps, then ncomps twice */
+    uint32_t out; /* value */
+    bool *flags;  /* ncaps, then ncomps twice */
 } IterNode;
 
 static void iter_values(const IterNode *m, IterDetail *d) {
@@ -125,11 +127,9 @@ static IterDetail *iter_detail(const IterNode *m) {
     return d;
 }
 
-void planner_iter(Planner *b, uint32_t i) {
-    const GNode *n = &b->g->nodes[i];
-    const int64_t *attrs = node_attrs(b->g, n);
-    IterNode m = {
-        b, n, node_ins(b->g, n), attrs, (uint32_t)attrs[0], (uint32_t)attrs[1], (uint32_t)attrs[2], (uint32_t)attrs[3], NULL};
+static void read_out(Planner *b, const GNode *n, const int64_t *attrs, uint32_t out) {
+    IterNode m = {b, n, node_ins(b->g, n), attrs, (uint32_t)attrs[0], (uint32_t)attrs[1], (uint32_t)attrs[2], (uint32_t)attrs[3], out, NULL};
+    uint32_t nin = m.ncounts + m.ncomps + m.ncaps;
     m.flags = calloc((size_t)m.ncaps + 2 * (size_t)b->g->subs[n->sub]->noutputs + 1, sizeof *m.flags);
     if (!m.flags) {
         fault_set(b->fault, ERR_internal, "The worker is out of memory.");
@@ -142,16 +142,22 @@ void planner_iter(Planner *b, uint32_t i) {
     }
     free(m.flags);
     uint32_t *extra = d ? planner_alloc(b, 2 * (size_t)m.ncomps + 2, sizeof *extra) : NULL;
-    uint32_t *reads = d ? planner_alloc(b, n->nin, sizeof *reads) : NULL;
+    uint32_t *reads = d ? planner_alloc(b, nin, sizeof *reads) : NULL;
     if (!planner_ok(b)) return;
-    for (uint32_t k = 0; k < n->nin; k++) reads[k] = b->nodes[m.ins[k]].value;
+    for (uint32_t k = 0; k < nin; k++) reads[k] = b->nodes[m.ins[k]].value;
     for (uint32_t k = 0; k < 2 * m.ncomps; k++) extra[k] = d->states[k];
     extra[2 * m.ncomps] = d->step.shared;
     extra[2 * m.ncomps + 1] = d->step.rows;
-    uint32_t v = b->nodes[i].value = fresh(b, n->size, b->nodes[i].batched);
-    planner_work(b, b->nodes[i].batched, (double)n->size * (double)(d->steps + 1) * m.nreads);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter), .op = n->op, .out = v, .inner = n->size, .iter = d},
-                 &(StepUse){.reads = reads, .nreads = n->nin, .writes = extra, .nwrites = 2 * m.ncomps + 2});
+    size_t size = planner_get(b, out)->size;
+    planner_work(b, planner_get(b, out)->batched, (double)size * (double)(d->steps + 1) * m.nreads);
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter), .op = n->op, .out = out, .inner = size, .iter = d},
+                 &(StepUse){.reads = reads, .nreads = nin, .writes = extra, .nwrites = 2 * m.ncomps + 2});
+}
+
+void planner_iter(Planner *b, uint32_t i) {
+    const GNode *n = &b->g->nodes[i];
+    uint32_t out = b->nodes[i].value = fresh(b, n->size, b->nodes[i].batched);
+    if (planner_ok(b)) read_out(b, n, node_attrs(b->g, n), out);
 }
 
 /* The parts that are wanted become values, one index after the other so that `part` finds them. */
@@ -159,14 +165,16 @@ static void vjp_parts(Planner *b, uint32_t i, IterVjpDetail *d) {
     const Graph *g = b->g;
     const GNode *n = &g->nodes[i];
     NodeInfo *info = &b->nodes[i];
-    for (uint32_t k = 0; k < 2 + d->ncaps; k++) {
+    for (uint32_t k = 0; k < n->nin; k++) {
         bool summed = info->part_summed[k];
-        uint32_t v = fresh(b, g->nodes[node_ins(g, n)[k]].size, d->batched && !summed);
+        bool last = k + 1 == n->nin, batched = last ? any_batched(b, node_ins(g, n), k) : d->batched && !summed;
+        uint32_t v = fresh(b, g->nodes[node_ins(g, n)[k]].size, batched);
         if (k == 0) info->value = v;
         if (!info->part_wanted[k]) v = VALUE_NONE;
         else if (summed) planner_late(b, v);
         if (k == 0) d->count_bar = v;
         else if (k == 1) d->base_bar = v;
+        else if (last) d->result = v;
         else {
             d->capture_bar[k - 2] = v;
             d->capture_sum[k - 2] = summed;
@@ -247,6 +255,22 @@ static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
     return d;
 }
 
+/* The result comes from the states on their way, where it has a row for each of theirs; else, and when nothing else is wanted, the recurrence
+ * is run for it. False: that was all. */
+static bool vjp_result(Planner *b, uint32_t i, IterVjpDetail *d) {
+    const NodeInfo *info = &b->nodes[i];
+    bool backward = false;
+    for (uint32_t k = 0; k < 2 + d->ncaps; k++) backward |= info->part_wanted[k];
+    if (!planner_ok(b) || d->result == VALUE_NONE) return backward;
+    if (backward && !info->late && planner_get(b, d->result)->batched == d->batched) {
+        planner_work(b, d->batched, (double)d->outer * (double)d->k * (double)d->size);
+        return true;
+    }
+    read_out(b, &b->g->nodes[i], (int64_t[]){1, 1, d->ncaps, 1, 0, 0}, d->result);
+    d->result = VALUE_NONE;
+    return backward;
+}
+
 void planner_iter_vjp(Planner *b, uint32_t i) {
     const GNode *n = &b->g->nodes[i];
     const uint32_t *ins = node_ins(b->g, n);
@@ -255,18 +279,19 @@ void planner_iter_vjp(Planner *b, uint32_t i) {
     const Graph *step = b->g->subs[n->sub], *vjp = b->g->subs[n->sub + 1];
     size_t most = step->noutputs > vjp->noutputs ? step->noutputs : vjp->noutputs;
     bool *flags = planner_alloc(b, d->ncaps + 4 * most, sizeof *flags);
-    uint32_t *reads = planner_alloc(b, n->nin, sizeof *reads), *writes = planner_alloc(b, (size_t)d->ncaps + 10, sizeof *writes);
+    uint32_t *reads = planner_alloc(b, n->nin, sizeof *reads), *writes = planner_alloc(b, (size_t)d->ncaps + 11, sizeof *writes);
     if (!planner_ok(b)) return;
     for (uint32_t j = 0; j < d->ncaps; j++) flags[j] = b->nodes[ins[2 + j]].batched;
     vjp_parts(b, i, d);
+    if (!vjp_result(b, i, d)) return;
     vjp_subs(b, n, d, flags);
     if (!planner_ok(b)) return;
     for (uint32_t k = 0; k < n->nin; k++) reads[k] = b->nodes[ins[k]].value;
     const uint32_t scratch[] = {d->states,     d->adjoint[0], d->adjoint[1], d->step.shared, d->step.rows,
-                                d->vjp.shared, d->vjp.rows,   d->count_bar,  d->base_bar,   d->marks};
-    for (uint32_t k = 0; k < 10; k++) writes[k] = scratch[k];
-    for (uint32_t j = 0; j < d->ncaps; j++) writes[10 + j] = d->capture_bar[j];
+                                d->vjp.shared, d->vjp.rows,   d->count_bar,  d->base_bar,   d->marks, d->result};
+    for (uint32_t k = 0; k < 11; k++) writes[k] = scratch[k];
+    for (uint32_t j = 0; j < d->ncaps; j++) writes[11 + j] = d->capture_bar[j];
     planner_work(b, d->batched, 2 * (double)d->outer * (double)d->k * (double)d->size);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter_vjp), .op = n->op, .out = VALUE_NONE, .vjp = d},
-                 &(StepUse){.reads = reads, .nreads = n->nin, .writes = writes, .nwrites = d->ncaps + 10});
+                 &(StepUse){.reads = reads, .nreads = n->nin, .writes = writes, .nwrites = d->ncaps + 11});
 }

@@ -19,7 +19,7 @@ static void emit(const Layer *m, Step step, double work) {
     Planner *b = m->b;
     step.op = m->n->op;
     step.out = m->out;
-    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = b->nodes[m->ins[k]].value;
+    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = b->nodes[m->ins[planner_skips(b->g, m->n, k) ? 1 : k]].value;
     planner_work(b, planner_get(b, m->out)->batched, work);
     planner_step(b, step, &(StepUse){.nin = m->n->nin});
 }
@@ -48,8 +48,10 @@ static void make_map_vjp(const Layer *m) {
     if (!d) return;
     Step s = {.run = KERNEL_OF(b->plan, map_vjp), .op = m->n->op, .out = m->out, .inner = m->n->size, .map = d,
               .in = {b->nodes[m->ins[map_slope_of_value(d->function)]].value, b->nodes[m->ins[2]].value}};
-    planner_work(b, planner_get(b, m->out)->batched, MAP_WORK * (double)m->n->size);
-    planner_step(b, s, &(StepUse){.nin = 2});
+    bool batched = planner_get(b, m->out)->batched, read = planner_get(b, s.in[0])->batched || planner_get(b, s.in[1])->batched;
+    planner_work(b, batched, MAP_WORK * (double)m->n->size);
+    /* EACH even when what is batched is not read: there is one a row */
+    planner_step(b, s, &(StepUse){.nin = 2, .at_least = batched && !read ? PHASE_EACH : PHASE_ONCE});
 }
 
 /* dims seen from one axis: [outer, extent, inner], into outer, nin and inner. */
@@ -99,20 +101,28 @@ static void make_pad(const Layer *m) {
     emit(m, (Step){.run = KERNEL_OF(m->b->plan, pad), .window = d}, (double)m->n->size);
 }
 
+WindowDetail *planner_pool_window(Planner *b, uint32_t i) {
+    const GNode *n = &b->g->nodes[i];
+    const Layer m = {.b = b, .n = n, .ins = node_ins(b->g, n), .attrs = node_attrs(b->g, n)};
+    bool back = n->op == OP_max_pool2d_vjp || n->op == OP_avg_pool2d_vjp;
+    const GNode *x = back ? n : operand(&m, 0), *y = back ? operand(&m, n->nin - 1) : n;
+    WindowDetail *d = window(&m, x, y);
+    if (!d) return NULL;
+    d->kh = (size_t)m.attrs[0], d->kw = (size_t)m.attrs[1], d->sh = (size_t)m.attrs[2], d->sw = (size_t)m.attrs[3];
+    d->top = m.attrs[4], d->left = m.attrs[5];
+    return d;
+}
+
 static void make_pool(const Layer *m) {
     const Plan *p = m->b->plan;
-    bool back = m->n->op == OP_max_pool2d_vjp || m->n->op == OP_avg_pool2d_vjp;
-    const GNode *x = back ? m->n : operand(m, 0), *y = back ? operand(m, m->n->nin - 1) : m->n;
-    WindowDetail *d = window(m, x, y);
+    const WindowDetail *d = planner_pool_window(m->b, (uint32_t)(m->n - m->b->g->nodes));
     if (!d) return;
-    d->kh = (size_t)m->attrs[0], d->kw = (size_t)m->attrs[1], d->sh = (size_t)m->attrs[2], d->sw = (size_t)m->attrs[3];
-    d->top = m->attrs[4], d->left = m->attrs[5];
     Kernel run = m->n->op == OP_max_pool2d       ? KERNEL_OF(p, max_pool)
                  : m->n->op == OP_max_pool2d_vjp ? KERNEL_OF(p, max_pool_vjp)
                  : m->n->op == OP_max_pool2d_jvp ? KERNEL_OF(p, max_pool_jvp)
                  : m->n->op == OP_avg_pool2d     ? KERNEL_OF(p, avg_pool)
                                                  : KERNEL_OF(p, avg_pool_vjp);
-    emit(m, (Step){.run = run, .window = d}, (double)y->size * (double)d->kh * (double)d->kw);
+    emit(m, (Step){.run = run, .window = d}, (double)(d->planes * d->Ho * d->Wo) * (double)d->kh * (double)d->kw);
 }
 
 uint32_t planner_layer(Planner *b, uint32_t i) {

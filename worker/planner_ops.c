@@ -219,7 +219,7 @@ static uint32_t make_iter_vjp(Node m) {
 static uint32_t make_call(Node m) { return value_set(m); }
 
 static uint32_t make_layer(Node m) { return planner_layer(m.b, (uint32_t)(m.n - m.b->g->nodes)); }
-static uint32_t make_conv2d(Node m) { return planner_conv(m.b, (uint32_t)(m.n - m.b->g->nodes), false, VALUE_NONE); }
+static uint32_t make_conv2d(Node m) { return planner_conv(m.b, (uint32_t)(m.n - m.b->g->nodes), &(ConvUse){.into = VALUE_NONE}); }
 
 #define make_map make_layer
 #define make_map_vjp make_layer

@@ -4,6 +4,7 @@
  * used in every iteration has a gradient from each) are taken apart, each part added where it arises, so that what it is made from need not
  * live longer. When the plan is for a known number of rows, large products are put off instead: their operands are gathered over all rows
  * and parts, and multiplied once. */
+#include "schema/ops.h"
 #include "worker/kernels/kernels.h"
 #include "worker/planner.h"
 
@@ -16,7 +17,8 @@ static bool both_batched(const Planner *b, uint32_t i) {
 }
 
 static bool is_product(Op op) { return op == OP_contract || op == OP_conv2d_dw; }
-static bool is_split(Op op) { return op == OP_reshape || op == OP_add; }
+/* Sums of these are sums of their inputs' sums; of `total`, once on the way. */
+static bool is_split(Op op) { return op == OP_reshape || op == OP_add || op == OP_total; }
 
 /* A part of an iteration's derivative sums for itself. */
 static bool find_part(Planner *b, uint32_t top) {
@@ -24,7 +26,7 @@ static bool find_part(Planner *b, uint32_t top) {
     uint32_t i = top;
     while (g->nodes[i].op == OP_reshape && b->nodes[i].uses == 1) i = node_ins(g, &g->nodes[i])[0];
     const GNode *n = &g->nodes[i];
-    if (n->op != OP_part || b->nodes[i].uses != 1 || !b->nodes[i].batched || node_attrs(g, n)[0] < 2) return false;
+    if (n->op != OP_part || b->nodes[i].uses != 1 || !b->nodes[i].batched || node_attrs(g, n)[0] < 2 || op_is_result(g, n)) return false;
     b->nodes[node_ins(g, n)[0]].part_summed[node_attrs(g, n)[0]] = true;
     for (;; top = node_ins(g, &g->nodes[top])[0]) {
         b->nodes[top].sum = top + 1;
@@ -32,19 +34,21 @@ static bool find_part(Planner *b, uint32_t top) {
     }
 }
 
-/* Whether the operand i is not made but goes into the sum `top`. */
-static bool joins(Planner *b, uint32_t i, uint32_t top) {
+/* Whether the operand i is not made but goes into the sum `top`; under: node + 1 of a `total` on the way. */
+static bool joins(Planner *b, uint32_t i, uint32_t top, uint32_t under) {
     NodeInfo *info = &b->nodes[i];
     Op op = b->g->nodes[i].op;
     if (info->uses != 1 || !info->batched || !(is_split(op) || is_product(op))) return false;
+    if (under && (is_product(op) || op == OP_total)) return false;
     info->sum = top + 1;
+    info->under = op == OP_total ? i + 1 : under;
     info->adds = info->rest = VALUE_NONE;
     b->nodes[top].parts += op == OP_contract && both_batched(b, i);
     return true;
 }
 
 static void find_sum(Planner *b, uint32_t top, bool parts) {
-    if (!parts || !find_part(b, top)) joins(b, top, top);
+    if (!parts || !find_part(b, top)) joins(b, top, top, 0);
 }
 
 void planner_sums_find(Planner *b) {
@@ -60,24 +64,43 @@ void planner_sums_find(Planner *b) {
         const GNode *n = &g->nodes[i];
         for (uint32_t k = 0; b->nodes[i].sum && is_split(n->op) && k < n->nin; k++) {
             uint32_t in = node_ins(g, n)[k];
-            if (!b->nodes[in].sum) joins(b, in, b->nodes[i].sum - 1);
+            if (!b->nodes[in].sum) joins(b, in, b->nodes[i].sum - 1, b->nodes[i].under);
         }
     }
 }
 
-/* One more step of a sum; `more`: not its first. */
-static uint32_t sum_step(Planner *b, uint32_t value, uint32_t into, Op op) {
+/* One more step of a sum of `size` elements, the first when `into` is VALUE_NONE. */
+static uint32_t sum_step(Planner *b, Step step, size_t size, uint32_t into) {
     if (!planner_ok(b)) return 0;
-    size_t size = planner_get(b, value)->size;
-    uint32_t v = into == VALUE_NONE ? planner_value(b, size, false, HOME_SLAB, PHASE_ONCE) : into;
-    planner_work(b, planner_get(b, value)->batched, (double)size);
+    step.more = into != VALUE_NONE;
+    step.out = step.more ? into : planner_value(b, size, false, HOME_SLAB, PHASE_ONCE);
+    planner_work(b, planner_get(b, step.in[0])->batched, (double)planner_get(b, step.in[0])->size);
     /* EACH even for a shared value, of which there is one a row of every tile */
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, sum), .op = op, .out = v, .in = {value}, .inner = size, .more = into != VALUE_NONE},
-                 &(StepUse){.nin = 1, .sums = true, .at_least = PHASE_EACH});
-    return v;
+    planner_step(b, step, &(StepUse){.nin = 1, .sums = true, .at_least = PHASE_EACH});
+    return step.out;
 }
 
-uint32_t planner_sum(Planner *b, uint32_t value, Op op) { return sum_step(b, value, VALUE_NONE, op); }
+static uint32_t sum_into(Planner *b, uint32_t value, uint32_t into, Op op) {
+    if (!planner_ok(b)) return 0;
+    size_t size = planner_get(b, value)->size;
+    return sum_step(b, (Step){.run = KERNEL_OF(b->plan, sum), .op = op, .in = {value}, .inner = size}, size, into);
+}
+
+uint32_t planner_sum(Planner *b, uint32_t value, Op op) { return sum_into(b, value, VALUE_NONE, op); }
+
+/* A node's value, summed over rows and as the `total` says. */
+static uint32_t total_into(Planner *b, uint32_t i, uint32_t total, uint32_t into) {
+    const GNode *n = &b->g->nodes[total], *in = &b->g->nodes[node_ins(b->g, n)[0]];
+    const uint32_t *dims = node_dims(b->g, in), axis = (uint32_t)node_attrs(b->g, n)[0];
+    Step step = {.run = KERNEL_OF(b->plan, total_sum), .op = n->op, .in = {b->nodes[i].value}, .outer = 1, .nin = dims[axis], .inner = 1};
+    for (uint32_t k = 0; k < axis; k++) step.outer *= dims[k];
+    for (uint32_t k = axis + 1; k < in->rank; k++) step.inner *= dims[k];
+    if (planner_ok(b) && b->nodes[i].pool) {
+        step.run = KERNEL_OF(b->plan, peaks_sum);
+        step.nin = planner_get(b, step.in[0])->size / 3 / step.outer;
+    }
+    return sum_step(b, step, n->size, into);
+}
 
 static uint32_t plus(Planner *b, uint32_t x, uint32_t y, Op op) {
     if (!planner_ok(b)) return 0;
@@ -100,10 +123,13 @@ void planner_sums_add(Planner *b, uint32_t i) {
     const uint32_t *ins = node_ins(b->g, n);
     NodeInfo *top = &b->nodes[b->nodes[i].sum - 1];
     if (n->op == OP_contract) join(b, top, planner_contract(b, i, true, top), n->op);
-    else if (n->op == OP_conv2d_dw) join(b, top, planner_conv(b, i, true, top->adds), n->op);
-    else
-        for (uint32_t k = 0; is_split(n->op) && k < n->nin; k++)
-            if (!b->nodes[ins[k]].sum) join(b, top, sum_step(b, b->nodes[ins[k]].value, top->adds, n->op), n->op);
+    else if (n->op == OP_conv2d_dw) join(b, top, planner_conv(b, i, &(ConvUse){.summed = true, .into = top->adds}), n->op);
+    uint32_t under = b->nodes[i].under;
+    for (uint32_t k = 0; is_split(n->op) && k < n->nin; k++) {
+        if (b->nodes[ins[k]].sum) continue;
+        if (under) join(b, top, total_into(b, ins[k], under - 1, top->adds), n->op);
+        else join(b, top, sum_into(b, b->nodes[ins[k]].value, top->adds, n->op), n->op);
+    }
 }
 
 /* Puts the rows of a value [K, its other axis] behind those of the parts before. */

@@ -207,7 +207,7 @@ static void expand_iter(const Cell *m) {
     }
 }
 
-/* Parts one after the other: count's, base's, captures' cotangents. */
+/* Parts one after the other: count's, base's, captures' cotangents, the result, which is as large as its own. */
 static size_t part_offset(const Cell *m, uint32_t part) {
     size_t offset = 0;
     for (uint32_t i = 0; i < part; i++) offset += arg(m, i)->size;
@@ -224,6 +224,13 @@ static void read_back(const Cell *m, size_t i, uint32_t state, uint32_t bar) {
             t->pool[bar + d] = tape_fma(t, get(m, 0, o * k + i), cotangent, t->pool[bar + d]);
             put(m, o * k + i, tape_fma(t, cotangent, t->pool[state + d], now(m, o * k + i)));
         }
+}
+
+static void read_result(const Cell *m, size_t i, uint32_t state) {
+    Tape *t = m->f->t;
+    size_t k = states_of(m), outer = arg(m, 0)->size / k, size = arg(m, 1)->size, at = part_offset(m, m->n->nin - 1);
+    for (size_t o = 0; o < outer; o++)
+        for (size_t d = 0; d < size; d++, at++) put(m, at, tape_fma(t, get(m, 0, o * k + i), t->pool[state + d], now(m, at)));
 }
 
 static void step_back(const Cell *m, uint32_t ncaps, const uint32_t *captures, uint32_t state, uint32_t *bar) {
@@ -263,6 +270,7 @@ static void expand_iter_vjp(const Cell *m) {
         sub.state[0] = t->pool[states + i - 1];
         run_step(&sub, OUT_STATE, &t->pool[states + i]);
     }
+    for (size_t i = 0; i < k && !t->failed; i++) read_result(m, i, t->pool[states + i]);
     for (size_t i = k; i-- > 0 && !t->failed;) {
         read_back(m, i, t->pool[states + i], bar);
         if (i) step_back(m, ncaps, captures, t->pool[states + i - 1], &bar);
@@ -308,7 +316,7 @@ static void expand_node(Frame *f, uint32_t i) {
     const GNode *n = &f->g->nodes[i];
     Cell m = {f, n, node_ins(f->g, n), node_dims(f->g, n), node_attrs(f->g, n), 0};
     size_t size = n->size;
-    if (n->op == OP_iter_vjp) size = part_offset(&m, n->nin - 1);
+    if (n->op == OP_iter_vjp) size = part_offset(&m, n->nin);
     f->at[i] = m.y = tape_take(f->t, size);
     if (!f->t->failed) rules[n->op](&m);
 }
@@ -349,8 +357,12 @@ static bool deserves_product(const Planner *b, uint32_t i) {
 static bool fits(const Planner *b) {
     size_t total = 0;
     for (uint32_t i = 0; i < b->g->nnodes; i++) {
+        const GNode *n = &b->g->nodes[i];
+        /* a result all rows share, of a tuple they do not: the ordinary steps tell them apart */
+        if (b->nodes[i].needed && !b->nodes[i].batched && op_is_result(b->g, n) && b->nodes[node_ins(b->g, n)[0]].batched) return false;
+        if (b->nodes[i].needed && n->op == OP_iter_vjp && planner_reads(b, i) < n->nin) return false;
         if (!planner_on_tape(&b->nodes[i])) continue;
-        size_t size = b->g->nodes[i].size;
+        size_t size = n->size;
         if (deserves_product(b, i) || size > TAPE_TERMS || (total += size) > TAPE_POOL / 2) return false;
     }
     return total > 0;

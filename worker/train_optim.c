@@ -15,8 +15,12 @@ const char *optim_state_name(const SpecOptimizer *spec, uint32_t state) {
 
 bool optim_init(Optim *o) {
     size_t n = 0;
-    for (uint32_t t = 0; t < o->ntensors; t++) n += (o->tensors[t].size + OPTIM_PIECE - 1) / OPTIM_PIECE;
     o->npieces = 0;
+    o->elements = 0;
+    for (uint32_t t = 0; t < o->ntensors; t++) {
+        n += (o->tensors[t].size + OPTIM_PIECE - 1) / OPTIM_PIECE;
+        o->elements += o->tensors[t].size;
+    }
     o->pieces = calloc(n ? n : 1, sizeof *o->pieces);
     o->sums = calloc(n ? n : 1, sizeof *o->sums);
     if (!o->pieces || !o->sums) return optim_release(o), false;
@@ -50,9 +54,9 @@ static OptimWork at_piece(const Optim *o, const OptimPiece *p, OptimWork work) {
     return work;
 }
 
-/* Waking threads is worth it from two pieces each. */
+/* Waking threads is worth it from two full pieces each. */
 static void run_pieces(Optim *o, OptimKernel kernel, const OptimWork *common, double *sums) {
-    const unsigned threads = o->npieces >= (size_t)2 * o->threads ? o->threads : 1;
+    const unsigned threads = o->elements / (2 * OPTIM_PIECE) >= o->threads ? o->threads : 1;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (size_t i = 0; i < o->npieces; i++) {
         OptimWork work = at_piece(o, &o->pieces[i], *common);

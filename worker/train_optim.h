@@ -33,7 +33,7 @@ typedef struct {
     uint32_t ntensors;
     uint64_t updates; /* steps taken; those skipped do not count */
     OptimPiece *pieces;
-    size_t npieces;
+    size_t npieces, elements; /* of all tensors */
     double *sums; /* by piece */
 } Optim;
 

@@ -113,7 +113,7 @@ def watch(service, runs):
 
 
 def curves(service, run):
-    series = service.ask("GET", f"/runs/{run['id']}/metrics?keys={','.join(KEYS)}&max_points=1000")["series"]
+    series = service.ask("GET", f"/runs/{run['id']}/metrics?keys={','.join(KEYS)}&max_points=1000")["metrics"]
     return {key: [[p for p in series[key]["steps"]], series[key]["values"]] for key in KEYS if key in series}
 
 

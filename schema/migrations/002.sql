@@ -9,8 +9,8 @@ CREATE TABLE datasets (
 CREATE INDEX datasets_by_age ON datasets (created, name);
 CREATE INDEX datasets_by_content ON datasets (sha256);
 
--- The data that a run names. As long as a row is there its content is kept; while it is held (the run is queued or running) the data set is
--- neither replaced nor deleted. Added in the transaction that checks that the data set still has this content.
+-- The data that a run names. As long as a row is there its content is kept; while it is held (the run is queued or running) a data set that
+-- has this content is neither replaced nor deleted. Added in the transaction that checks that the data set still has this content.
 CREATE TABLE run_data (
     run TEXT NOT NULL,
     dataset TEXT NOT NULL,

@@ -15,7 +15,7 @@ static const LinkColumn columns[] = {{.name = "x", .dtype = DT_U8, .rank = 2, .d
                                      {.name = "n", .dtype = DT_I64}};
 static const LinkData data = {columns, sizeof columns / sizeof *columns, 4096};
 
-static void link_program(Cx *cx, const Spec *spec, Program **made, char *pointer) {
+static void link_program(Cx *cx, const Spec *spec, Program *volatile *made, char *pointer) {
     Program *p = *made = program_new(cx, NAT_DEFAULT);
     if (spec->context) syntax_json_context(cx, p, (Json *)&spec->json, spec->context);
     syntax_text(cx, p, spec->source, strlen(spec->source));
@@ -28,7 +28,7 @@ static void link_program(Cx *cx, const Spec *spec, Program **made, char *pointer
 }
 
 static void check_link(const Spec *spec) {
-    Program *p = NULL;
+    Program *volatile p = NULL;
     char pointer[LINK_POINTER];
     Cx cx;
     programs_cx(&cx);
@@ -43,9 +43,11 @@ static void check_spec(const Spec *spec) {
         const SpecNet *net = &spec->nets[i];
         fuzz_require(net->out < net->ninputs + net->nvalues, "a network's output is one of its values");
         for (uint32_t v = 0; v < net->nvalues; v++)
-            for (uint32_t k = 0; k < net->values[v].nof; k++) fuzz_require(net->values[v].from[k] < net->ninputs + v, "a value is made of those before it");
+            for (uint32_t k = 0; k < net->values[v].nof; k++) fuzz_require(net->values[v].from[k] < net->ninputs + v,
+                                                                           "a value is made of those before it");
     }
-    for (uint32_t i = 1; i < spec->nbinds; i++) fuzz_require(strcmp(spec->binds[i - 1].variable, spec->binds[i].variable) < 0, "bindings are sorted");
+    for (uint32_t i = 1; i < spec->nbinds; i++) fuzz_require(strcmp(spec->binds[i - 1].variable, spec->binds[i].variable) < 0,
+                                                             "bindings are sorted");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {

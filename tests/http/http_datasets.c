@@ -248,7 +248,8 @@ static void test_a_killed_daemon_leaves_whole_data_sets(void **state) {
         for (int i = 0; i < 4; i++) {
             char head[160];
             body[12] = (unsigned char)(16 * round + i);
-            int n = snprintf(head, sizeof head, "PUT /datasets/kill-%d-%d?column=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", round, i, 12 + LEN);
+            int n = snprintf(head, sizeof head, "PUT /datasets/kill-%d-%d?column=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n",
+                             round, i, 12 + LEN);
             fd[i] = raw_open(a->daemon.url);
             raw_send(fd[i], head, (size_t)n);
             raw_send(fd[i], body, 12 + LEN);

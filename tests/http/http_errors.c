@@ -3,6 +3,7 @@
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
 #include "tests/support/slow.h"
+#include "tests/support/toy.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -168,6 +169,27 @@ static void reach_too_large(Pair *p) {
                 " 'inputs': {'f': [[1]], 'x': [1], 'k': 3}}");
 }
 
+/* ---- runs ---- */
+
+static void reach_bad_run(Pair *p) {
+    ask_refused(&p->shared, "bad_run", "POST /runs", "{'nets': 1}");
+    ask_refused(&p->shared, "bad_run", "POST /runs",
+                "{'program': {'source': 'x : R[4] |- x'}, 'bind': {'x': {'column': 'x'}}, 'data': {'train': 'nobody'}, 'loss': {'mse': {'target': 'y'}},"
+                " 'optimizer': {'sgd': {'lr': 0.1}}, 'batch_size': 1, 'steps': 1}");
+    ask_part(&p->shared, "diagnostics.0.path", "'/data/train'");
+}
+
+/* A run that runs is not deleted, and one that is over not cancelled. */
+static void reach_conflict(Pair *p) {
+    Ask *a = &p->shared;
+    char id[TOY_ID], route[128];
+    toy_data(a);
+    toy_post(a, 1000000000, 1000000000, id);
+    ask_refused(a, "conflict", toy_route(route, "DELETE", id, ""), NULL);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    ask_refused(a, "conflict", toy_route(route, "POST", id, "/cancel"), NULL);
+}
+
 /* ---- what becomes of it ---- */
 
 static void reach_deadline(Pair *p) {
@@ -292,8 +314,6 @@ static void reach_storage_full(Pair *p) {
         print_message(#code ": %s\n", why); \
         skip(); \
     }
-SKIPPED(conflict, "only runs have states, and there are no runs yet")
-SKIPPED(bad_run, "there are no runs yet")
 SKIPPED(compiler_mismatch, "takes a bug of the compiler")
 SKIPPED(internal, "takes a bug, or exhausted memory")
 

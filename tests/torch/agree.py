@@ -134,7 +134,7 @@ OPTIMIZERS = {
     "sgd nesterov, decay": ({"sgd": {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01}},
                             lambda p: torch.optim.SGD(p, 0.1, momentum=0.8, nesterov=True, weight_decay=0.01)),
     "adam": ({"adam": {"lr": 0.01}}, lambda p: torch.optim.Adam(p, 0.01)),
-    "adam, betas, decay": ({"adam": {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.1}},
+    "adam, betas, decay": ({"adam": {"lr": 0.01, "betas": [0.8, 0.95], "eps": 1e-6, "weight_decay": 0.1}},
                            lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.95), 1e-6, 0.1)),
     "adamw": ({"adamw": {"lr": 0.01}}, lambda p: torch.optim.AdamW(p, 0.01)),
 }
@@ -199,7 +199,7 @@ class Case:
     def check_steps(self, service, run, params, loss):
         optimizer = OPTIMIZERS[self.optimizer][1](list(params.values()))
         scheduler = SCHEDULES[self.schedule][1](optimizer) if self.schedule else None
-        points = service.ask("GET", f"/runs/{run}/metrics?keys=train.loss")["series"]["train.loss"]["values"]
+        points = service.ask("GET", f"/runs/{run}/metrics?keys=train.loss")["metrics"]["train.loss"]["values"]
         assert len(points) == 10, f"{len(points)} losses"
         for step in range(10):
             optimizer.zero_grad()

@@ -194,6 +194,11 @@ static void test_a_run_holds_its_data(void **state) {
     meddle(box, "UPDATE run_data SET held = 0");
     put(box, "a", 8, b);
     holds(box, "a", 8);
+    /* Taken up again, it holds what it had, not what the name has now. */
+    meddle(box, "UPDATE run_data SET held = 1");
+    put(box, "a", 9, b);
+    meddle(box, "UPDATE run_data SET held = 0");
+    put(box, "a", 8, b);
     Dataset d;
     Err err;
     assert_true(contents_find_sha(box->contents, a, &d, &err));

@@ -2,6 +2,7 @@
  * sizes, numbers of threads and instruction sets, with and without tapes. */
 #include "compiler/naive.h"
 #include "schema/limits.h"
+#include "tests/support/layers.h"
 #include "worker/exec.h"
 #include <math.h>
 #include <setjmp.h>
@@ -217,7 +218,7 @@ static uint32_t gen_iter(Gen *gen, int depth) {
                                          .nsub = 1});
 }
 
-/* The parts of an iter_vjp, half of them summed as gradients of shared slots are. */
+/* The parts of an iter_vjp and its result, half of them summed as gradients of shared slots are. */
 static uint32_t gen_iter_vjp(Gen *gen, int depth) {
     Rng *r = gen->r;
     uint32_t count[4], d[8], out[12], ins[8], nin = 0, rank = gen_count_dims(r, count), nd = some_dims(r, d, 0);
@@ -236,7 +237,7 @@ static uint32_t gen_iter_vjp(Gen *gen, int depth) {
     uint32_t tuple = graph_add(
         gen->g, &(NodeSpec){.op = OP_iter_vjp, .ins = ins, .nin = nin, .attrs = &ncaps, .nattr = 1, .subs = subs, .nsub = 2});
     uint32_t node = 0;
-    for (int64_t part = 0; part < 2 + ncaps; part++) {
+    for (int64_t part = 0; part < nin; part++) {
         const GNode *of = &gen->g->nodes[ins[part]];
         uint32_t dims[16], n = of->rank;
         memcpy(dims, node_dims(gen->g, of), n * sizeof *dims);
@@ -250,8 +251,26 @@ static uint32_t gen_iter_vjp(Gen *gen, int depth) {
     return node;
 }
 
+/* Layers, but for what jumps: two ways to round would differ by more than that. */
+static uint32_t gen_layer(Gen *gen) {
+    static const Op ops[] = {OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_avg_pool2d,
+                             OP_avg_pool2d_vjp, OP_conv2d, OP_conv2d_dx, OP_conv2d_dw};
+    static const Function values[] = {FUNCTION_relu, FUNCTION_leaky_relu, FUNCTION_tanh, FUNCTION_sigmoid, FUNCTION_softplus,
+                                      FUNCTION_hardtanh, FUNCTION_abs, FUNCTION_square, FUNCTION_scale},
+                          slopes[] = {FUNCTION_tanh, FUNCTION_sigmoid, FUNCTION_softplus, FUNCTION_square, FUNCTION_scale};
+    Rand r = {((uint64_t)pick(gen->r, 1u << 30) << 1) | 1};
+    Op op = ops[pick(gen->r, 13)];
+    LayerCase c = layer_case(&r, op);
+    if (op == OP_map) layer_function(&r, &c, values[pick(gen->r, 9)]);
+    if (op == OP_map_vjp) layer_function(&r, &c, slopes[pick(gen->r, 5)]);
+    uint32_t ins[3];
+    for (uint32_t k = 0; k < c.nin; k++) ins[k] = some(gen, c.dims[k], c.rank[k]);
+    return layer_node(gen->g, &c, ins);
+}
+
 static uint32_t gen_node(Gen *gen, int depth) {
     static const Op axis_ops[] = {OP_shift, OP_unshift, OP_resize, OP_pick, OP_place};
+    if (!pick(gen->r, 4)) return gen_layer(gen);
     switch (pick(gen->r, depth < 2 ? 11 : 8)) {
     case 0:
         return gen_leaf(gen);

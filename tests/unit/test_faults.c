@@ -8,6 +8,7 @@
 #include "compiler/syntax.h"
 #include "schema/base/map.h"
 #include "compiler/bulk.h"
+#include "server/draft.h"
 #include "worker/build.h"
 #include "worker/run.h"
 #include <errno.h>
@@ -286,6 +287,43 @@ static void test_bulk(void **state) {
     cJSON_InitHooks(NULL);
 }
 
+/* ---- data sets ---- */
+
+static bool stores(const unsigned char *body, size_t len, const char *column, const Dataset *base, Dataset *out) {
+    static const atomic_bool go_on = false;
+    char path[] = "/tmp/cajal-faults-XXXXXX", sha256[DATASET_SHA + 1];
+    Draft draft;
+    Err err = {0};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    unlink(path);
+    bool ok = draft_read(&draft, body, len, column, &err) && (!base || draft_add(&draft, base, &err)) &&
+              draft_write(&draft, fd, &go_on, sha256, &err) && dataset_read(fd, out, &err);
+    if (!ok) {
+        assert_int_equal(err.code, ERR_internal);
+        close(fd);
+    }
+    draft_release(&draft);
+    return ok;
+}
+
+static bool adds_a_column(const void *what, Buf *answer) {
+    static const unsigned char x[] = {0, 0, 8, 1, 0, 0, 0, 2, 1, 2}, y[] = {0, 0, 11, 1, 0, 0, 0, 2, 0xff, 0xff, 1, 0};
+    Dataset first = {.fd = -1}, both = {.fd = -1};
+    (void)what;
+    bool ok = stores(x, sizeof x, "x", NULL, &first) && stores(y, sizeof y, "y", &first, &both) && dataset_put_rows(answer, &both, 0, 2);
+    dataset_release(&first);
+    dataset_release(&both);
+    return ok && !answer->failed;
+}
+
+static void test_dataset(void **state) {
+    (void)state;
+    cJSON_InitHooks(&(cJSON_Hooks){__wrap_malloc, __wrap_free});
+    check("data set", adds_a_column, NULL);
+    cJSON_InitHooks(NULL);
+}
+
 /* ---- base ---- */
 
 static bool maps(const void *what, Buf *answer) {
@@ -504,6 +542,7 @@ static void test_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compile), cmocka_unit_test(test_diagnostic), cmocka_unit_test(test_json), cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_dataset),
         cmocka_unit_test(test_map),     cmocka_unit_test(test_wire),       cmocka_unit_test(test_build), cmocka_unit_test(test_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

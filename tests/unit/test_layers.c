@@ -1,9 +1,11 @@
 /* The ops that layers and losses are made of: values worked out by hand, kernels against the naive evaluator (f32 and f64, every instruction
- * set, tiles, threads), a row's bits, derivatives against finite differences and each other, and what the shape rules refuse. */
+ * set, tiles, threads), a row's bits, derivatives against finite differences and each other, networks and recurrent ones,
+ * and what the shape rules refuse. */
 #include "compiler/compile.h"
 #include "compiler/derive.h"
 #include "compiler/naive.h"
 #include "compiler/optimise.h"
+#include "compiler/rewrite.h"
 #include "tests/support/layers.h"
 #include "worker/exec.h"
 #include <math.h>
@@ -12,7 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { SLOTS = 3, OUTPUTS = 4 };
+enum { SLOTS = 8, OUTPUTS = 8 };
 
 static void assert_good(const Graph *g) {
     char why[300] = "";
@@ -171,7 +173,7 @@ static void fill_case(Case *c, Rand *r, bool wild) {
 }
 
 typedef struct {
-    bool f64, no_tape;
+    bool f64, no_tape, segments;
     Isa below;
     size_t tile, first, rows; /* rows first .. first + rows of the case */
     unsigned threads;
@@ -179,14 +181,15 @@ typedef struct {
 
 /* outs[o]: malloced, in the way's dtype */
 static void run_plan(const Case *c, const Way *way, void **outs, bool *batched) {
-    bool wanted[OUTPUTS] = {true, true, true, true};
+    bool wanted[OUTPUTS];
     Fault fault = {0};
     Workspace w = {.threads = way->threads};
     ExecInput in[SLOTS] = {0};
     ExecOutput out[OUTPUTS] = {0};
+    memset(wanted, true, sizeof wanted);
     size_t element = way->f64 ? sizeof(double) : sizeof(float);
     Plan *plan = plan_new(&(PlanSpec){.graph = c->g, .f64 = way->f64, .batched = c->batched, .wanted = wanted, .isa_below = way->below,
-                                      .no_tape = way->no_tape}, &fault);
+                                      .no_tape = way->no_tape, .keep_bytes = way->segments}, &fault);
     if (!plan) fail_msg("%s", fault.message);
     for (uint32_t s = 0; s < c->g->nslots; s++) {
         size_t at = c->batched[s] ? way->first * c->g->slots[s].size : 0;
@@ -258,7 +261,7 @@ static void same_bits(const Case *c, Way way, Rand *r, const char *what) {
 
 static Way some_way(Rand *r, size_t rows) {
     return (Way){.f64 = t_below(r, 2), .no_tape = t_below(r, 2), .below = (Isa)t_below(r, ISA_COUNT + 1), .tile = t_below(r, 4), .rows = rows,
-                 .threads = 1 + t_below(r, 2)};
+                 .segments = t_below(r, 2), .threads = t_below(r, 8) ? 1 : 2};
 }
 
 static void test_kernels(void **state) {
@@ -278,6 +281,47 @@ static void test_kernels(void **state) {
             same_bits(&c, way, &r, what);
             free_case(&c);
         }
+}
+
+/* Relative errors, over the whole range: the kernels have their own exp and log. */
+static void check_accuracy(Function f, double p, double q, double least, double most, bool f64, Isa below) {
+    enum { POINTS = 4001 };
+    Graph *g = graph_new();
+    NaiveOutput want;
+    Case c = {.g = g, .rows = 1};
+    void *got;
+    bool batched;
+    graph_output(g, OUT_VALUE, 0, t_node(g, OP_map, INS(t_input(g, SLOT_ARG, 0, POINTS)), DIMS(POINTS), ATTRS(f, real(p), real(q))));
+    c.data[0] = malloc(POINTS * sizeof(double));
+    c.data32[0] = malloc(POINTS * sizeof(float));
+    for (int i = 0; i < POINTS; i++) { /* dense around 0 */
+        double at = (double)i / (POINTS - 1), x = least + (most - least) * at;
+        if (i % 2) x *= pow(10, -8 * at);
+        c.data[0][i] = c.data32[0][i] = (float)x;
+    }
+    assert_true(naive_eval(g, 1, &(NaiveInput){c.data[0], false}, &want));
+    run_plan(&c, &(Way){.f64 = f64, .below = below, .rows = 1}, &got, &batched);
+    for (int i = 0; i < POINTS; i++) {
+        double v = f64 ? ((double *)got)[i] : (double)((float *)got)[i], exact = want.data[i];
+        if (!near(v, exact, (f64 ? 1.5e-15 : 6e-7) * fabs(exact)))
+            fail_msg("%s, f%d, below %d: at %.9g %.17g, should be %.17g", function_row(f)->name, f64 ? 64 : 32, (int)below, c.data[0][i], v, exact);
+    }
+    free(got);
+    naive_release(&want, 1);
+    free_case(&c);
+}
+
+static void test_accuracy(void **state) {
+    (void)state;
+    for (int k = 0; k < 2 * (ISA_COUNT + 1); k++) {
+        const bool f64 = k % 2;
+        const Isa below = (Isa)(k / 2);
+        check_accuracy(FUNCTION_tanh, 0, 0, -25, 25, f64, below);
+        check_accuracy(FUNCTION_sigmoid, 0, 0, f64 ? -700 : -86, 50, f64, below);
+        check_accuracy(FUNCTION_softplus, 1, 20, f64 ? -700 : -86, 30, f64, below);
+        check_accuracy(FUNCTION_log, 0, 0, 1e-30, 0.7, f64, below);
+        check_accuracy(FUNCTION_log, 0, 0, 1.5, 1e30, f64, below);
+    }
 }
 
 /* ---- derivatives ---- */
@@ -398,10 +442,274 @@ static void test_second(void **state) {
         }
 }
 
+/* ---- networks ---- */
+
+static uint32_t contract_last(Graph *g, uint32_t w, uint32_t x, uint32_t n) {
+    return t_node(g, OP_contract, INS(w, x), DIMS(n), ATTRS(2, 1, 1, 0, 1, 1, 0));
+}
+
+/* x [1,8,9], target [4]; conv 1 -> 3 (3×3, pad 1), bias, a function, max pool 2, linear 3·4·4 -> 4, log-softmax: −Σ target · log p */
+enum { IMAGE = 8 * 9, KERNELS = 3 * 9, FEATURES = 3 * 4 * 4, CLASSES = 4 };
+
+static Graph *network(Function f) {
+    Graph *g = graph_new();
+    uint32_t x = t_node(g, OP_reshape, INS(t_input(g, SLOT_COLUMN, 0, IMAGE)), DIMS(1, 8, 9), ATTRS()), t = t_input(g, SLOT_COLUMN, 1, CLASSES);
+    uint32_t w = t_node(g, OP_reshape, INS(t_input(g, SLOT_WEIGHT, 0, KERNELS)), DIMS(3, 1, 3, 3), ATTRS()), b = t_input(g, SLOT_WEIGHT, 1, 3);
+    uint32_t v = t_node(g, OP_reshape, INS(t_input(g, SLOT_WEIGHT, 2, CLASSES * FEATURES)), DIMS(CLASSES, FEATURES), ATTRS());
+    uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(3, 8, 9), ATTRS(1, 1, 1, 1));
+    uint32_t bias = t_node(g, OP_reshape, INS(t_node(g, OP_spread, INS(b), DIMS(3, 72), ATTRS(1))), DIMS(3, 8, 9), ATTRS());
+    y = t_node(g, OP_map, INS(t_node(g, OP_add, INS(y, bias), DIMS(3, 8, 9), ATTRS())), DIMS(3, 8, 9), ATTRS(f, 0, real(f == FUNCTION_hardtanh)));
+    y = t_node(g, OP_max_pool2d, INS(y), DIMS(3, 4, 4), ATTRS(2, 2, 2, 2, 0, 0));
+    y = contract_last(g, v, t_node(g, OP_reshape, INS(y), DIMS(FEATURES), ATTRS()), CLASSES);
+    y = t_node(g, OP_softmax, INS(y), DIMS(CLASSES), ATTRS(0, 1));
+    uint32_t fit = t_node(g, OP_contract, INS(y, t), DIMS(), ATTRS(1, 1, 0, 0, 0));
+    graph_output(g, OUT_LOSS, 0, t_node(g, OP_map, INS(fit), DIMS(), ATTRS(FUNCTION_scale, real(-1), 0)));
+    graph_output(g, OUT_VALUE, 0, y);
+    assert_good(g);
+    return g;
+}
+
+static Graph *derive(const Graph *plain, const DeriveSpec *spec) {
+    Graph *volatile made = NULL, *volatile optimised = NULL;
+    Cx cx;
+    cx_init(&cx);
+    CX_TRY(&cx) {
+        made = rewrite_give(&cx, derive_vjp(&cx, plain, spec));
+        optimised = optimise_graph(&cx, made);
+    }
+    if (cx.diag.code) fail_msg("%s", cx.diag.message);
+    cx_release(&cx);
+    graph_free(made);
+    assert_good(optimised);
+    return optimised;
+}
+
+/* Σ over rows of the first output, with element i of slot s moved by h */
+static double loss_at(const Graph *g, const Case *c, uint32_t s, size_t i, double h) {
+    NaiveInput in[SLOTS];
+    NaiveOutput y[OUTPUTS];
+    double sum = 0, was = c->data[s][i];
+    for (uint32_t k = 0; k < g->nslots; k++) in[k] = (NaiveInput){c->data[k], c->batched[k]};
+    c->data[s][i] = was + h;
+    assert_true(naive_eval(g, c->rows, in, y));
+    c->data[s][i] = was;
+    for (size_t k = 0; k < y[0].size * (y[0].batched ? c->rows : 1); k++) sum += y[0].data[k];
+    naive_release(y, g->noutputs);
+    return sum;
+}
+
+/* Output o, the gradient in slot s, against slopes at a few of its elements. */
+static void check_slopes(const Graph *plain, const Case *c, Rand *r, uint32_t s, uint32_t o, const char *what) {
+    NaiveInput in[SLOTS];
+    NaiveOutput y[OUTPUTS];
+    for (uint32_t k = 0; k < c->g->nslots; k++) in[k] = (NaiveInput){c->data[k], c->batched[k]};
+    assert_true(naive_eval(c->g, c->rows, in, y));
+    for (int n = 0; n < 6; n++) {
+        size_t i = t_below(r, (uint32_t)c->g->slots[s].size);
+        const double h = 1e-6, slope = (loss_at(plain, c, s, i, h) - loss_at(plain, c, s, i, -h)) / (2 * h);
+        if (!near(y[o].data[i], slope, 1e-5 * (1 + fabs(slope)))) fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], slope);
+    }
+    naive_release(y, c->g->noutputs);
+}
+
+static void fill_reals(Case *c, Rand *r, double scale) {
+    for (uint32_t s = 0; s < c->g->nslots; s++) {
+        size_t n = c->g->slots[s].size * (c->batched[s] ? c->rows : 1);
+        c->data[s] = malloc(n * sizeof(double));
+        c->data32[s] = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++) c->data[s][i] = c->data32[s][i] = (float)(scale * t_real(r));
+    }
+}
+
+/* A training step: gradients of the weights alone, summed over the batch. */
+static void test_training(void **state) {
+    (void)state;
+    static const Function functions[] = {FUNCTION_relu, FUNCTION_tanh, FUNCTION_sigmoid, FUNCTION_hardtanh, FUNCTION_square};
+    static const bool weights[] = {false, false, true, true, true};
+    Rand r = t_rand("training");
+    for (size_t k = 0; k < sizeof functions / sizeof *functions; k++) {
+        const char *what = function_row(functions[k])->name;
+        Graph *plain = network(functions[k]);
+        Case c = {.g = derive(plain, &(DeriveSpec){.slots = weights}), .rows = 7, .batched = {true, true}};
+        assert_int_equal(c.g->nslots, 6);
+        assert_int_equal(c.g->noutputs, 5);
+        for (uint32_t w = 0; w < 3; w++) assert_true(c.g->outputs[2 + w].role == OUT_GRAD_WEIGHT && c.g->outputs[2 + w].index == w);
+        fill_reals(&c, &r, 1);
+        c.data[5][0] = c.data32[5][0] = 1;
+        for (uint32_t w = 0; w < 3; w++) check_slopes(plain, &c, &r, 2 + w, 2 + w, what);
+        for (int n = 0; n < 12; n++) {
+            Way way = some_way(&r, c.rows);
+            way.below = (Isa)(n % (ISA_COUNT + 1));
+            against_naive(&c, &way, what);
+        }
+        free_case(&c);
+        graph_free(plain);
+    }
+}
+
+/* sᵢ₊₁ = tanh(w ∗ pool(sᵢ) + b): images [1,5,6], kernels w [1,1,3,3] and b shared or a row's own. */
+static Graph *recurrent(void) {
+    Graph *g = graph_new(), *step = graph_new();
+    uint32_t s = t_node(step, OP_reshape, INS(t_input(step, SLOT_STATE, 0, 30)), DIMS(1, 5, 6), ATTRS());
+    uint32_t w = t_node(step, OP_reshape, INS(t_input(step, SLOT_CAPTURE, 0, 9)), DIMS(1, 1, 3, 3), ATTRS()), b = t_input(step, SLOT_CAPTURE, 1, 1);
+    uint32_t y = t_node(step, OP_max_pool2d, INS(s), DIMS(1, 5, 6), ATTRS(3, 3, 1, 1, 1, 1));
+    y = t_node(step, OP_conv2d, INS(y, w), DIMS(1, 5, 6), ATTRS(1, 1, 1, 1));
+    b = t_node(step, OP_reshape, INS(t_node(step, OP_spread, INS(b), DIMS(1, 30), ATTRS(1))), DIMS(1, 5, 6), ATTRS());
+    y = t_node(step, OP_map, INS(t_node(step, OP_add, INS(y, b), DIMS(1, 5, 6), ATTRS())), DIMS(1, 5, 6), ATTRS(FUNCTION_tanh, 0, 0));
+    graph_output(step, OUT_STATE, 0, t_node(step, OP_reshape, INS(y), DIMS(30), ATTRS()));
+    uint32_t count = t_input(g, SLOT_INPUT, 0, 4), base = t_input(g, SLOT_INPUT, 1, 30), kernel = t_input(g, SLOT_INPUT, 2, 9);
+    uint32_t bias = t_input(g, SLOT_INPUT, 3, 1);
+    uint32_t out = t_sub_node(g, OP_iter, INS(count, base, kernel, bias), DIMS(30), ATTRS(1, 1, 2, 1, 0, 0), SUBS(step));
+    graph_output(g, OUT_VALUE, 0, t_node(g, OP_total, INS(out), DIMS(), ATTRS(0)));
+    assert_good(g);
+    return g;
+}
+
+static void test_recurrent(void **state) {
+    (void)state;
+    Rand r = t_rand("recurrent");
+    Graph *plain = recurrent();
+    for (int n = 0; n < 24; n++) {
+        Case c = {.g = derive(plain, &(DeriveSpec){0}), .rows = 1 + t_below(&r, 6), .batched = {true, n % 2, n / 2 % 2, n / 4 % 2}};
+        fill_reals(&c, &r, 0.8);
+        c.data[4][0] = c.data32[4][0] = 1;
+        for (uint32_t s = 0; s < 4; s++) check_slopes(plain, &c, &r, s, 1 + s, "recurrent");
+        Way way = some_way(&r, c.rows);
+        against_naive(&c, &way, "recurrent");
+        free_case(&c);
+    }
+    Cx cx;
+    cx_init(&cx);
+    Graph *volatile jvp = NULL;
+    CX_TRY(&cx) jvp = compile_jvp(&cx, plain);
+    assert_int_equal(cx.diag.code, 0);
+    cx_release(&cx);
+    Case c = {.g = jvp, .rows = 3, .batched = {true, true, false, true, true, true, false, false}};
+    fill_reals(&c, &r, 0.8);
+    for (int n = 0; n < 8; n++) {
+        Way way = some_way(&r, c.rows);
+        against_naive(&c, &way, "recurrent, tangent");
+    }
+    free_case(&c);
+    graph_free(plain);
+}
+
+/* Rows, not summed; other roles; one slot. */
+static void test_derive_spec(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t x = t_input(g, SLOT_COLUMN, 0, 3), w = t_input(g, SLOT_WEIGHT, 0, 3), y = t_node(g, OP_add, INS(x, w), DIMS(3), ATTRS());
+    graph_output(g, OUT_VALUE, 0, x);
+    graph_output(g, OUT_BOUND, 0, t_node(g, OP_map, INS(y), DIMS(3), ATTRS(FUNCTION_square, 0, 0)));
+    Graph *d = derive(g, &(DeriveSpec){.output = 1, .slots = (bool[]){false, true}, .roles = (OutRole[]){OUT_GRAD_ARG, OUT_GRAD_INPUT}, .rows = true});
+    assert_int_equal(d->noutputs, 3);
+    assert_true(d->outputs[0].role == OUT_VALUE && d->outputs[1].role == OUT_BOUND && d->outputs[2].role == OUT_GRAD_INPUT);
+    assert_true(d->nslots == 3 && d->slots[2].role == SLOT_COTANGENT && d->slots[2].size == 3);
+    NaiveOutput out[3];
+    NaiveInput in[] = {{(double[]){1, 2, 3, 4, 5, 6}, true}, {(double[]){1, 1, 1}, false}, {(double[]){1, 1, 1}, false}};
+    assert_true(naive_eval(d, 2, in, out));
+    assert_true(out[2].batched);
+    for (int i = 0; i < 6; i++) assert_true(out[2].data[i] == 2 * (i + 2));
+    naive_release(out, 3);
+    graph_free(d);
+    graph_free(g);
+}
+
+/* ---- what is refused, and what is said ---- */
+
+/* One node over inputs a [2,3,4], b [3], w [2,2,3,1]. */
+static void refused(const char *expected, Op op, const uint32_t *ins, uint32_t nin, const uint32_t *dims, uint32_t rank, const int64_t *attrs,
+                    uint32_t nattr) {
+    Graph *g = graph_new();
+    char why[300] = "";
+    t_node(g, OP_reshape, INS(t_input(g, SLOT_ARG, 0, 24)), DIMS(2, 3, 4), ATTRS()); /* 1 */
+    t_input(g, SLOT_ARG, 1, 3);                                                      /* 2 */
+    t_node(g, OP_reshape, INS(t_input(g, SLOT_ARG, 2, 12)), DIMS(2, 2, 3, 1), ATTRS()); /* 4 */
+    t_node(g, op, ins, nin, dims, rank, attrs, nattr);
+    assert_false(graph_verify(g, why, sizeof why));
+    if (!strstr(why, expected)) fail_msg("said \"%s\", not \"%s\"", why, expected);
+    graph_free(g);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    const int64_t inf = real(INFINITY);
+    refused("no such function", OP_map, INS(2), DIMS(3), ATTRS(FUNCTION_COUNT, 0, 0));
+    refused("no such function", OP_map, INS(2), DIMS(3), ATTRS(-1, 0, 0));
+    refused("number of attributes", OP_map, INS(2), DIMS(3), ATTRS(0, 0));
+    refused("not finite", OP_map, INS(2), DIMS(3), ATTRS(FUNCTION_scale, inf, 0));
+    refused("does not have", OP_map, INS(2), DIMS(3), ATTRS(FUNCTION_relu, 1, 0));
+    refused("beta 0", OP_map, INS(2), DIMS(3), ATTRS(FUNCTION_softplus, 0, real(20)));
+    refused("dims are not", OP_map, INS(2), DIMS(4), ATTRS(FUNCTION_relu, 0, 0));
+    refused("differ in dims", OP_map_vjp, INS(2, 2, 1), DIMS(3), ATTRS(FUNCTION_relu, 0, 0));
+    refused("axis out of range", OP_softmax, INS(2), DIMS(3), ATTRS(1, 0));
+    refused("neither 0 nor 1", OP_softmax, INS(2), DIMS(3), ATTRS(0, 2));
+    refused("number of attributes", OP_softmax_vjp, INS(2, 2), DIMS(3), ATTRS(0, 0));
+    refused("axis out of range", OP_spread, INS(2), DIMS(3, 5), ATTRS(2));
+    refused("axis out of range", OP_spread, INS(2), DIMS(3), ATTRS(0));
+    refused("dims are not", OP_spread, INS(2), DIMS(3, 5), ATTRS(0));
+    refused("axis out of range", OP_total, INS(2), DIMS(), ATTRS(1));
+    refused("fewer than two axes", OP_pad, INS(2), DIMS(3), ATTRS(0, 0, 0, 0, 0));
+    refused("too large or empty", OP_pad, INS(1), DIMS(2, 1, 4), ATTRS(-2, -1, 0, 0, 0));
+    refused("out of range", OP_pad, INS(1), DIMS(2, 3, 4), ATTRS(INT64_MIN, 3, 0, 0, 0));
+    refused("not finite", OP_pad, INS(1), DIMS(2, 3, 4), ATTRS(0, 0, 0, 0, inf));
+    refused("half a window", OP_max_pool2d, INS(1), DIMS(2, 3, 4), ATTRS(1, 1, 1, 1, 1, 0));
+    refused("no window fits", OP_avg_pool2d, INS(1), DIMS(2, 1, 1), ATTRS(4, 4, 1, 1, 0, 0));
+    refused("no window fits", OP_avg_pool2d, INS(1), DIMS(2, 1, 1), ATTRS(1, 1, 0, 1, 0, 0));
+    refused("dims are not the result's", OP_max_pool2d_vjp, INS(1, 1), DIMS(2, 3, 4), ATTRS(2, 2, 1, 1, 0, 0));
+    refused("dims are not the result's", OP_avg_pool2d_vjp, INS(1), DIMS(2, 3, 4), ATTRS(2, 2, 1, 1, 0, 0));
+    refused("image and kernels", OP_conv2d, INS(1, 1), DIMS(2, 1, 4), ATTRS(1, 1, 0, 0));
+    refused("number of attributes", OP_conv2d, INS(1, 4), DIMS(2, 1, 4), ATTRS(1, 1, 0));
+    refused("padding out of range", OP_conv2d, INS(1, 4), DIMS(2, 1, 4), ATTRS(1, 1, -1, 0));
+    refused("dims are not", OP_conv2d, INS(1, 4), DIMS(2, 1, 3), ATTRS(1, 1, 0, 0));
+    refused("dims are not the result's", OP_conv2d_dx, INS(1, 4), DIMS(2, 3, 4), ATTRS(1, 1, 0, 0));
+    refused("dims are not the result's", OP_conv2d_dw, INS(1, 1), DIMS(2, 2, 3, 1), ATTRS(1, 1, 0, 0));
+}
+
+static void test_said(void **state) {
+    (void)state;
+    Graph *g = graph_new();
+    uint32_t x = t_node(g, OP_reshape, INS(t_input(g, SLOT_COLUMN, 0, 24)), DIMS(2, 3, 4), ATTRS());
+    uint32_t w = t_node(g, OP_reshape, INS(t_input(g, SLOT_WEIGHT, 0, 36)), DIMS(3, 2, 2, 3), ATTRS());
+    uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(3, 2, 4), ATTRS(1, 1, 0, 1));
+    const double conv = 24.0 * 12;
+    assert_true(graph_stats(g).macs == conv);
+    uint32_t dw = t_node(g, OP_conv2d_dw, INS(y, x), DIMS(3, 2, 2, 3), ATTRS(1, 1, 0, 1));
+    assert_true(graph_stats(g).macs == 2 * conv);
+    t_node(g, OP_conv2d_dx, INS(y, dw), DIMS(2, 3, 4), ATTRS(1, 1, 0, 1));
+    assert_true(graph_stats(g).macs == 3 * conv);
+    uint32_t pool = t_node(g, OP_avg_pool2d, INS(y), DIMS(3, 1, 2), ATTRS(2, 2, 2, 2, 0, 0));
+    assert_true(graph_stats(g).macs == 3 * conv + 24);
+    uint32_t f = t_node(g, OP_map, INS(pool), DIMS(3, 1, 2), ATTRS(FUNCTION_leaky_relu, real(0.25), 0));
+    uint32_t p = t_node(g, OP_pad, INS(f), DIMS(3, 2, 1), ATTRS(1, 0, 0, -1, real(-1)));
+    graph_output(g, OUT_LOSS, 0, t_node(g, OP_softmax, INS(p), DIMS(3, 2, 1), ATTRS(1, 1)));
+    Buf out;
+    buf_init(&out);
+    graph_json(&out, g);
+    buf_putc(&out, 0);
+    static const char *const said[] = {
+        "\"op\":\"conv2d\",\"space\":[3,2,4],\"in\":[1,3],\"sh\":1,\"sw\":1,\"ph\":0,\"pw\":1}", "\"role\":\"column\"", "\"role\":\"weight\"",
+        "\"kh\":2,\"kw\":2,\"sh\":2,\"sw\":2,\"ph\":0,\"pw\":0}", "\"function\":\"leaky_relu\",\"slope\":0.25}",
+        "\"top\":1,\"bottom\":0,\"left\":0,\"right\":-1,\"value\":-1}", "\"axis\":1,\"log\":1}", "\"role\":\"loss\""};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr((char *)out.data, said[i])) fail_msg("%s is not in %s", said[i], (char *)out.data);
+    buf_release(&out);
+    buf_init(&out);
+    char why[200];
+    assert_true(graph_write(g, &out));
+    Graph *back = graph_read(out.data, out.len, why, sizeof why);
+    if (!back) fail_msg("%s", why);
+    assert_int_equal(back->nnodes, g->nnodes);
+    graph_free(back);
+    buf_release(&out);
+    graph_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_functions), cmocka_unit_test(test_slopes),      cmocka_unit_test(test_windows), cmocka_unit_test(test_images),
-        cmocka_unit_test(test_kernels),   cmocka_unit_test(test_derivatives), cmocka_unit_test(test_second),
+        cmocka_unit_test(test_kernels),   cmocka_unit_test(test_accuracy),    cmocka_unit_test(test_derivatives), cmocka_unit_test(test_second),  cmocka_unit_test(test_training),
+        cmocka_unit_test(test_recurrent), cmocka_unit_test(test_derive_spec), cmocka_unit_test(test_refused), cmocka_unit_test(test_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

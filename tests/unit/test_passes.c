@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compiler/compile.h"
 #include "compiler/matrix.h"
 #include "compiler/naive.h"
 #include "compiler/optimise.h"
@@ -283,6 +284,47 @@ static void test_recur(void **state) {
     expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
 }
 
+/* ---- share ---- */
+
+static uint32_t count_op(const Graph *g, Op op) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->nnodes; i++) n += g->nodes[i].op == op;
+    return n;
+}
+
+/* The gradient of g, which is used up, has so many iterations beside its iter_vjps before sharing and after it. */
+static void expect_iters(Graph *g, uint32_t y, uint32_t before, uint32_t after) {
+    Cx cx;
+    cx_init(&cx);
+    Graph *volatile vjp = NULL;
+    with_output(g, y);
+    CX_TRY(&cx) vjp = compile_vjp(&cx, g);
+    assert_int_equal(cx.diag.code, ERR_NONE);
+    cx_release(&cx);
+    graph_free(g);
+    assert_int_equal(count_op(vjp, OP_iter), before);
+    Graph *made = run(optimise_share, vjp);
+    assert_int_equal(count_op(made, OP_iter), after);
+    graph_free(run(optimise_graph, made));
+}
+
+static void test_share(void **state) {
+    (void)state;
+    Graph *g = graph_new(); /* the cotangent comes from outside */
+    uint32_t a = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_shift, SHIFT_DROP));
+    expect_iters(g, t_node(g, OP_shift, INS(a), DIMS(21), ATTRS(0, SHIFT_EXACT)), 1, 0);
+    g = graph_new(); /* of a square it is the value's */
+    a = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_shift, SHIFT_DROP));
+    expect_iters(g, t_node(g, OP_contract, INS(a, a), DIMS(20), ATTRS(1, 1, 1, 0, 0, 0)), 1, 1);
+    g = graph_new(); /* of a product each is the other's: one of them can wait */
+    a = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_shift, SHIFT_DROP));
+    uint32_t b = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_unshift, SHIFT_DROP));
+    expect_iters(g, t_node(g, OP_contract, INS(a, b), DIMS(20), ATTRS(1, 1, 1, 0, 0, 0)), 2, 1);
+    g = graph_new(); /* a base that is an iteration: what starts from it needs it before */
+    a = iterate(g, in(g, 0, DIMS(9)), in(g, 1, DIMS(20)), 20, step_of(20, OP_shift, SHIFT_DROP));
+    expect_iters(g, iterate(g, in(g, 2, DIMS(9)), a, 20, step_of(20, OP_unshift, SHIFT_DROP)), 2, 1);
+}
+
 /* ---- contraction ---- */
 
 static void test_chain(void **state) {
@@ -421,7 +463,7 @@ static void test_matrices(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders), cmocka_unit_test(test_choices),
-                                       cmocka_unit_test(test_sums), cmocka_unit_test(test_factors), cmocka_unit_test(test_counts), cmocka_unit_test(test_recur),
+                                       cmocka_unit_test(test_sums), cmocka_unit_test(test_factors), cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_share),
                                        cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,7 +356,7 @@ static Graph *pass(Subject *s, Graph *(*run)(Cx *, const Graph *), const Graph *
 }
 
 static void body_passes(Subject *s) {
-    static Graph *(*const passes[])(Cx *, const Graph *) = {optimise_structure, optimise_contraction, optimise_collapse, optimise_recur, optimise_graph};
+    static Graph *(*const passes[])(Cx *, const Graph *) = {optimise_structure, optimise_contraction, optimise_collapse, optimise_recur, optimise_share, optimise_graph};
     const Graph *all[] = {s->graph, s->vjp, s->jvp};
     for (int i = 0; i < 3; i++) {
         double **v = new_vectors(all[i]);

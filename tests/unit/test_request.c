@@ -52,6 +52,9 @@ static void test_routes(void **state) {
     assert_string_equal(allow, "POST");
     assert_null(route_find("PUT", "/programs/x", &param, &allow));
     assert_string_equal(allow, "GET, HEAD, DELETE");
+    assert_string_equal(route_find("PUT", "/datasets/x", &param, &allow)->path, "/datasets/{name}");
+    assert_null(route_find("POST", "/datasets/x", &param, &allow));
+    assert_string_equal(allow, "GET, HEAD, PUT, DELETE");
     const char *const nowhere[] = {"/", "/compile/", "/compilex", "/programs/", "/programs//graph", "/programs/a/b", "",
                                    "/programs/a/graph/c"};
     for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
@@ -61,6 +64,18 @@ static void test_routes(void **state) {
     char longest[200] = "/programs/";
     memset(longest + 10, 'a', 150);
     assert_null(route_find("GET", longest, &param, &allow));
+}
+
+/* Every path has a text for its Allow. */
+static void test_routes_name_their_methods(void **state) {
+    (void)state;
+    for (size_t i = 0; i < nroutes; i++) {
+        RouteParam param;
+        const char *allow = NULL;
+        assert_null(route_find("PATCH", routes[i].path, &param, &allow));
+        if (!allow) fail_msg("%s: what is allowed is not said", routes[i].path);
+        if (!strstr(allow, routes[i].method)) fail_msg("%s: %s is not among %s", routes[i].path, routes[i].method, allow);
+    }
 }
 
 static void test_guard(void **state) {
@@ -231,7 +246,8 @@ static void test_loop_and_tasks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accept), cmocka_unit_test(test_routes), cmocka_unit_test(test_guard), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_accept), cmocka_unit_test(test_routes), cmocka_unit_test(test_routes_name_their_methods),
+        cmocka_unit_test(test_guard),  cmocka_unit_test(test_config),
         cmocka_unit_test(test_bodies), cmocka_unit_test(test_map),    cmocka_unit_test(test_loop_and_tasks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

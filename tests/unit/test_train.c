@@ -83,7 +83,7 @@ static void assert_close(double a, double b, double tolerance) {
 
 /* ---- numbers ---- */
 
-/* Ten steps of Adam on f x with mse, all rows a batch, clipped; w is [IN, OUT]. */
+/* Ten steps of Adam on f x with mse, all rows a batch, clipped; w is [OUT, IN]. */
 static void reference(double w[IN * OUT], double losses[10], double norms[10]) {
     double m[IN * OUT] = {0}, v[IN * OUT] = {0};
     for (int t = 1; t <= 10; t++) {
@@ -91,9 +91,9 @@ static void reference(double w[IN * OUT], double losses[10], double norms[10]) {
         for (size_t r = 0; r < ROWS; r++)
             for (size_t j = 0; j < OUT; j++) {
                 double d = -wave(3 * (r * OUT + j) + 1) * wave(r * IN);
-                for (size_t i = 0; i < IN; i++) d += wave(r * IN + i) * w[i * OUT + j];
+                for (size_t i = 0; i < IN; i++) d += wave(r * IN + i) * w[j * IN + i];
                 loss += d * d / (ROWS * OUT);
-                for (size_t i = 0; i < IN; i++) g[i * OUT + j] += 2 * d * wave(r * IN + i) / (ROWS * OUT);
+                for (size_t i = 0; i < IN; i++) g[j * IN + i] += 2 * d * wave(r * IN + i) / (ROWS * OUT);
             }
         for (size_t i = 0; i < IN * OUT; i++) norm += g[i] * g[i];
         norm = sqrt(norm);
@@ -139,7 +139,7 @@ static void test_ten_steps(void **state) {
         for (size_t r = 0; r < ROWS; r++)
             for (size_t j = 0; j < OUT; j++) {
                 double d = -wave(3 * (r * OUT + j) + 1) * wave(r * IN);
-                for (size_t i = 0; i < IN; i++) d += wave(r * IN + i) * w[i * OUT + j];
+                for (size_t i = 0; i < IN; i++) d += wave(r * IN + i) * w[j * IN + i];
                 error += fabs(d) / (ROWS * OUT);
             }
         assert_close(seen_at(&seen, "train.mae", 10), error, tolerance);

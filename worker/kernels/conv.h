@@ -1,14 +1,10 @@
 /* Template of conv.c. */
 #include "worker/kernels/lanes.h"
+#include "worker/kernels/vector.h"
 
-typedef REAL K(Vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef REAL K(Loose) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
-
-#define LANES (VECTOR_BYTES / sizeof(REAL))
 #define MANY (VECTOR_BYTES == 64) /* 32 registers rather than 16 */
 #define LOAD(at) ((K(Vector)) * (const K(Loose) *)(at))
 #define STORE(at, v) (*(K(Loose) *)(at) = (v))
-#define INLINE static inline __attribute__((always_inline))
 
 /* n elements, in whole vectors unless the source ends before. */
 INLINE void K(conv_copy)(REAL *to, const REAL *from, size_t n, const REAL *end) {
@@ -67,20 +63,42 @@ static void K(conv_copies)(const ConvShape *s, const ConvPack *p, REAL *to, cons
 /* NaN stays. */
 INLINE K(Vector) K(conv_relu)(K(Vector) v) { return (K(Vector))(~(v <= 0) & (__typeof__(v <= 0))v); }
 
-/* R outputs o of V vectors of places; y: theirs, `width` of them wanted. */
+/* The end of a block, at its first output and place. */
+typedef struct {
+    const REAL *bias, *mask;
+    bool relu;
+} K(ConvTail);
+
+INLINE K(ConvTail) K(conv_tail)(const ConvEnd *end, size_t o, size_t at) {
+    return (K(ConvTail)){.bias = end->bias ? (const REAL *)end->bias + o : NULL, .mask = end->mask ? (const REAL *)end->mask + at : NULL, .relu = end->relu};
+}
+
+INLINE void K(conv_finish)(const K(ConvTail) * tail, K(Vector) v, REAL *y, size_t at, size_t width) {
+    if (tail->relu) v = K(conv_relu)(v);
+    if (tail->mask) {
+        K(Vector) m = {0};
+        if (width >= LANES) m = LOAD(tail->mask + at);
+        else memcpy(&m, tail->mask + at, width * sizeof *y);
+        v = (K(Vector))(~(m <= 0) & (__typeof__(m <= 0))v);
+    }
+    if (width >= LANES) STORE(y + at, v);
+    else memcpy(y + at, &v, width * sizeof *y);
+}
+
+/* R outputs o of V vectors of places, `width` of them wanted. */
 INLINE void K(conv_block)(const int R, const int V, const ConvShape *s, const ConvPack *p, const REAL *x, const REAL *w,
-                          const REAL *bias, bool relu, REAL *y, size_t width) {
+                          const K(ConvTail) * tail, REAL *y, size_t at, size_t width) {
     K(Vector) sum[CONV_ROWS][CONV_VECTORS];
     for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) sum[r][v] = bias ? (K(Vector)){0} + bias[r] : (K(Vector)){0};
+        for (int v = 0; v < V; v++) sum[r][v] = tail->bias ? (K(Vector)){0} + tail->bias[r] : (K(Vector)){0};
     for (size_t c = 0; c < s->C; c++, x += s->kw * p->phases * p->copy) {
         size_t phase = 0;
         const REAL *row = x;
         for (size_t i = 0; i < s->kh; i++) {
-            const REAL *at = row + phase * s->kw * p->copy;
-            for (size_t j = 0; j < s->kw; j++, at += p->copy, w += R) {
+            const REAL *column = row + phase * s->kw * p->copy;
+            for (size_t j = 0; j < s->kw; j++, column += p->copy, w += R) {
                 K(Vector) in[CONV_VECTORS];
-                for (int v = 0; v < V; v++) in[v] = LOAD(at + v * LANES);
+                for (int v = 0; v < V; v++) in[v] = LOAD(column + v * LANES);
                 for (int r = 0; r < R; r++)
                     for (int v = 0; v < V; v++) sum[r][v] += in[v] * w[r];
             }
@@ -89,20 +107,16 @@ INLINE void K(conv_block)(const int R, const int V, const ConvShape *s, const Co
         }
     }
     size_t places = s->OH * s->OW;
-    for (int r = 0; r < R; r++, y += places)
-        for (int v = 0; v < V; v++) {
-            if (relu) sum[r][v] = K(conv_relu)(sum[r][v]);
-            if (width >= (size_t)V * LANES) STORE(y + v * LANES, sum[r][v]);
-            else memcpy(y, &sum[r][0], width * sizeof *y);
-        }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) K(conv_finish)(tail, sum[r][v], y, r * places + at + v * LANES, V > 1 ? LANES : width);
 }
 
 /* R outputs o, `n` places each. */
 INLINE void K(conv_rows)(const int R, const int V, const ConvShape *s, const ConvPack *p, const REAL *x, const REAL *w,
-                         const REAL *bias, bool relu, REAL *y, size_t n) {
+                         const K(ConvTail) * tail, REAL *y, size_t n) {
     size_t i = 0;
-    for (; n - i >= (size_t)V * LANES; i += V * LANES) K(conv_block)(R, V, s, p, x + i, w, bias, relu, y + i, V * LANES);
-    for (; i < n; i += LANES) K(conv_block)(R, 1, s, p, x + i, w, bias, relu, y + i, n - i < LANES ? n - i : LANES);
+    for (; n - i >= (size_t)V * LANES; i += V * LANES) K(conv_block)(R, V, s, p, x + i, w, tail, y, i, V * LANES);
+    for (; i < n; i += LANES) K(conv_block)(R, 1, s, p, x + i, w, tail, y, i, n - i < LANES ? n - i : LANES);
 }
 
 /* Kernels packed: groups of outputs o, as many as a block has, [o / R][C,kh,kw][R]. */
@@ -164,8 +178,9 @@ static inline void K(conv_line_block)(const ConvShape *s, const REAL *pad, size_
         }
 }
 
-static void K(conv_lines)(const ConvShape *s, const REAL *x, const REAL *w, const REAL *bias, bool relu, REAL *y, REAL *scratch) {
+static void K(conv_lines)(const ConvShape *s, const REAL *x, const REAL *w, const ConvEnd *end, REAL *y, REAL *scratch) {
     ConvPack p = conv_pack_of(s);
+    const K(ConvTail) tail = K(conv_tail)(end, 0, 0);
     for (size_t c = 0; c < s->C; c++)
         K(conv_pad)(s, scratch + c * p.height * p.pitch, x + c * s->H * s->W, 0, p.height, p.pitch, x + s->C * s->H * s->W);
     for (size_t q = 0; q < s->OW; q += LANES) {
@@ -173,43 +188,38 @@ static void K(conv_lines)(const ConvShape *s, const REAL *x, const REAL *w, cons
         for (size_t r = 0; r < s->OH; r += LINES) {
             size_t first = r + LINES > s->OH && s->OH > LINES ? s->OH - LINES : r;
             K(Vector) sum[LINES];
-            for (int l = 0; l < LINES; l++) sum[l] = (K(Vector)){0} + (bias ? *bias : 0);
+            for (int l = 0; l < LINES; l++) sum[l] = (K(Vector)){0} + (tail.bias ? *tail.bias : 0);
             K(conv_line_block)(s, scratch + first * p.pitch + from, p.height, p.pitch, w, sum);
-            for (size_t l = 0; l < LINES && first + l < s->OH; l++) {
-                if (relu) sum[l] = K(conv_relu)(sum[l]);
-                REAL *to = y + (first + l) * s->OW + from;
-                if (s->OW >= LANES) STORE(to, sum[l]);
-                else memcpy(to, &sum[l], s->OW * sizeof *to);
-            }
+            for (size_t l = 0; l < LINES && first + l < s->OH; l++) K(conv_finish)(&tail, sum[l], y, (first + l) * s->OW + from, s->OW);
         }
     }
 }
 
-void K(conv_image)(const ConvShape *s, const REAL *x, const REAL *packed, const REAL *bias, bool relu, REAL *y, REAL *scratch) {
+void K(conv_image)(const ConvShape *s, const REAL *x, const REAL *packed, const ConvEnd *end, REAL *y, REAL *scratch) {
     ConvPack p = conv_pack_of(s);
     if (p.lines) {
-        K(conv_lines)(s, x, packed, bias, relu, y, scratch);
+        K(conv_lines)(s, x, packed, end, y, scratch);
         return;
     }
     size_t k = s->C * s->kh * s->kw, places = s->OH * s->OW;
     REAL *copies = scratch + p.height * p.pitch + LANES;
-    const REAL *end = x + s->C * s->H * s->W;
+    const REAL *x_end = x + s->C * s->H * s->W;
     for (size_t row = 0; row < s->OH; row += p.band) {
         size_t band = s->OH - row < p.band ? s->OH - row : p.band, n = band * s->OW;
         for (size_t c = 0; c < s->C; c++) {
-            K(conv_pad)(s, scratch, x + c * s->H * s->W, row * s->down_h, p.height, p.pitch, end);
+            K(conv_pad)(s, scratch, x + c * s->H * s->W, row * s->down_h, p.height, p.pitch, x_end);
             K(conv_copies)(s, &p, copies + c * s->kw * p.phases * p.copy, scratch, p.copy / s->OW);
         }
-        REAL *to = y + row * s->OW;
         for (size_t o = 0, group; o < s->O; o += group) {
-            const REAL *w = packed + o * k, *b = bias ? bias + o : NULL;
-            REAL *yo = to + o * places;
+            size_t at = o * places + row * s->OW;
+            const REAL *w = packed + o * k;
+            const K(ConvTail) tail = K(conv_tail)(end, o, at);
             group = K(conv_group)(s->O - o);
-            if (MANY && group == 8) K(conv_rows)(MANY ? 8 : 1, 3, s, &p, copies, w, b, relu, yo, n);
-            else if (MANY && group == 6) K(conv_rows)(MANY ? 6 : 1, 4, s, &p, copies, w, b, relu, yo, n);
-            else if (group == 4) K(conv_rows)(4, MANY ? 6 : 3, s, &p, copies, w, b, relu, yo, n);
-            else if (group == 2) K(conv_rows)(2, MANY ? 8 : 5, s, &p, copies, w, b, relu, yo, n);
-            else K(conv_rows)(1, 8, s, &p, copies, w, b, relu, yo, n);
+            if (MANY && group == 8) K(conv_rows)(MANY ? 8 : 1, 3, s, &p, copies, w, &tail, y + at, n);
+            else if (MANY && group == 6) K(conv_rows)(MANY ? 6 : 1, 4, s, &p, copies, w, &tail, y + at, n);
+            else if (group == 4) K(conv_rows)(4, MANY ? 6 : 3, s, &p, copies, w, &tail, y + at, n);
+            else if (group == 2) K(conv_rows)(2, MANY ? 8 : 5, s, &p, copies, w, &tail, y + at, n);
+            else K(conv_rows)(1, 8, s, &p, copies, w, &tail, y + at, n);
         }
     }
 }
@@ -360,8 +370,7 @@ void K(conv_dw_finish)(const ConvShape *s, const REAL *sums, REAL *w, bool add) 
         }
 }
 #undef LINES
-#undef LANES
 #undef MANY
 #undef LOAD
 #undef STORE
-#undef INLINE
+#include "worker/kernels/vector_end.h"

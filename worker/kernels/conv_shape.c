@@ -75,3 +75,9 @@ size_t conv_dw_sums(const ConvShape *s) {
     size_t by_j = times(times(s->O, s->C), times(s->kh, whole(s->kw, CONV_LANES)));
     return by_o > by_j ? by_o : by_j;
 }
+
+size_t conv_peaks_scratch(const ConvShape *s) {
+    return plus(times(times(s->OH - 1 + s->kh, s->OW - 1 + s->kw), s->C), CONV_SLACK);
+}
+
+size_t conv_peaks_packed(const ConvShape *s) { return times(times(s->O, s->kh), whole(times(s->kw, s->C), CONV_LANES)); }

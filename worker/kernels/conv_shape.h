@@ -29,6 +29,9 @@ size_t conv_scratch(const ConvShape *s);
 size_t conv_packed(const ConvShape *s);
 size_t conv_dw_scratch(const ConvShape *s);
 size_t conv_dw_sums(const ConvShape *s);
+/* The same for peaks: scratch; w packed, or its gradient while it adds up. */
+size_t conv_peaks_scratch(const ConvShape *s);
+size_t conv_peaks_packed(const ConvShape *s);
 
 enum {
     CONV_LANES = 16,      /* of the longest vector */

@@ -87,6 +87,17 @@ static REAL *K(states_at)(K(States) *a, size_t i) {
     return a->states + i % a->d->segment * a->n;
 }
 
+/* The result gains what the states of the segment that is there give. */
+static void K(states_read)(Exec *x, const K(States) *a) {
+    const IterVjpDetail *d = a->d;
+    size_t first = a->segment * d->segment, end = first + d->segment < d->k ? first + d->segment : d->k;
+    K(Rows) count = K(rows_of)(x, d->count, d->outer * d->k);
+    for (size_t i = first; d->result != VALUE_NONE && i < end; i++) {
+        K(Rows) state = {a->states + (i - first) * a->n, d->state_batched ? d->size : 0};
+        K(read_out)(x->at[d->result], d->batched ? x->rows : 1, d->outer, d->size, count, d->k, i, state, i > 0);
+    }
+}
+
 /* Forwards once: leaves the last segment. */
 static K(States) K(states_run)(Exec *x, const IterVjpDetail *d, size_t rows) {
     K(States) a = {.sub = sub_frame(x, &d->step, d->state_batched),
@@ -100,9 +111,11 @@ static K(States) K(states_run)(Exec *x, const IterVjpDetail *d, size_t rows) {
     if (d->k > 1) exec_phase(&a.sub, PHASE_ONCE);
     for (size_t i = 0; i < last; i++) {
         K(states_fill)(&a, i);
+        K(states_read)(x, &a);
         K(states_step)(&a, a.states + (d->segment - 1) * a.n, a.marks + (i + 1) * a.n);
     }
     K(states_fill)(&a, last);
+    K(states_read)(x, &a);
     return a;
 }
 

@@ -1,17 +1,16 @@
-/* Sums along an axis and back, padding. */
+/* spread and total: an axis more, an axis less; pad. */
 #include "worker/kernels/kernels.h"
 #include <string.h>
 
-/* Which j of [0, most) have 0 <= j·stride + by < n: [from, to). */
+/* Which j of [0, most) have 0 <= j − by < n: [from, to). */
 typedef struct {
     size_t from, to;
 } Span;
 
-static inline Span span_of(size_t most, size_t stride, int64_t by, size_t n) {
-    size_t from = by < 0 ? ((size_t)-by + stride - 1) / stride : 0, to = 0;
-    if (by < (int64_t)n) to = ((size_t)((int64_t)n - by) + stride - 1) / stride;
-    if (to > most) to = most;
-    return (Span){from < to ? from : to, to};
+static inline Span span_of(size_t most, int64_t by, size_t n) {
+    int64_t from = by > 0 ? by : 0, to = by + (int64_t)n;
+    if (to > (int64_t)most) to = (int64_t)most;
+    return to > from ? (Span){(size_t)from, (size_t)to} : (Span){0, 0};
 }
 
 #define KERNEL_TEMPLATE "worker/kernels/layers.h"

@@ -1,5 +1,4 @@
 /* Template of layers.c. */
-
 #include "worker/kernels/vector.h"
 
 /* x [outer,inner] -> [outer,nin,inner] */
@@ -31,13 +30,28 @@ void K(kernel_total)(Exec *x, const Step *s) {
     }
 }
 
+/* The same, summed over rows. */
+void K(kernel_total_sum)(Exec *x, const Step *s) {
+    const REAL *a = x->at[s->in[0]];
+    REAL *restrict y = x->at[s->out];
+    size_t n = s->inner, size = s->outer * s->nin * n;
+    if (!x->again && !s->more) memset(y, 0, s->outer * n * sizeof *y);
+    for (size_t r = 0; r < x->rows; r++)
+        for (size_t o = 0; o < s->outer; o++) {
+            const REAL *from = a + (s->in_batched[0] ? r * size : 0) + o * s->nin * n;
+            if (n == 1) y[o] += K(sum_all)(from, s->nin);
+            for (size_t j = 0; n > 1 && j < s->nin; j++)
+                for (size_t i = 0; i < n; i++) y[o * n + i] += from[j * n + i];
+        }
+}
+
 /* y[i,j] = x[i−top, j−left], `value` where there is no such element. */
 void K(kernel_pad)(Exec *x, const Step *s) {
     const WindowDetail *d = s->window;
     const REAL *a = x->at[s->in[0]], value = (REAL)d->value;
     REAL *y = x->at[s->out];
     size_t planes = d->planes * (s->out_batched ? x->rows : 1);
-    Span rows = span_of(d->Ho, 1, -d->top, d->H), columns = span_of(d->Wo, 1, -d->left, d->W);
+    Span rows = span_of(d->Ho, d->top, d->H), columns = span_of(d->Wo, d->left, d->W);
     size_t count = columns.to - columns.from, skip = count ? (size_t)((int64_t)columns.from - d->left) : 0;
     for (size_t p = 0; p < planes; p++, a += d->H * d->W)
         for (size_t i = 0; i < d->Ho; i++, y += d->Wo) {

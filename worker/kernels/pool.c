@@ -5,7 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRIP = 512 }; /* columns, and windows, at a time */
+enum {
+    STRIP = 512,           /* columns, and windows, at a time */
+    MOST_STRIDE = 8,       /* for vectors across */
+    SLACK = 16 * MOST_STRIDE /* the columns of so many more windows as a vector has lanes */
+};
 
 /* A stretch of an axis: [from, to). */
 typedef struct {
@@ -32,6 +36,9 @@ static inline Strip strip_at(const WindowDetail *d, Range h, size_t j) {
     s.w = (Range){columns_of(d, j).from, columns_of(d, j + s.count - 1).to};
     return s;
 }
+
+/* All columns of a strip fit, and rows within it are exact as floats. */
+static inline bool strip_narrow(const WindowDetail *d) { return d->kw <= STRIP && d->sw <= MOST_STRIDE && d->kh < (size_t)1 << 24; }
 
 #define KERNEL_TEMPLATE "worker/kernels/pool.h"
 #include "worker/kernels/variants.h"

@@ -15,48 +15,106 @@ static size_t K(largest)(const WindowDetail *d, const REAL *x, Range h, Range w)
     return found;
 }
 
-/* Each column's largest element and its row, the first of equals; false: there is a NaN. */
-static bool K(down_max)(const WindowDetail *d, const REAL *x, const Strip *s, REAL *best, K(Word) *row) {
-    K(Mask) nan = {0};
-    size_t width = s->w.to - s->w.from;
-    for (size_t j = 0; j < width; j += LANES) {
-        const REAL *a = x + s->h.from * d->W + s->w.from + j;
-        K(Vector) most = K(vector_load)(a, width - j), at = {0}, now = {0}; /* rows are counted as REAL: exact */
-        nan |= most != most;
-        for (size_t i = s->h.from + 1; i < s->h.to; i++) {
-            K(Vector) v = K(vector_load)(a += d->W, width - j);
-            K(Mask) more = v > most;
-            now += 1;
-            nan |= v != v;
-            most = K(select)(more, v, most);
-            at = K(select)(more, now, at);
-        }
-        K(vector_store)(best + j, width - j, most);
-        for (size_t l = 0; l < LANES && j + l < width; l++) row[j + l] = (K(Word))at[l];
+/* A strip's columns from the first window's left edge on, those outside the plane too: each one's largest element and its row in the strip (as
+ * REAL: exact), the first of equals. Behind the last column there is room for a vector of windows. */
+typedef struct {
+    REAL best[STRIP + SLACK], row[STRIP + SLACK];
+} K(Columns);
+
+/* Outside the plane nothing is ever the largest. */
+INLINE void K(no_columns)(K(Columns) *c, size_t from, size_t to) {
+    for (size_t j = from; j < to; j++) {
+        c->best[j] = -(REAL)INFINITY;
+        c->row[j] = (REAL)INFINITY;
     }
-    bool any = false;
-    for (size_t l = 0; l < LANES; l++) any |= nan[l] != 0;
-    return !any;
 }
 
-/* The places of the strip's windows' largest elements. */
-static void K(places)(const WindowDetail *d, const REAL *x, const Strip *s, size_t *place) {
-    REAL best[STRIP];
-    K(Word) row[STRIP];
-    bool plain = s->w.to - s->w.from <= STRIP && s->h.to - s->h.from < (size_t)1 << 23 && K(down_max)(d, x, s, best, row);
-    for (size_t k = 0; k < s->count; k++) {
-        Range w = columns_of(d, s->j + k);
-        if (!plain) {
-            place[k] = K(largest)(d, x, s->h, w);
-            continue;
+/* True: there is a NaN. `rows`: are they asked for? */
+INLINE bool K(down)(const WindowDetail *d, const REAL *x, const Strip *s, const bool rows, K(Columns) *c) {
+    const size_t first = (size_t)((int64_t)s->w.from + d->left) - s->j * d->sw, width = s->w.to - s->w.from;
+    const REAL *top = x + s->h.from * d->W + s->w.from;
+    K(Mask) nan = {0};
+    K(no_columns)(c, 0, first);
+    for (size_t j = 0; j < width; j += LANES) {
+        K(Vector) most = K(vector_load)(top + j, width - j), row = {0}, now = {0};
+        nan |= most != most;
+        for (size_t i = 1; i < s->h.to - s->h.from; i++) {
+            K(Vector) v = K(vector_load)(top + i * d->W + j, width - j);
+            K(Mask) none = v != v, more = (v > most) | none;
+            nan |= none;
+            now += 1;
+            most = K(select)(more, v, most);
+            if (rows) row = K(select)(more, now, row);
         }
-        size_t at = w.from - s->w.from;
-        for (size_t l = at + 1; l < w.to - s->w.from; l++) {
-            bool more = best[l] > best[at], same = best[l] == best[at], above = row[l] < row[at];
-            at = more | (same & above) ? l : at;
-        }
-        place[k] = (s->h.from + (size_t)row[at]) * d->W + s->w.from + at;
+        K(vector_store)(c->best + first + j, width - j, most);
+        if (rows) K(vector_store)(c->row + first + j, width - j, row);
     }
+    K(no_columns)(c, first + width, (s->count - 1 + LANES) * d->sw + d->kw);
+    bool any = false;
+    for (size_t l = 0; l < LANES; l++) any |= nan[l] != 0;
+    return any;
+}
+
+INLINE K(Vector) K(strided)(const REAL *x, size_t stride) {
+    K(Vector) v;
+    if (stride == 1) return *(const K(Loose) *)x;
+    for (size_t l = 0; l < LANES; l++) v[l] = x[l * stride];
+    return v;
+}
+
+/* Each window's largest element; a NaN stays. */
+static void K(across_max)(const WindowDetail *d, const Strip *s, const K(Columns) *c, REAL *y) {
+    for (size_t k = 0; k < s->count; k += LANES) {
+        const REAL *best = c->best + k * d->sw;
+        K(Vector) most = K(strided)(best, d->sw);
+        for (size_t b = 1; b < d->kw; b++) {
+            K(Vector) v = K(strided)(best + b, d->sw);
+            most = K(select)((v > most) | (v != v), v, most);
+        }
+        K(vector_store)(y + k, s->count - k, most);
+    }
+}
+
+/* The same as a place in the plane, of equals the one in the first row, there in the first column; there is no NaN. */
+static void K(across_places)(const WindowDetail *d, const Strip *s, const K(Columns) *c, size_t *place) {
+    for (size_t k = 0; k < s->count; k += LANES) {
+        const REAL *best = c->best + k * d->sw, *rows = c->row + k * d->sw;
+        K(Vector) most = K(strided)(best, d->sw), row = K(strided)(rows, d->sw), column = {0}, now = {0};
+        for (size_t b = 1; b < d->kw; b++) {
+            K(Vector) v = K(strided)(best + b, d->sw), at = K(strided)(rows + b, d->sw);
+            K(Mask) more = (v > most) | ((v == most) & (at < row));
+            now += 1;
+            most = K(select)(more, v, most);
+            row = K(select)(more, at, row);
+            column = K(select)(more, now, column);
+        }
+        for (size_t l = 0; l < LANES && k + l < s->count; l++)
+            place[k + l] = (s->h.from + (size_t)row[l]) * d->W + (s->j + k + l) * d->sw + (size_t)column[l] - (size_t)d->left;
+    }
+}
+
+static void K(places)(const WindowDetail *d, const REAL *x, const Strip *s, size_t *place) {
+    K(Columns) c;
+    if (strip_narrow(d) && !K(down)(d, x, s, true, &c)) {
+        K(across_places)(d, s, &c, place);
+        return;
+    }
+    for (size_t k = 0; k < s->count; k++) place[k] = K(largest)(d, x, s->h, columns_of(d, s->j + k));
+}
+
+static void K(max_plane)(const WindowDetail *d, const REAL *x, REAL *y) {
+    K(Columns) c;
+    for (size_t i = 0; i < d->Ho; i++, y += d->Wo)
+        for (size_t j = 0; j < d->Wo;) {
+            Strip s = strip_at(d, rows_of(d, i), j);
+            if (strip_narrow(d)) {
+                K(down)(d, x, &s, false, &c);
+                K(across_max)(d, &s, &c, y + j);
+            } else {
+                for (size_t k = 0; k < s.count; k++) y[j + k] = x[K(largest)(d, x, s.h, columns_of(d, j + k))];
+            }
+            j += s.count;
+        }
 }
 
 /* For every window e of a plane: `at` is the place of its largest element. */
@@ -73,13 +131,38 @@ static void K(places)(const WindowDetail *d, const REAL *x, const Strip *s, size
             j += s.count;                                                         \
         }
 
-static void K(max_plane)(const WindowDetail *d, const REAL *x, REAL *y) { EACH_LARGEST(y[e] = x[at]) }
 static void K(max_plane_jvp)(const WindowDetail *d, const REAL *x, const REAL *t, REAL *y) { EACH_LARGEST(y[e] = t[at]) }
 static void K(max_plane_vjp)(const WindowDetail *d, const REAL *x, const REAL *c, REAL *y) {
     memset(y, 0, d->H * d->W * sizeof *y);
     EACH_LARGEST(y[at] += c[e])
 }
+/* A peak a window: row, column, the cotangent there, which is none where the pooled relu is zero. */
+static void K(max_plane_peaks)(const WindowDetail *d, const REAL *x, const REAL *c, REAL *y, bool relu) {
+    EACH_LARGEST(y[3 * e] = (REAL)(at / d->W); y[3 * e + 1] = (REAL)(at % d->W); y[3 * e + 2] = relu && x[at] <= 0 ? 0 : c[e])
+}
 #undef EACH_LARGEST
+
+/* x, ȳ -> peaks [planes,windows,3]; keep: x is a relu's result, and the peaks are of x̄ before it */
+void K(kernel_peaks)(Exec *x, const Step *s) {
+    const WindowDetail *d = s->window;
+    const REAL *a = x->at[s->in[0]], *c = x->at[s->in[1]];
+    REAL *y = x->at[s->out];
+    size_t planes = d->planes * x->rows, m = d->Ho * d->Wo;
+    for (size_t p = 0; p < planes; p++) K(max_plane_peaks)(d, a + p * d->H * d->W, c + p * m, y + 3 * p * m, s->keep);
+}
+
+/* peaks [outer,nin,3] -> [outer], summed over rows */
+void K(kernel_peaks_sum)(Exec *x, const Step *s) {
+    const REAL *a = x->at[s->in[0]];
+    REAL *y = x->at[s->out];
+    if (!x->again && !s->more) memset(y, 0, s->outer * sizeof *y);
+    for (size_t r = 0; r < x->rows; r++)
+        for (size_t o = 0; o < s->outer; o++) {
+            REAL sum = 0;
+            for (size_t k = 0; k < s->nin; k++, a += 3) sum += a[2];
+            y[o] += sum;
+        }
+}
 
 void K(kernel_max_pool)(Exec *x, const Step *s) {
     const WindowDetail *d = s->window;

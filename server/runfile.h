@@ -2,19 +2,19 @@
  *
  * A file gets its name when it is whole and on the disk; its row (store_runs.h) follows, with the sum of its bytes. A file without a row is of
  * no use, and a row whose file is missing or has another sum is not used. */
-#ifndef CAJAL_CHECKPOINT_H
-#define CAJAL_CHECKPOINT_H
+#ifndef CAJAL_RUNFILE_H
+#define CAJAL_RUNFILE_H
 #include "compiler/json.h"
 #include "server/store_runs.h"
 
 /* Copies `bytes` of the descriptor. storage_full or internal, with the cause. */
-bool checkpoint_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err);
+bool runfile_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err);
 /* The checkpoint of one run as the first of another. */
-bool checkpoint_share(const char *data, const char *from, const char *to, uint64_t step, Err *err);
+bool runfile_share(const char *data, const char *from, const char *to, uint64_t step, Err *err);
 /* O_RDONLY, its bytes held against the row; -1: it is not to be used. */
-int checkpoint_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
-void checkpoint_remove(const char *data, const char *id, uint64_t step);
-void checkpoint_remove_all(const char *data, const char *id);
+int runfile_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
+void runfile_remove(const char *data, const char *id, uint64_t step);
+void runfile_remove_all(const char *data, const char *id);
 /* At start-up: removes folders of runs that are no more, and what a crash left half-written. */
-void checkpoint_sweep(const char *data, Store *store);
+void runfile_sweep(const char *data, Store *store);
 #endif

@@ -1,4 +1,4 @@
-#include "server/checkpoint.h"
+#include "server/runfile.h"
 #include "server/file.h"
 #include <dirent.h>
 #include <errno.h>
@@ -65,7 +65,7 @@ static bool refuse(Err *err, uint64_t step, int cause) {
                    (unsigned long long)step, strerror(cause));
 }
 
-bool checkpoint_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err) {
+bool runfile_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err) {
     char part[PATH_ROOM], whole[PATH_ROOM], folder[PATH_ROOM];
     *out = (RunCheckpoint){.step = step, .bytes = bytes};
     errno = ENAMETOOLONG;
@@ -82,7 +82,7 @@ bool checkpoint_write(const char *data, const char *id, uint64_t step, int from,
     return refuse(err, step, cause);
 }
 
-bool checkpoint_share(const char *data, const char *from, const char *to, uint64_t step, Err *err) {
+bool runfile_share(const char *data, const char *from, const char *to, uint64_t step, Err *err) {
     char old[PATH_ROOM], new[PATH_ROOM], folder[PATH_ROOM];
     errno = ENAMETOOLONG;
     bool ok = path_of(old, data, from, step, "") && path_of(new, data, to, step, "") && folder_of(folder, data, to) && make_folders(data, to) &&
@@ -90,7 +90,7 @@ bool checkpoint_share(const char *data, const char *from, const char *to, uint64
     return ok || refuse(err, step, errno);
 }
 
-int checkpoint_open(const char *data, const char *id, const RunCheckpoint *c) {
+int runfile_open(const char *data, const char *id, const RunCheckpoint *c) {
     char path[PATH_ROOM];
     unsigned char sum[16];
     struct stat st;
@@ -101,7 +101,7 @@ int checkpoint_open(const char *data, const char *id, const RunCheckpoint *c) {
     return -1;
 }
 
-void checkpoint_remove(const char *data, const char *id, uint64_t step) {
+void runfile_remove(const char *data, const char *id, uint64_t step) {
     char path[PATH_ROOM];
     if (path_of(path, data, id, step, "")) unlink(path);
 }
@@ -118,20 +118,20 @@ static void remove_files(const char *folder, const char *end) {
     if (dir) closedir(dir);
 }
 
-void checkpoint_remove_all(const char *data, const char *id) {
+void runfile_remove_all(const char *data, const char *id) {
     char folder[PATH_ROOM];
     if (!folder_of(folder, data, id)) return;
     remove_files(folder, "");
     rmdir(folder);
 }
 
-void checkpoint_sweep(const char *data, Store *store) {
+void runfile_sweep(const char *data, Store *store) {
     char runs[PATH_ROOM], folder[PATH_ROOM];
     DIR *dir = folder_of(runs, data, "") ? opendir(runs) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
         if (*e->d_name == '.') continue;
         ErrCode code = store_run_exists(store, e->d_name);
-        if (code == ERR_not_found) checkpoint_remove_all(data, e->d_name);
+        if (code == ERR_not_found) runfile_remove_all(data, e->d_name);
         else if (folder_of(folder, data, e->d_name)) remove_files(folder, temporary);
     }
     if (dir) closedir(dir);

@@ -1,0 +1,302 @@
+/* What ends a run before its time: it ends with the same bits as one that nothing happened to. */
+#include "tests/support/toy.h"
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef __SANITIZE_ADDRESS__
+enum { STEPS = 40000, EVERY = 1000 };
+#else
+enum { STEPS = 300000, EVERY = 5000 };
+#endif
+
+typedef struct {
+    Ask ask;
+    Buf weights, points; /* of the run that nothing happened to */
+} Group;
+
+static int setup(void **state) {
+    Group *g = *state = calloc(1, sizeof *g);
+    if (!g) return -1;
+    buf_init(&g->weights);
+    buf_init(&g->points);
+    ask_start(&g->ask, NULL);
+    toy_data(&g->ask);
+    return 0;
+}
+
+static int teardown(void **state) {
+    Group *g = *state;
+    ask_release(&g->ask);
+    buf_release(&g->weights);
+    buf_release(&g->points);
+    free(g);
+    return 0;
+}
+
+static void read_points(Ask *a, const char *id, Buf *out) {
+    char route[128];
+    const char *csv[] = {"Accept: text/csv", NULL};
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/metrics?keys=train.loss,train.mae&max_points=100000"), csv, NULL, 0);
+    buf_put(out, a->response.body.data, a->response.body.len);
+}
+
+static void test_undisturbed(void **state) {
+    Group *g = *state;
+    char id[TOY_ID];
+    toy_post(&g->ask, STEPS, EVERY, id);
+    toy_wait(&g->ask, id, "done");
+    assert_int_equal(cJSON_GetArraySize(ask_find(&g->ask, "attempts")), 1);
+    toy_weights(&g->ask, id, &g->weights);
+    read_points(&g->ask, id, &g->points);
+    assert_true(g->weights.len > 64 && g->points.len > 1000);
+}
+
+/* The same weights, and the same points: none lost, none doubled. */
+static void check_same(Group *g, const char *id) {
+    Buf weights, points;
+    buf_init(&weights);
+    buf_init(&points);
+    toy_wait(&g->ask, id, "done");
+    toy_weights(&g->ask, id, &weights);
+    read_points(&g->ask, id, &points);
+    assert_int_equal(weights.len, g->weights.len);
+    assert_memory_equal(weights.data, g->weights.data, weights.len);
+    assert_int_equal(points.len, g->points.len);
+    assert_memory_equal(points.data, g->points.data, points.len);
+    buf_release(&weights);
+    buf_release(&points);
+}
+
+static pid_t wait_trainer(const Ask *a, pid_t but) {
+    for (int i = 0; i < 4000; i++) {
+        pid_t pid = toy_trainer(a);
+        if (pid && pid != but) return pid;
+        usleep(5000);
+    }
+    fail_msg("there is no worker that trains");
+    return 0;
+}
+
+static void test_worker_killed(void **state) {
+    Group *g = *state;
+    char id[TOY_ID];
+    toy_post(&g->ask, STEPS, EVERY, id);
+    pid_t pid = 0;
+    for (uint64_t step = 1; step < STEPS / 2; step += STEPS / 6) {
+        toy_wait_step(&g->ask, id, step);
+        pid = wait_trainer(&g->ask, pid);
+        assert_int_equal(0, kill(pid, SIGKILL));
+    }
+    check_same(g, id);
+    char route[128];
+    ask(&g->ask, 200, toy_route(route, "GET", id, ""), NULL);
+    assert_non_null(strstr(ask_text(&g->ask, "attempts.0.cause"), "SIGKILL"));
+    assert_true(ask_number(&g->ask, "attempts.1.from_step") <= ask_number(&g->ask, "attempts.0.to_step"));
+    assert_true(ask_metric(&g->ask, "cajal_run_deaths_total") >= 2);
+}
+
+/* ---- the daemon ---- */
+
+typedef struct {
+    const Daemon *daemon;
+    char path[128];
+    uint64_t last, wrong, resumed, states; /* wrong: events out of order */
+    bool over;
+    Buf line;
+} Follower;
+
+static bool take(void *arg, const char *bytes, size_t len) {
+    Follower *r = arg;
+    for (size_t i = 0; i < len; i++) {
+        unsigned long long seq = 0;
+        if (bytes[i] != '\n') {
+            buf_putc(&r->line, bytes[i]);
+            continue;
+        }
+        const char *text = buf_text(&r->line);
+        r->wrong += sscanf(text, "{\"seq\":%llu", &seq) != 1 || seq != r->last + 1;
+        r->last = seq;
+        r->over |= strstr(text, "\"event\":\"end\"") != NULL;
+        r->states += strstr(text, "\"event\":\"state\"") != NULL;
+        buf_clear(&r->line);
+    }
+    return true;
+}
+
+static bool go_on(void *arg) {
+    (void)arg;
+    return true;
+}
+
+/* Follows a run's events over all connections it takes. The daemon's address changes when it is started again. */
+static void *follow(void *arg) {
+    Follower *r = arg;
+    for (int i = 0; i < 3000 && !r->over; i++) {
+        char last[64];
+        ClientResponse answer = {0};
+        Client *client = client_new(r->daemon->url, NULL);
+        const char *headers[] = {"Accept: application/x-ndjson", last, NULL};
+        snprintf(last, sizeof last, "Last-Event-ID: %llu", (unsigned long long)r->last);
+        buf_clear(&r->line);
+        if (client) client_stream(client, r->path, headers, &(ClientSink){.take = take, .wait = go_on, .arg = r}, &answer);
+        client_response_release(&answer);
+        client_free(client);
+        r->resumed++;
+        usleep(20000);
+    }
+    return NULL;
+}
+
+static void test_daemon_killed(void **state) {
+    Group *g = *state;
+    char id[TOY_ID];
+    pthread_t thread;
+    toy_post(&g->ask, STEPS, EVERY, id);
+    Follower reader = {.daemon = &g->ask.daemon};
+    buf_init(&reader.line);
+    snprintf(reader.path, sizeof reader.path, "/runs/%s/events", id);
+    assert_int_equal(0, pthread_create(&thread, NULL, follow, &reader));
+    for (uint64_t step = 1; step < STEPS / 2; step += STEPS / 5) {
+        toy_wait_step(&g->ask, id, step);
+        daemon_stop(&g->ask.daemon, SIGKILL);
+        ask_start(&g->ask, NULL);
+    }
+    check_same(g, id);
+    pthread_join(thread, NULL);
+    assert_true(reader.over);
+    assert_int_equal(reader.wrong, 0);
+    assert_true(reader.resumed > 1);
+    assert_true(reader.states > 3);
+    char route[128];
+    ask(&g->ask, 200, toy_route(route, "GET", id, ""), NULL);
+    assert_string_equal(ask_text(&g->ask, "attempts.0.cause"), "The service was gone.");
+    buf_release(&reader.line);
+}
+
+/* Told to stop, the daemon has the worker write a checkpoint, and goes on from there. */
+static void test_daemon_restarted(void **state) {
+    Group *g = *state;
+    char id[TOY_ID], waiting[TOY_ID];
+    toy_post(&g->ask, STEPS, STEPS, id);
+    toy_post(&g->ask, 10, 10, waiting);
+    toy_wait_step(&g->ask, id, 1);
+    assert_int_equal(0, daemon_stop(&g->ask.daemon, SIGTERM));
+    ask_start(&g->ask, NULL);
+    toy_wait(&g->ask, id, "done");
+    assert_true(ask_number(&g->ask, "attempts.1.from_step") > 0);
+    assert_true(ask_number(&g->ask, "attempts.1.from_step") == ask_number(&g->ask, "attempts.0.to_step"));
+    toy_wait(&g->ask, waiting, "done");
+    Buf weights;
+    buf_init(&weights);
+    toy_weights(&g->ask, id, &weights);
+    assert_int_equal(weights.len, g->weights.len);
+    assert_memory_equal(weights.data, g->weights.data, weights.len);
+    buf_release(&weights);
+}
+
+static void test_cancelled_and_resumed(void **state) {
+    Group *g = *state;
+    char id[TOY_ID], route[128];
+    struct timespec from, to;
+    toy_post(&g->ask, STEPS, EVERY, id);
+    toy_wait_step(&g->ask, id, 1);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    ask(&g->ask, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    assert_string_equal(ask_text(&g->ask, "state"), "cancelled");
+    assert_true((double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec) < 5);
+    ask_refused(&g->ask, "conflict", toy_route(route, "POST", id, "/cancel"), NULL);
+    ask(&g->ask, 202, toy_route(route, "POST", id, "/resume"), NULL);
+    ask_refused(&g->ask, "conflict", toy_route(route, "POST", id, "/resume"), NULL);
+    ask_refused(&g->ask, "conflict", toy_route(route, "DELETE", id, ""), NULL);
+    check_same(g, id);
+    ask_refused(&g->ask, "conflict", toy_route(route, "POST", id, "/resume"), NULL);
+}
+
+/* ---- files ---- */
+
+/* The newest checkpoint's file, in place of which `len` bytes are written. */
+static void damage(const Ask *a, const char *id, double step, size_t len) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/data/runs/%s/%.0f.safetensors", a->daemon.dir, id, step);
+    assert_int_equal(0, truncate(path, (off_t)len));
+}
+
+/* A damaged checkpoint is not gone on from: the one before is. */
+static void test_damaged_checkpoint(void **state) {
+    Group *g = *state;
+    Ask *a = &g->ask;
+    char id[TOY_ID], route[128], part[64];
+    toy_post(a, STEPS, EVERY, id);
+    toy_wait_step(a, id, 2 * EVERY);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    int n = cJSON_GetArraySize(ask_find(a, "checkpoints"));
+    assert_true(n >= 2);
+    snprintf(part, sizeof part, "checkpoints.%d", n - 1);
+    double newest = ask_number(a, part);
+    damage(a, id, newest, 100);
+    ask(a, 202, toy_route(route, "POST", id, "/resume"), NULL);
+    check_same(g, id);
+    ask(a, 200, toy_route(route, "GET", id, ""), NULL);
+    assert_true(ask_number(a, "attempts.1.from_step") < newest);
+    assert_true(daemon_logged(&a->daemon, "checkpoint not used"));
+}
+
+/* What a crash left half-written, or without a row, is gone after the next start. */
+static void test_leftovers(void **state) {
+    Ask *a = &((Group *)*state)->ask;
+    char folder[256], file[300];
+    snprintf(folder, sizeof folder, "%s/data/runs/r-nobody", a->daemon.dir);
+    snprintf(file, sizeof file, "%s/5.safetensors.tmp", folder);
+    assert_int_equal(0, daemon_stop(&a->daemon, SIGTERM));
+    assert_int_equal(0, mkdir(folder, 0700));
+    int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    ask_start(a, NULL);
+    assert_int_equal(-1, access(folder, F_OK));
+}
+
+/* A worker that dies again and again without coming further ends the run. */
+static void test_hopeless(void **state) {
+    Group *g = *state;
+    Ask *a = &g->ask;
+    char id[TOY_ID], route[128];
+    toy_post(a, 1000 * (uint64_t)STEPS, 1000 * (uint64_t)STEPS, id);
+    toy_route(route, "GET", id, "");
+    for (int i = 0; i < 60000; i++) {
+        ask(a, 200, route, NULL);
+        if (strcmp(ask_text(a, "state"), "failed") == 0) break;
+        pid_t pid = ask_number(a, "step") > 0 ? toy_trainer(a) : 0;
+        if (pid) kill(pid, SIGSEGV);
+        usleep(20000);
+    }
+    assert_string_equal(ask_text(a, "state"), "failed");
+    assert_non_null(strstr(ask_text(a, "reason"), "SIGSEGV"));
+    assert_int_equal(cJSON_GetArraySize(ask_find(a, "attempts")), 4);
+}
+
+static void test_ends_well(void **state) { ask_stop(&((Group *)*state)->ask); }
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_undisturbed),        cmocka_unit_test(test_worker_killed),
+        cmocka_unit_test(test_daemon_killed),      cmocka_unit_test(test_daemon_restarted),
+        cmocka_unit_test(test_cancelled_and_resumed), cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_ends_well),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
