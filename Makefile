@@ -120,6 +120,18 @@ REFERENCE_SECONDS ?= 60
 reference: all
 	@tests/support/with_daemon.sh $(BUILD) tests/reference/compare.py --seconds $(REFERENCE_SECONDS)
 
+# Layers, losses, optimisers and schedules held against PyTorch (Debian's python3-torch), through the service
+agree: all
+	@/usr/bin/python3 -c 'import torch' 2>/dev/null || { echo 'make agree: needs PyTorch: apt-get install python3-torch'; exit 1; }
+	@tests/support/with_daemon.sh $(BUILD) tests/torch/agree.py
+
+# The paper's experiments in a reduced form: client/experiments/README.md
+EXPERIMENTS ?= --batch 32 --lr 1e-3,1e-4 --epochs 1 --out experiments-results
+experiments: deps
+	@command -v npm >/dev/null || deploy/install-deps.sh deploy/packages-experiments.txt
+	@$(MAKE) -s -j$(JOBS) all
+	@tests/support/with_daemon.sh $(BUILD) client/experiments/experiments.py $(EXPERIMENTS)
+
 # Bench: tests/bench/README.md
 BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent)
 $(BUILD)/bench/bare $(BUILD)/bench/load: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/file.o $(BUILD)/libschema.a
@@ -177,10 +189,12 @@ help:
 	@echo 'make test-san  all tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make fuzz      look for inputs that break the readers, FUZZ_SECONDS (60) each; needs clang'
 	@echo 'make reference compare the service with a second reading of the language, on random programs; REFERENCE_SECONDS (60)'
+	@echo 'make agree     hold training against PyTorch; needs python3-torch'
+	@echo 'make experiments  three models of the paper trained on MNIST, reduced, into ./experiments-results; under an hour'
 	@echo 'make check     the rules of the house: includes, links, sizes, OpenAPI, warnings of both compilers'
 	@echo 'make bench     a few minutes: a table of what the service costs beside the libraries under it'
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: all units http-tests replays fuzzers fuzz reference bench bench-programs deps demo run test test-san check install clean help
+.PHONY: all units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

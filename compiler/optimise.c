@@ -6,7 +6,7 @@ static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
     return made;
 }
 
-/* Collapsing shows which steps are constant; tables that recur made let their surroundings collapse again. */
+/* A graph that costs nothing, as many a step does, is left alone. */
 Graph *optimise_all(Cx *cx, const Graph *g) {
     if (cost_sum(graph_cost(g)) == 0) return rewrite_guard(cx, graph_copy(g));
     Graph *now = optimise_structure(cx, g);

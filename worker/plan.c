@@ -260,7 +260,7 @@ static bool build(Planner *b) {
     for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++) {
         NodeInfo *info = &b->nodes[i];
         if (info->sum) planner_sums_add(b, i);
-        else if (info->conv || info->pool) info->value = planner_fused(b, i);
+        else if (info->conv || info->peaks || info->places) info->value = planner_fused(b, i);
         else if (info->needed && !info->absorbed) planner_node(b, i);
     }
     if (planner_ok(b)) planner_outputs(b);

@@ -30,7 +30,9 @@ typedef struct {
     uint32_t conv, bias, mask;  /* node + 1: the convolution that this node's step is, with bias or mask; 0: none */
     bool relu;                  /* and relu */
     bool whole;                 /* some reader wants all elements */
-    uint32_t pool;              /* node + 1: the max_pool2d_vjp whose peaks are this node's value; 0: none */
+    uint32_t peaks;             /* node + 1: the max_pool2d at whose places this node's elements are, peaks its value; 0: none */
+    uint32_t pooled;            /* node + 1: a max_pool2d of this node; 0: none */
+    bool places;                /* of such: its step gives its places as well, in the value after its own */
     /* of the node that is summed (planner_sums.c): */
     uint32_t adds, rest;        /* the value that adds up, VALUE_NONE before its first part; what is added to it after the tiles */
     uint32_t parts, gather[2];  /* contracts among its parts; their operands, gathered */
@@ -123,7 +125,7 @@ WindowDetail *planner_pool_window(Planner *b, uint32_t node);
 bool planner_skips(const Graph *g, const GNode *n, uint32_t k);
 /* Which nodes are made along with others, once the sums are found. */
 void planner_fuse(Planner *b);
-/* The value of a node that is a convolution's step, or peaks. */
+/* The value of a node that is a convolution's step, peaks or a max_pool2d with places. */
 uint32_t planner_fused(Planner *b, uint32_t node);
 /* planner_conv.c: the same for convolutions. */
 typedef struct {

@@ -49,7 +49,7 @@ static void settle(Conv *c, const GNode *y) {
     Planner *b = c->b;
     ConvDetail *d = c->d;
     const uint32_t *ins = node_ins(b->g, c->n);
-    if (c->n->op != OP_conv2d && b->nodes[ins[0]].pool) {
+    if (c->n->op != OP_conv2d && b->nodes[ins[0]].peaks) {
         size_t places = planner_get(b, c->in[0])->size / 3;
         d->peaks = places / node_dims(b->g, y)[0];
     }

@@ -5,6 +5,7 @@
 #include "schema/ops.h"
 #include "worker/kernels/kernels.h"
 #include "worker/planner.h"
+#include <string.h>
 
 #define PEAKS_PLACES ((size_t)1 << 20) /* of a plane: rows and columns are exact as floats */
 enum { PEAKS_SPARE = 4 };              /* from so many places a peak on, sums over peaks are shorter */
@@ -85,19 +86,22 @@ static void fuse(Planner *b, uint32_t i) {
 
 /* ---- peaks ---- */
 
-/* The max_pool2d_vjp behind a node whose elements are zero but at its peaks, the node itself or behind the relu of the pool's input. */
-static bool find_pool(const Planner *b, uint32_t i, uint32_t *pool) {
-    *pool = i;
+/* The max_pool2d_vjp behind a node whose elements are zero but at its peaks: the node itself, or the one behind the relu of the pool's input.
+ * Its max_pool2d is made as well. */
+static bool find_pool(const Planner *b, uint32_t i, uint32_t *back) {
+    *back = i;
     if (is_relu(b, i, OP_map_vjp) && planner_skips(b->g, node(b, i), 0)) {
-        *pool = input(b, i, 2);
-        if (node(b, *pool)->op != OP_max_pool2d_vjp || !between(b, *pool) || input(b, *pool, 0) != input(b, i, 1)) return false;
+        *back = input(b, i, 2);
+        if (node(b, *back)->op != OP_max_pool2d_vjp || !between(b, *back) || input(b, *back, 0) != input(b, i, 1)) return false;
     }
-    const GNode *n = node(b, *pool);
+    const GNode *n = node(b, *back);
     if (n->op != OP_max_pool2d_vjp || n->rank != 3) return false;
-    const uint32_t *y = node_dims(b->g, node(b, input(b, *pool, 1)));
-    size_t places = n->size / node_dims(b->g, n)[0];
-    return places <= PEAKS_PLACES && (size_t)y[1] * y[2] <= places / PEAKS_SPARE && b->nodes[input(b, *pool, 0)].batched &&
-           b->nodes[input(b, *pool, 1)].batched;
+    uint32_t pool = b->nodes[input(b, *back, 0)].pooled;
+    if (!pool || memcmp(node_attrs(b->g, n), node_attrs(b->g, node(b, pool - 1)), n->nattr * sizeof(int64_t))) return false;
+    const uint32_t *x = node_dims(b->g, n), *y = node_dims(b->g, node(b, pool - 1));
+    size_t places = (size_t)x[1] * x[2];
+    return b->nodes[pool - 1].batched && b->nodes[input(b, *back, 1)].batched && places <= PEAKS_PLACES &&
+           (size_t)y[1] * y[2] <= places / PEAKS_SPARE;
 }
 
 /* Whether reader r can do with the peaks of its input k. */
@@ -118,16 +122,19 @@ static void find_peaks(Planner *b) {
     const Graph *g = b->g;
     for (uint32_t o = 0; o < g->noutputs; o++)
         if (b->spec->wanted[o]) b->nodes[g->outputs[o].node].whole = true;
+    for (uint32_t i = 0; i < g->nnodes; i++)
+        if (b->nodes[i].needed && node(b, i)->op == OP_max_pool2d) b->nodes[input(b, i, 0)].pooled = i + 1;
     for (uint32_t i = g->nnodes; i-- > 0;) {
         const GNode *n = node(b, i);
         NodeInfo *info = &b->nodes[i];
-        uint32_t pool;
+        uint32_t back;
         if (!info->needed || !info->batched) continue;
         for (uint32_t k = 0; k < planner_reads(b, i); k++)
             if (!planner_skips(g, n, k) && !takes_peaks(b, i, k)) b->nodes[node_ins(g, n)[k]].whole = true;
-        if (info->whole || info->absorbed || info->sum || info->conv || !find_pool(b, i, &pool)) continue;
-        info->pool = pool + 1;
-        if (pool != i) b->nodes[pool].absorbed = true;
+        if (info->whole || info->absorbed || info->sum || info->conv || !find_pool(b, i, &back)) continue;
+        info->peaks = b->nodes[input(b, back, 0)].pooled;
+        b->nodes[info->peaks - 1].places = true;
+        if (back != i) b->nodes[back].absorbed = true;
     }
 }
 
@@ -139,16 +146,33 @@ void planner_fuse(Planner *b) {
     find_peaks(b);
 }
 
+static uint32_t make_places(Planner *b, uint32_t i) {
+    const WindowDetail *d = planner_pool_window(b, i);
+    size_t windows = node(b, i)->size;
+    uint32_t v = planner_value(b, windows, true, HOME_SLAB, PHASE_ONCE), place = planner_value(b, 2 * windows, true, HOME_SLAB, PHASE_ONCE);
+    if (!planner_ok(b)) return 0;
+    planner_work(b, true, (double)windows * (double)d->kh * (double)d->kw);
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, max_pool_places), .op = OP_max_pool2d, .out = v, .in = {b->nodes[input(b, i, 0)].value},
+                           .window = d, .dst = place},
+                 &(StepUse){.nin = 1, .writes = &place, .nwrites = 1});
+    return v;
+}
+
+/* The node is a max_pool2d_vjp or, behind one, relu's map_vjp. */
+static uint32_t make_peaks(Planner *b, uint32_t i) {
+    uint32_t pool = b->nodes[i].peaks - 1, y = b->nodes[pool].value;
+    bool relu = node(b, i)->op == OP_map_vjp;
+    uint32_t back = relu ? input(b, i, 2) : i, c = b->nodes[input(b, back, 1)].value;
+    size_t windows = node(b, pool)->size;
+    uint32_t v = planner_value(b, 3 * windows, true, HOME_SLAB, PHASE_ONCE);
+    planner_work(b, true, 3 * (double)windows);
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {y, y + 1, c}, .inner = windows, .keep = relu},
+                 &(StepUse){.nin = 3});
+    return v;
+}
+
 uint32_t planner_fused(Planner *b, uint32_t i) {
     const NodeInfo *info = &b->nodes[i];
     if (info->conv) return planner_conv(b, info->conv - 1, &(ConvUse){.maker = info, .into = VALUE_NONE});
-    uint32_t pool = info->pool - 1, in[] = {b->nodes[input(b, pool, 0)].value, b->nodes[input(b, pool, 1)].value};
-    const WindowDetail *d = planner_pool_window(b, pool);
-    if (!d) return 0;
-    size_t windows = d->planes * d->Ho * d->Wo;
-    uint32_t v = planner_value(b, 3 * windows, true, HOME_SLAB, PHASE_ONCE);
-    planner_work(b, true, (double)windows * (double)d->kh * (double)d->kw);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {in[0], in[1]}, .window = d, .keep = pool != i},
-                 &(StepUse){.nin = 2});
-    return v;
+    return info->places ? make_places(b, i) : make_peaks(b, i);
 }

@@ -47,7 +47,7 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     return sub;
 }
 
-enum { CALL_WORK = 64 }; /* what calling a kernel costs, in multiply-adds: most of a tiny step's time */
+enum { CALL_WORK = 64 }; /* what calling a kernel costs, in multiply-adds: most of a tiny step's time. COST_CALL is one row's share of it */
 
 static void sub_work(Planner *b, const SubPlan *sub, size_t times) {
     planner_work(b, false, (sub->plan->macs_shared + (double)CALL_WORK * sub->plan->nsteps) * (double)times);

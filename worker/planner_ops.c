@@ -15,6 +15,11 @@ static Node node_of(Planner *b, uint32_t i) {
     return (Node){b, n, node_ins(b->g, n), node_dims(b->g, n), node_attrs(b->g, n), b->nodes[i].batched};
 }
 
+static double work_of(const Node *m) {
+    Cost cost = op_cost(m->b->g, m->n);
+    return cost.macs + cost.moved;
+}
+
 static uint32_t operand(const Node *m, uint32_t k) { return m->b->nodes[m->ins[k]].value; }
 static const GNode *operand_node(const Node *m, uint32_t k) { return &m->b->g->nodes[m->ins[k]]; }
 
@@ -156,7 +161,7 @@ static uint32_t make_reshape(Node m) { return operand(&m, 0); }
 
 static uint32_t make_add(Node m) {
     uint32_t v = fresh(m.b, m.n->size, m.batched);
-    planner_work(m.b, m.batched, (double)m.n->size);
+    planner_work(m.b, m.batched, work_of(&m));
     planner_step(m.b,
                  (Step){.run = KERNEL_OF(m.b->plan, add),
                         .op = m.n->op,
@@ -170,7 +175,7 @@ static uint32_t make_add(Node m) {
 static uint32_t make_if(Node m) {
     size_t inner = operand_node(&m, 1)->size;
     uint32_t v = fresh(m.b, m.n->size, m.batched);
-    planner_work(m.b, m.batched, 2 * (double)m.n->size);
+    planner_work(m.b, m.batched, work_of(&m));
     planner_step(
         m.b,
         (Step) {

@@ -95,7 +95,7 @@ static uint32_t total_into(Planner *b, uint32_t i, uint32_t total, uint32_t into
     Step step = {.run = KERNEL_OF(b->plan, total_sum), .op = n->op, .in = {b->nodes[i].value}, .outer = 1, .nin = dims[axis], .inner = 1};
     for (uint32_t k = 0; k < axis; k++) step.outer *= dims[k];
     for (uint32_t k = axis + 1; k < in->rank; k++) step.inner *= dims[k];
-    if (planner_ok(b) && b->nodes[i].pool) {
+    if (planner_ok(b) && b->nodes[i].peaks) {
         step.run = KERNEL_OF(b->plan, peaks_sum);
         step.nin = planner_get(b, step.in[0])->size / 3 / step.outer;
     }

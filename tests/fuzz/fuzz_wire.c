@@ -1,6 +1,6 @@
 /* Frames. The first byte is the type of a body, or 255: the rest is a packet on the socket. What a get takes, its put writes. */
 #include "schema/limits.h"
-#include "schema/wire.h"
+#include "schema/wire_train.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 #include <sys/socket.h>
@@ -30,6 +30,17 @@ static void check_run(const RunMsg *m) {
         break; \
     }
 
+/* The same with lists to release. */
+#define TRY_LIST(Msg, name) \
+    case FRAME_##name: { \
+        Msg m; \
+        if (!wire_get_##name(frame, &m)) break; \
+        wire_put_##name(&again, &m); \
+        require_same(frame, &again); \
+        name##_msg_release(&m); \
+        break; \
+    }
+
 static void check_members(const Frame *whole);
 
 static void check(const Frame *frame) {
@@ -43,6 +54,11 @@ static void check(const Frame *frame) {
         TRY(LoadMsg, load)
         TRY(DropMsg, drop)
         TRY(RanMsg, ran)
+        TRY(LinkedMsg, linked)
+        TRY(TrainMsg, train)
+        TRY_LIST(LinkMsg, link)
+        TRY_LIST(DataMsg, data)
+        TRY_LIST(NewsMsg, news)
     case FRAME_run:
         if (!wire_get_run(frame, &run)) break;
         check_run(&run);

@@ -1,5 +1,6 @@
 /* Golden programs: tests/golden/NAME.cajal (text) or NAME.json (a /compile request) beside NAME.out, which holds the type, the graph as lowered
- * and as optimised (where that differs) and, for closed programs, the value; or the diagnostic exactly as it is printed. A first line `-- nat: DIM POLICY` sets the policy of a text.
+ * and as optimised (where that differs), its gradient when the first line is `-- gradient`, and, for closed programs, the value; or the diagnostic
+ * exactly as it is printed. A first line `-- nat: DIM POLICY` sets the policy of a text.
  * CAJAL_GOLDEN=write writes the .out files anew: read the difference before committing it. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,6 +104,10 @@ static char *describe(const char *path) {
         put_graph(&out, "graph", graph, NULL);
         optimised = optimise_graph(&cx, graph);
         put_graph(&out, "optimised", optimised, graph);
+        if (!strncmp(text, "-- gradient\n", 12)) {
+            const Graph *vjp = rewrite_guard(&cx, compile_vjp(&cx, optimised));
+            put_graph(&out, "gradient", optimise_all(&cx, vjp), NULL);
+        }
         if (sig.ninputs == 0 && sig.type->vector) {
             graph_free(graph);
             graph = compile_lower(&cx, p, checked, 0, &sig);

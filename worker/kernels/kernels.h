@@ -20,7 +20,7 @@
     KERNEL(tape_scalars) KERNEL(tape) \
     KERNEL(map) KERNEL(map_vjp) KERNEL(softmax) KERNEL(softmax_vjp) KERNEL(spread) KERNEL(total) KERNEL(pad) \
     KERNEL(total_sum) KERNEL(max_pool) KERNEL(max_pool_vjp) KERNEL(max_pool_jvp) KERNEL(avg_pool) KERNEL(avg_pool_vjp) \
-    KERNEL(peaks) KERNEL(peaks_sum) KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_peaks) KERNEL(conv_dw) KERNEL(conv_dw_sum)
+    KERNEL(max_pool_places) KERNEL(peaks) KERNEL(peaks_sum) KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_peaks) KERNEL(conv_dw) KERNEL(conv_dw_sum)
 
 #ifdef __x86_64__
 #define KERNEL_VARIANTS(V, name) V(name, base) V(name, avx2) V(name, avx512)

@@ -136,19 +136,30 @@ static void K(max_plane_vjp)(const WindowDetail *d, const REAL *x, const REAL *c
     memset(y, 0, d->H * d->W * sizeof *y);
     EACH_LARGEST(y[at] += c[e])
 }
-/* A peak a window: row, column, the cotangent there, which is none where the pooled relu is zero. */
-static void K(max_plane_peaks)(const WindowDetail *d, const REAL *x, const REAL *c, REAL *y, bool relu) {
-    EACH_LARGEST(y[3 * e] = (REAL)(at / d->W); y[3 * e + 1] = (REAL)(at % d->W); y[3 * e + 2] = relu && x[at] <= 0 ? 0 : c[e])
+/* The places too, as row and column. */
+static void K(max_plane_places)(const WindowDetail *d, const REAL *x, REAL *y, REAL *place_of) {
+    EACH_LARGEST(y[e] = x[at]; place_of[2 * e] = (REAL)(at / d->W); place_of[2 * e + 1] = (REAL)(at % d->W))
 }
 #undef EACH_LARGEST
 
-/* x, ȳ -> peaks [planes,windows,3]; keep: x is a relu's result, and the peaks are of x̄ before it */
-void K(kernel_peaks)(Exec *x, const Step *s) {
+/* dst: the value that the places go to */
+void K(kernel_max_pool_places)(Exec *x, const Step *s) {
     const WindowDetail *d = s->window;
-    const REAL *a = x->at[s->in[0]], *c = x->at[s->in[1]];
-    REAL *y = x->at[s->out];
+    const REAL *a = x->at[s->in[0]];
+    REAL *y = x->at[s->out], *place_of = x->at[s->dst];
     size_t planes = d->planes * x->rows, m = d->Ho * d->Wo;
-    for (size_t p = 0; p < planes; p++) K(max_plane_peaks)(d, a + p * d->H * d->W, c + p * m, y + 3 * p * m, s->keep);
+    for (size_t p = 0; p < planes; p++) K(max_plane_places)(d, a + p * d->H * d->W, y + p * m, place_of + 2 * p * m);
+}
+
+/* max_pool's y and places, ȳ -> peaks: places and ȳ; keep: what was pooled is a relu's result, and the peaks are of the gradient before it */
+void K(kernel_peaks)(Exec *x, const Step *s) {
+    const REAL *y = x->at[s->in[0]], *place = x->at[s->in[1]], *c = x->at[s->in[2]];
+    REAL *to = x->at[s->out];
+    for (size_t e = 0; e < x->rows * s->inner; e++) {
+        to[3 * e] = place[2 * e];
+        to[3 * e + 1] = place[2 * e + 1];
+        to[3 * e + 2] = s->keep && y[e] <= 0 ? 0 : c[e];
+    }
 }
 
 /* peaks [outer,nin,3] -> [outer], summed over rows */
