@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cJSON *get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 static const char *text_of(const cJSON *object, const char *key) {
@@ -63,7 +64,7 @@ static ExitCode started(CliCall *call, ExitCode code) {
     if (code != EXIT_OK) return code;
     if (call->options->watch) return cli_watch(call, id);
     if (!call->options->json) printf("%s\n", id);
-    fprintf(stderr, "To follow it: cajal watch %s\n", id);
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "To follow it: cajal watch %s\n", id);
     return EXIT_OK;
 }
 

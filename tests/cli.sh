@@ -64,6 +64,37 @@ cajal_says "a data set's record" 0 'name      cli-data' 'sha256    ' -- dataset 
 cajal_says "a data set's rows" 0 'label  [2]' '  7  9' 'x  [2,3]' '  4    5  255' -- dataset show cli-data --rows 5
 cajal_says "a data set's record as it came" 0 '"name":"cli-data"' -- dataset show cli-data --json
 cajal_says "a data set removed" 0 -- dataset rm cli-data
+# y = 2x over four rows, one column as safetensors
+python3 - >line.safetensors <<'PYTHON'
+import struct, sys
+header = b'{"x":{"dtype":"F32","shape":[4,1],"data_offsets":[0,16]},"y":{"dtype":"F32","shape":[4,1],"data_offsets":[16,32]}}'
+sys.stdout.buffer.write(struct.pack("<Q", len(header)) + header + struct.pack("<8f", 1, 2, 3, 4, 2, 4, 6, 8))
+PYTHON
+cajal dataset put cli-line line.safetensors >/dev/null
+echo '{"name": "cli line", "program": {"source": "f x", "context": {"f": "R[1] -o R[1]", "x": "R[1]"}},
+    "bind": {"x": {"column": "x"}, "f": {"weights": {"init": "zeros"}}}, "data": {"train": "cli-line"}, "loss": {"mse": {"target": "y"}},
+    "optimizer": {"sgd": {"lr": 0.05}}, "batch_size": 4, "steps": 60}' >line.json
+cajal_says "a run, followed" 0 '60/60' 'train.loss' ' done' -- train line.json --watch
+cajal_says "a run's events as they came" 0 '"event":"end"' -- train line.json --watch --json
+run=$(cajal train - <line.json)
+cajal_says "a run, followed later" 0 "$run done" -- watch "$run"
+cajal_says "runs" 0 "$run" 'done' '60/60' 'cli line' -- runs
+cajal_says "runs of a state" 0 "$run" -- runs --state done
+cajal_says "weights" 0 -- weights "$run" -o line.out
+python3 - <<'PYTHON' || { failed=$((failed + 1)); echo "cli: weights: not a matrix near 2"; }
+import struct
+data = open("line.out", "rb").read()
+assert b"bind.f" in data and abs(struct.unpack("<f", data[-4:])[0] - 2) < 1e-3
+PYTHON
+jq '.steps = 50000000' line.json >long.json
+run=$(cajal train long.json)
+cajal watch "$run" >out 2>err &
+sleep 1
+kill -INT $!
+wait $!
+if [ $? -eq 0 ] && grep -qF "cajal watch $run" err; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "cli: an interrupted watch"; cat out err; fi
+cajal_says "a cancelled run" 0 "$run: " -- cancel "$run"
+cajal_says "a cancelled run, followed" 0 'cancelled' -- watch "$run"
 cajal_says "versions" 0 'version' -- version
 cajal_says "help" 0 '--cotangent JSON' 'Exit codes: 0 done' -- --help
 
@@ -75,6 +106,13 @@ cajal_says "a hash nobody knows" 1 'not_found' -- show "sha256:$(printf '0%.0s' 
 cajal_says "a data set nobody knows" 1 'cli-data: There is no data set cli-data. (not_found)' -- dataset rm cli-data
 cajal_says "data that is none" 1 'not.cj: ' '(bad_tensor)' -- dataset put cli-data not.cj
 
+jq '.optimizer.sgd.lr = -1' line.json >bad.json
+cajal_says "a run that cannot be" 1 'bad.json: ' 'learning rate' '(bad_run)' -- train bad.json
+cajal_says "a run nobody knows" 1 'not_found' -- watch r-nobody
+cajal_says "a run done already" 1 'conflict' -- cancel "$(cajal runs --state done --json | jq -r '.runs[0].id')"
+
+cajal_says "no such specification" 2 'nowhere.json: No such file' -- train nowhere.json
+cajal_says "no run's id" 2 "not a run's id: ../x" -- watch ../x
 cajal_says "no such data" 2 'nowhere.idx: No such file' -- dataset put cli-data x=nowhere.idx
 cajal_says "no data" 2 'a file is missing' -- dataset put cli-data
 cajal_says "no name" 2 "a data set's name is wanted" -- dataset show a/b
