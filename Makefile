@@ -133,11 +133,14 @@ experiments: deps
 	@tests/support/with_daemon.sh $(BUILD) client/experiments/experiments.py $(EXPERIMENTS)
 
 # Bench: tests/bench/README.md
-BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent)
+BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent train)
 $(BUILD)/bench/bare $(BUILD)/bench/load: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/file.o $(BUILD)/libschema.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lmicrohttpd
 $(BUILD)/bench/tiny $(BUILD)/bench/recurrent: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/peer.o $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
+$(BUILD)/bench/train: $(BUILD)/obj/tests/bench/train.o $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
 bench-programs: $(BENCH)

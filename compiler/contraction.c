@@ -192,8 +192,7 @@ static Set set_of(const Axes *atoms) {
 
 static double size_of(const Tree *t, Set set) {
     double size = 1;
-    for (uint32_t i = 0; i < t->naxes; i++)
-        if (set >> i & 1) size *= (double)t->axis[i].extent;
+    for (; set; set &= set - 1) size *= (double)t->axis[__builtin_ctzll(set)].extent;
     return size;
 }
 
@@ -267,6 +266,7 @@ static uint32_t emit(Rewrite *rw, const Plan *p, uint32_t set, Axes *axes) {
     if (set + 1 == 1u << t->leaves) out = t->out;
     int64_t attrs[3 + 3 * LIMIT_GRAPH_RANK] = {a.n, b.n, out.n};
     uint32_t n = put_labels(&out, attrs, put_labels(&b, attrs, put_labels(&a, attrs, 3)));
+    rewrite_labels(attrs + 3, n - 3);
     Dims dims = dims_by(t, &out);
     *axes = out;
     return rewrite_node(rw, OP_contract, ins, 2, &dims, attrs, n);

@@ -1,4 +1,5 @@
 #include "compiler/rewrite.h"
+#include "schema/ops.h"
 #include <string.h>
 
 static void release_graph(void *graph) { graph_free(graph); }
@@ -142,6 +143,15 @@ size_t dims_product(const Dims *dims) {
     size_t size = 1;
     for (uint32_t i = 0; i < dims->rank; i++) size *= dims->at[i];
     return size;
+}
+
+void rewrite_labels(int64_t *labels, uint32_t n) {
+    int64_t name[OP_LABELS], next = 0;
+    for (int i = 0; i < OP_LABELS; i++) name[i] = -1;
+    for (uint32_t i = 0; i < n; i++) {
+        if (name[labels[i]] < 0) name[labels[i]] = next++;
+        labels[i] = name[labels[i]];
+    }
 }
 
 uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims) {

@@ -49,6 +49,8 @@ Dims dims_of(const Graph *g, uint32_t node);
 bool dims_equal(const Dims *a, const Dims *b);
 size_t dims_product(const Dims *dims);
 uint32_t rewrite_node(Rewrite *rw, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr);
+/* A contraction's labels, of both operands and the result, named 0, 1, … as they come, so that equal contractions are written alike. */
+void rewrite_labels(int64_t *labels, uint32_t n);
 uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims); /* of what the node is a reshape of; that itself when it has these dims */
 /* y[j] = x[j-by] along the axis, which becomes `to` long; at least one element stays. By its short name (shift, unshift) where there is one;
  * the node itself when nothing moves. */

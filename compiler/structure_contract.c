@@ -1,5 +1,4 @@
 #include "compiler/structure.h"
-#include "schema/ops.h"
 #include <string.h>
 
 /* A contraction on its way into the graph: Σ over labels not in the result of a·b. */
@@ -224,21 +223,7 @@ static uint32_t by_rule(Product *p, int k) {
 
 /* ---- the contraction ---- */
 
-/* Labels in the order in which they come, so that equal contractions are written alike. */
-static void number(Labels *l) {
-    int64_t next = 0, name[OP_LABELS];
-    for (int k = 0; k < 3; k++)
-        for (uint32_t i = 0; i < l->n[k]; i++) {
-            bool seen = false;
-            for (int j = 0; j < k && !seen; j++) seen = place_of(l, j, l->at[k][i]) != ABSENT;
-            if (!seen) name[l->at[k][i]] = next++;
-        }
-    for (int k = 0; k < 3; k++)
-        for (uint32_t i = 0; i < l->n[k]; i++) l->at[k][i] = name[l->at[k][i]];
-}
-
 static uint32_t put(Product *p) {
-    number(&p->l);
     int64_t attrs[3 + 3 * LIMIT_GRAPH_RANK];
     uint32_t n = 3;
     Dims d = result_dims(p);
@@ -247,6 +232,7 @@ static uint32_t put(Product *p) {
         memcpy(attrs + n, p->l.at[k], p->l.n[k] * sizeof *attrs);
         n += p->l.n[k];
     }
+    rewrite_labels(attrs + 3, n - 3);
     return rewrite_node(p->s->rw, OP_contract, p->in, 2, &d, attrs, n);
 }
 

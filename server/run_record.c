@@ -21,10 +21,7 @@ static void put_head(Buf *out, const StoredRun *run) {
     put_time(out, "created", run->created);
     put_time(out, "started", p->started);
     put_time(out, "ended", p->ended);
-    buf_printf(out, ",\"step\":%llu,\"steps\":", (unsigned long long)p->step);
-    if (p->steps) buf_printf(out, "%llu", (unsigned long long)p->steps);
-    else buf_puts(out, "null");
-    buf_puts(out, ",\"epoch\":");
+    buf_printf(out, ",\"step\":%llu,\"steps\":%llu,\"epoch\":", (unsigned long long)p->step, (unsigned long long)p->steps);
     json_put_double(out, p->epoch);
     buf_printf(out, ",\"program\":\"%s\"", run->program);
     if (*run->forked_from) buf_printf(out, ",\"forked_from\":\"%s\"", run->forked_from);

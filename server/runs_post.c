@@ -268,7 +268,9 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
     if (r->canonical) memcpy(r->canonical, e->canonical, e->canonical_len);
     r->link = (unsigned char *)buf_take(&link, &r->link_len);
     r->created = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-    r->progress = (RunProgress){.state = RUN_QUEUED, .reason = strdup(""), .step = p->from_step, .steps = p->spec.steps, .latest = strdup("{}"),
+    /* An epoch has whole batches only; linking has seen to it that there is one. */
+    uint64_t steps = p->spec.steps ? p->spec.steps : p->spec.epochs * (p->train.rows / p->spec.batch_size);
+    r->progress = (RunProgress){.state = RUN_QUEUED, .reason = strdup(""), .step = p->from_step, .steps = steps, .latest = strdup("{}"),
                                 .versions = strdup("{}"), .attempts = strdup("")};
     const RunProgress *g = &r->progress;
     return r->name && r->program && r->facts && r->canonical && r->link && g->reason && g->latest && g->versions && g->attempts;

@@ -391,7 +391,8 @@ static ErrCode flush(Store *store, const RunFlush *f) {
 static ErrCode end(Store *store, ErrCode begin, ErrCode code) {
     if (begin) return begin;
     if (!code) code = store_outcome(store, store->commit, "commit");
-    if (code) store_outcome(store, store->rollback, "rollback");
+    /* A full disk ends a transaction by itself. */
+    if (code && !sqlite3_get_autocommit(store->writer)) store_outcome(store, store->rollback, "rollback");
     return code;
 }
 

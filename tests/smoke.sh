@@ -107,6 +107,45 @@ ask GET /datasets
 expect "data sets" 200 Datasets '.datasets[0].name' '"smoke"'
 ask PUT /datasets/smoke --data-binary "@$work/x.idx"
 refused "a column without a name" 400 bad_request
+cat >"$work/run.json" <<'RUN'
+{"name": "smoke", "program": {"source": "f : !(R[3] -o R[3]), x : R[3] |- f x"}, "bind": {"x": {"column": "x"}, "f": {"weights": {}}},
+ "data": {"train": "smoke"}, "loss": {"mse": {"target": "x"}}, "optimizer": {"sgd": {"lr": 0.000001}}, "batch_size": 2, "steps": 20,
+ "evaluate": {"every": 10}, "checkpoint": {"every": 10}}
+RUN
+ask POST /runs -d "@$work/run.json"
+expect "a run" 202 RunStarted .state '"queued"'
+run=$(jq -r .id "$work/body")
+check "its place" has_header "location: /runs/$run"
+ask GET "/runs/$run/events" -H 'Accept: application/x-ndjson'
+check "events to the end" same "$(tail -n 1 "$work/body" | jq -c '[.event, .state]')" '["end","done"]'
+tail -n 1 "$work/body" >"$work/event" && mv "$work/event" "$work/body"
+check "event: schema" valid RunEvent
+ask GET "/runs/$run"
+expect "a run's record" 200 Run '[.state, .step, .parameters, .checkpoints]' '["done",20,9,[0,10,20]]'
+ask GET '/runs?state=done'
+expect "runs" 200 Runs '.runs[0].name' '"smoke"'
+ask GET "/runs/$run/metrics?keys=train.loss"
+expect "metrics" 200 RunMetrics '.metrics["train.loss"].steps | length' 20
+ask GET "/runs/$run/weights"
+check "weights" grep -q '"bind.f"' "$work/body"
+ask POST /eval -d "{\"run\": \"$run\", \"columns\": {\"x\": [1, 2, 3]}, \"outputs\": [\"f\"]}"
+expect "a trained run" 200 Tensor '[.shape, .outputs.f.shape]' '[[3],[3,3]]'
+ask POST "/runs/$run/fork" -d '{"from_step": 10, "name": "forked"}'
+expect "a fork" 202 RunStarted .state '"queued"'
+fork=$(jq -r .id "$work/body")
+ask GET "/runs/$fork/events"
+check "as server-sent events" grep -q '^event: end' "$work/body"
+ask POST "/runs/$fork/cancel"
+refused "to cancel what is done" 409 conflict
+ask POST "/runs/$fork/resume"
+refused "to resume what is done" 409 conflict
+ask POST /runs -d '{"seed": -1}'
+refused "a wrong run" 422 bad_run
+for id in "$run" "$fork"; do
+    ask DELETE "/runs/$id"
+    check "delete a run" same "$status" 204
+done
+
 ask DELETE /datasets/smoke
 check "a data set deleted" same "$status" 204
 ask GET /datasets/smoke

@@ -107,11 +107,16 @@ static bool lay_out(Product *p, uint32_t *value, const Axes *axes, const Axes *G
     return false;
 }
 
+/* A shared b so large that moving it costs more than moving the batch's rows, of which there are always as many. */
+static bool heavy(const Product *p) {
+    return p->b->spec->rows && p->a_batched && !p->b_batched && axes_size(&p->b_) / p->b->spec->rows > axes_size(&p->a) + axes_size(&p->out);
+}
+
 /* K in a's order when a then need not move, else in b's. */
 static Axes choose_k(const Product *p, const Axes *G, const Axes *M) {
     Axes ka = axes_where(&p->a, &p->b_, true, &p->out, false), kb = axes_where(&p->b_, &p->a, true, &p->out, false);
     Axes straight = axes_join(G, M, &ka), turned = axes_join(G, &ka, M);
-    return axes_equal(&p->a, &straight) || axes_equal(&p->a, &turned) ? ka : kb;
+    return !heavy(p) && (axes_equal(&p->a, &straight) || axes_equal(&p->a, &turned)) ? ka : kb;
 }
 
 static uint32_t finish(Product *p, uint32_t value, const Axes *made) {
@@ -141,6 +146,7 @@ static Groups orient(Product *p) {
         x = find_groups(p);
     }
     x.K = choose_k(p, &x.G, &x.M);
+    if (heavy(p)) x.N = axes_where(&p->b_, &p->a, false, &p->out, true);
     return x;
 }
 

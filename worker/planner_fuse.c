@@ -163,10 +163,11 @@ static uint32_t make_peaks(Planner *b, uint32_t i) {
     uint32_t pool = b->nodes[i].peaks - 1, y = b->nodes[pool].value;
     bool relu = node(b, i)->op == OP_map_vjp;
     uint32_t back = relu ? input(b, i, 2) : i, c = b->nodes[input(b, back, 1)].value;
-    size_t windows = node(b, pool)->size;
+    size_t windows = node(b, pool)->size, planes = node_dims(b->g, node(b, pool))[0];
     uint32_t v = planner_value(b, 3 * windows, true, HOME_SLAB, PHASE_ONCE);
     planner_work(b, true, 3 * (double)windows);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {y, y + 1, c}, .inner = windows, .keep = relu},
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {y, y + 1, c},
+                           .outer = planes, .inner = windows / planes, .keep = relu},
                  &(StepUse){.nin = 3});
     return v;
 }

@@ -59,11 +59,12 @@ static void copy(const Cell *m) {
 static void expand_input(const Cell *m) {
     uint32_t slot = (uint32_t)m->attrs[0], from = 0;
     const Slot *s = &m->f->g->slots[slot];
-    if (s->role == SLOT_STATE) from = m->f->state[s->index];
-    if (s->role == SLOT_CAPTURE) from = m->f->captures[s->index];
-    if (s->role == SLOT_COTANGENT) from = m->f->cotangent;
+    bool step = !m->f->b; /* only there is a slot's role more than a name */
+    if (step && s->role == SLOT_STATE) from = m->f->state[s->index];
+    if (step && s->role == SLOT_CAPTURE) from = m->f->captures[s->index];
+    if (step && s->role == SLOT_COTANGENT) from = m->f->cotangent;
     for (size_t e = 0; e < m->n->size; e++)
-        put(m, e, m->f->b ? tape_leaf(m->f->t, TERM_LOAD, slot, (uint32_t)e) : m->f->t->pool[from + e]);
+        put(m, e, step ? m->f->t->pool[from + e] : tape_leaf(m->f->t, TERM_LOAD, slot, (uint32_t)e));
 }
 
 static void expand_const(const Cell *m) {

@@ -145,12 +145,15 @@ static bool count_steps(Run *run) {
     return true;
 }
 
-static void say_ready(Run *run) {
+static bool say_ready(Run *run) {
     Buf text;
     buf_init(&text);
     record_put(&text, &run->model, run->seat->libraries);
-    news_say(&run->news, NEWS_READY, "%s", buf_text(&text));
+    const char *record = buf_text(&text);
+    if (text.failed) fault_set(&run->fault, ERR_internal, "The worker is out of memory.");
+    else news_say(&run->news, NEWS_READY, "%s", record);
     buf_release(&text);
+    return !run->fault.code;
 }
 
 static bool train(Run *run, const Frame *frame) {
@@ -159,8 +162,7 @@ static bool train(Run *run, const Frame *frame) {
     if (!train) return fault_set(&run->fault, ERR_internal, "There is no data to train on.");
     if (!link_all(run, &train->msg, test ? &test->msg : NULL)) return false;
     if (!model_init(&run->model, spec, run->linked, run->step, run->forward, run->seat->threads, &run->fault)) return false;
-    if (!open_feeds(run, train, test) || !settle_weights(run, frame->area) || !count_steps(run)) return false;
-    say_ready(run);
+    if (!open_feeds(run, train, test) || !settle_weights(run, frame->area) || !count_steps(run) || !say_ready(run)) return false;
     const uint64_t rows = run->eval.rows;
     TrainLoop loop = {.model = &run->model,
                       .train = &run->train,

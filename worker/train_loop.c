@@ -69,8 +69,10 @@ static bool due(uint64_t every, uint64_t step) { return every && step % every ==
 
 static bool evaluate_due(Loop *l, Fault *fault) {
     const uint64_t step = l->news->step;
-    const bool now = l->spec->evaluate_every && step && (due(l->spec->evaluate_every, step) || step == l->news->steps);
-    return !l->l->eval || !now || evaluate(l, fault);
+    const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->news->steps);
+    if (now) return evaluate(l, fault);
+    l->l->model->file.owes = false; /* what another specification was owed is not */
+    return true;
 }
 
 /* ---- checkpoints ---- */

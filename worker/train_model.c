@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define EVAL_BYTES ((size_t)64 << 20) /* of an evaluation's rows at a time */
+#define EVAL_BYTES ((size_t)64 << 20) /* of an evaluation's rows at a time; */
+#define EVAL_MACS 1e9                 /* and their work, so that a stop need not wait for long */
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
 static size_t element(bool f64) { return f64 ? sizeof(double) : sizeof(float); }
@@ -18,13 +21,14 @@ static bool wanted_in(OutRole role, bool training) {
     return role == OUT_LOSS || (training ? role == OUT_GRAD_WEIGHT : role == OUT_VALUE);
 }
 
-static bool plan_pass(ModelPass *pass, bool f64, bool training, Fault *fault) {
+/* rows: a training step's; 0: a forward pass of any number. */
+static bool plan_pass(ModelPass *pass, bool f64, size_t rows, Fault *fault) {
     const Graph *g = pass->graph;
     bool *flags = calloc((size_t)g->nslots + g->noutputs + 1, sizeof *flags);
     if (!flags) return no_memory(fault);
     for (uint32_t s = 0; s < g->nslots; s++) flags[s] = slot_is(g, s, SLOT_COLUMN);
-    for (uint32_t o = 0; o < g->noutputs; o++) flags[g->nslots + o] = wanted_in(g->outputs[o].role, training);
-    pass->plan = plan_new(&(PlanSpec){.graph = g, .f64 = f64, .batched = flags, .wanted = flags + g->nslots}, fault);
+    for (uint32_t o = 0; o < g->noutputs; o++) flags[g->nslots + o] = wanted_in(g->outputs[o].role, rows > 0);
+    pass->plan = plan_new(&(PlanSpec){.graph = g, .f64 = f64, .batched = flags, .wanted = flags + g->nslots, .rows = rows}, fault);
     free(flags);
     return pass->plan != NULL;
 }
@@ -95,11 +99,12 @@ static bool take_memory(TrainModel *m, Fault *fault) {
     m->trained = calloc(n + (size_t)1, sizeof *m->trained);
     m->optim.tensors = calloc(n + (size_t)1, sizeof *m->optim.tensors);
     if (!m->weights || !m->trained || !m->optim.tensors) return no_memory(fault);
-    m->memory = aligned_alloc(64, bytes + 64);
+    m->memory = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE);
     m->loss = calloc(m->spec->batch_size, e);
     m->eval_loss = calloc(m->eval_rows, e);
     m->eval_value = calloc(m->eval_rows, m->linked->output->dim * e);
     if (!m->memory || !m->loss || !m->eval_loss || !m->eval_value) return no_memory(fault);
+    madvise(m->memory, bytes, MADV_HUGEPAGE); /* an update goes through all of it; refused, it is only slower */
     memset(m->memory, 0, bytes);
     lay_out(m, m->memory);
     return true;
@@ -160,6 +165,12 @@ static bool bind_pass(TrainModel *m, ModelPass *pass, void *loss, void *value, F
     return true;
 }
 
+static size_t rows_at_once(const Plan *forward, size_t row) {
+    size_t rows = EVAL_BYTES / row;
+    if ((double)rows * forward->macs_row > EVAL_MACS) rows = (size_t)(EVAL_MACS / forward->macs_row);
+    return rows < 1 ? 1 : rows > EXEC_TILE ? EXEC_TILE : rows;
+}
+
 /* Plans, rows of an evaluation (whose columns, value and loss are held), and what it all takes, before any of it is taken. */
 static bool settle(TrainModel *m, Fault *fault) {
     const Linked *linked = m->linked;
@@ -168,8 +179,8 @@ static bool settle(TrainModel *m, Fault *fault) {
     if (!check_size(m, fault)) return false;
     for (uint32_t s = 0; s < linked->nslots; s++) row += linked->slots[s].size * e;
     if (row > LIMIT_JOB_BYTES / batch) return too_much(fault);
-    m->eval_rows = EVAL_BYTES / row < 1 ? 1 : EVAL_BYTES / row > EXEC_TILE ? EXEC_TILE : EVAL_BYTES / row;
-    if (!plan_pass(&m->step, m->f64, true, fault) || !plan_pass(&m->forward, m->f64, false, fault)) return false;
+    if (!plan_pass(&m->step, m->f64, batch, fault) || !plan_pass(&m->forward, m->f64, 0, fault)) return false;
+    m->eval_rows = rows_at_once(m->forward.plan, row);
     m->step.tile = tile_of(m->step.plan, batch, m->threads);
     m->forward.tile = tile_of(m->forward.plan, m->eval_rows, m->threads);
     const size_t step = slabs(m->step.plan, batch, m->threads), forward = slabs(m->forward.plan, m->eval_rows, m->threads);

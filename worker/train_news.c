@@ -86,7 +86,8 @@ void news_say(News *news, NewsKind kind, const char *format, ...) {
     va_start(args, format);
     buf_vprintf(&text, format, args);
     va_end(args);
-    if (!text.failed) post(news, (NewsMsg){.kind = (uint8_t)kind, .text = text.data, .text_len = text.len}, -1);
+    if (text.failed) news->ended = true;
+    post(news, (NewsMsg){.kind = (uint8_t)kind, .text = text.data, .text_len = text.len}, -1);
     buf_release(&text);
 }
 

@@ -72,6 +72,6 @@ void *arena_grow(Arena *arena, const void *old, size_t used, size_t count, size_
 
 char *arena_strndup(Arena *arena, const char *text, size_t len) {
     char *p = arena_alloc(arena, len + 1);
-    if (p) memcpy(p, text, len);
+    if (p && len) memcpy(p, text, len);
     return p;
 }

@@ -269,6 +269,43 @@ static void test_leftovers(void **state) {
     assert_int_equal(-1, access(folder, F_OK));
 }
 
+/* A full disk fails the run, with the cause, and nothing else: when there is room again, the run goes on. */
+static void test_disk_full(void **state) {
+    Ask a = {0};
+    char id[TOY_ID], route[128], path[128];
+    (void)state;
+    if (!daemon_small_disk(&a.daemon, "24m")) {
+        print_message("no file system can be mounted here\n");
+        skip();
+    }
+    ask_start(&a, NULL);
+    toy_data(&a);
+    snprintf(path, sizeof path, "%s/data/ballast", a.daemon.dir);
+    toy_post(&a, STEPS, STEPS / 20, id);
+    toy_wait(&a, id, "running");
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    static const char zeros[4096];
+    for (int i = 0; i < 8192; i++)
+        if (write(fd, zeros, sizeof zeros) < 0) break;
+    close(fd);
+    for (int i = 0; i < 4000 && !daemon_logged(&a.daemon, "run over"); i++) usleep(5000);
+    ask(&a, 200, "GET /livez", NULL);
+    assert_true(daemon_logged(&a.daemon, "state=failed"));
+    assert_int_equal(0, unlink(path));
+    for (int i = 0; i < 4000; i++) { /* the last state is written as soon as it can be */
+        ask(&a, 200, toy_route(route, "GET", id, ""), NULL);
+        if (strcmp(ask_text(&a, "state"), "failed") == 0) break;
+        usleep(5000);
+    }
+    assert_string_equal(ask_text(&a, "state"), "failed");
+    const char *reason = ask_text(&a, "reason");
+    assert_true(strstr(reason, "No space") || strstr(reason, "full"));
+    ask(&a, 202, toy_route(route, "POST", id, "/resume"), NULL);
+    toy_wait(&a, id, "done");
+    ask_stop(&a);
+    ask_release(&a);
+}
+
 /* A worker that dies again and again without coming further ends the run. */
 static void test_hopeless(void **state) {
     Group *g = *state;
@@ -296,6 +333,7 @@ int main(void) {
         cmocka_unit_test(test_daemon_killed),      cmocka_unit_test(test_daemon_restarted),
         cmocka_unit_test(test_cancelled_and_resumed), cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_ends_well),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -89,7 +89,7 @@ static char *describe(const char *path) {
     Json json = {0};
     Cx cx;
     Program *volatile shown = NULL;
-    Graph *volatile graph = NULL, *volatile optimised = NULL;
+    Graph *volatile graph = NULL, *volatile optimised = NULL, *volatile derived = NULL, *volatile gradient = NULL;
     buf_init(&out);
     cx_init(&cx);
     CX_TRY(&cx) {
@@ -105,8 +105,9 @@ static char *describe(const char *path) {
         optimised = optimise_graph(&cx, graph);
         put_graph(&out, "optimised", optimised, graph);
         if (!strncmp(text, "-- gradient\n", 12)) {
-            const Graph *vjp = rewrite_guard(&cx, compile_vjp(&cx, optimised));
-            put_graph(&out, "gradient", optimise_all(&cx, vjp), NULL);
+            derived = compile_vjp(&cx, optimised);
+            gradient = optimise_graph(&cx, derived);
+            put_graph(&out, "gradient", gradient, NULL);
         }
         if (sig.ninputs == 0 && sig.type->vector) {
             graph_free(graph);
@@ -120,6 +121,8 @@ static char *describe(const char *path) {
     }
     if (graph) graph_free(graph);
     if (optimised) graph_free(optimised);
+    graph_free(derived);
+    graph_free(gradient);
     json_release(&json);
     cx_release(&cx);
     free(text);

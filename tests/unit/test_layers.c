@@ -541,6 +541,7 @@ static void test_training(void **state) {
             Way way = some_way(&r, c.rows);
             way.below = (Isa)(n % (ISA_COUNT + 1));
             against_naive(&c, &way, what);
+            same_bits(&c, way, &r, what);
         }
         free_case(&c);
         graph_free(plain);

@@ -72,6 +72,8 @@ static void test_check(void **state) {
     assert_int_equal(m.code, ERR_shape_mismatch);
     assert_says(m.pointer, m.pointer_len, "/bind/x");
     columns[0].dims[0] = 3;
+    m = ask(&t, &reply, (LinkMsg){.train_rows = 1 << 20}, SPEC_OF(",\"batch_size\":4"), -1);
+    assert_true(m.code == ERR_bad_json); /* a key twice */
     m = ask(&t, &reply, (LinkMsg){0}, "{", -1);
     assert_true(m.code == ERR_bad_json && m.pointer_len == 0);
     frame_release(&reply);

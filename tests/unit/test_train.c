@@ -160,6 +160,20 @@ static void assert_same(const SeenCheckpoint *a, const SeenCheckpoint *b) {
     assert_memory_equal(a->file, b->file, a->len);
 }
 
+/* A checkpoint made by a stop in the middle of its step's evaluation: the run that goes on makes it first. */
+static void check_owed(const TestSet *set, const TestSet *test, const char *spec, const Seen *whole) {
+    Seen again;
+    const SeenCheckpoint *at = &whole->checkpoints[5];
+    const char *paid = "\"owes_evaluation\":\"0\"";
+    unsigned char *note = memmem(at->file, at->len, paid, strlen(paid));
+    assert_non_null(note);
+    note[strlen(paid) - 2] = '1';
+    run(1, set, test, DEEP, spec, at, UINT64_MAX, &again);
+    assert_true(seen_at(whole, "test.loss", 5) == seen_at(&again, "test.loss", 5));
+    assert_same(seen_last(whole), seen_last(&again));
+    seen_release(&again);
+}
+
 /* From every checkpoint of a run the rest has the same bits, points included; so has the whole run again, and other seeds have others. */
 static void test_resume(void **state) {
     (void)state;
@@ -186,6 +200,7 @@ static void test_resume(void **state) {
             }
             seen_release(&again);
         }
+        if (threads == 1) check_owed(&set, &test, spec, &whole);
         seen_release(&whole);
     }
     Seen a, b;
@@ -196,6 +211,35 @@ static void test_resume(void **state) {
     seen_release(&b);
     set_release(&set);
     set_release(&test);
+}
+
+/* Enough work a step to wake the threads: again the same bits with as many, and nearly the same numbers with others. */
+static void test_wide(void **state) {
+    (void)state;
+    enum { WIDE = 256, MANY = 96 };
+    const char *source = "x : !R[256], f : !(!R[256] -o R[256]) |- f x";
+    const char *spec = "{\"program\":{\"source\":\"x : !R[256], f : !(!R[256] -o R[256]) |- f x\"},\"nets\":{\"n\":{\"layers\":[{\"linear\":{\"out\":256}},"
+                       "\"relu\",{\"linear\":{\"out\":256}}]}},\"bind\":{\"f\":{\"net\":\"n\"},\"x\":{\"column\":\"x\"}}," DATA "," MSE
+                       ",\"optimizer\":{\"adam\":{}},\"batch_size\":64,\"steps\":6,\"checkpoint\":{\"every\":3}}";
+    double *x = calloc(MANY * WIDE, sizeof *x), losses[4];
+    TestSet set = {.rows = MANY};
+    assert_non_null(x);
+    for (size_t i = 0; i < MANY * WIDE; i++) x[i] = wave(i);
+    set_column(&set, "x", DT_F32, (const uint64_t[]){WIDE}, 1, x);
+    set_column(&set, "y", DT_F64, (const uint64_t[]){WIDE}, 1, x);
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        Seen whole, again;
+        run(threads, &set, NULL, source, spec, NULL, UINT64_MAX, &whole);
+        assert_int_equal(whole.code, ERR_NONE);
+        run(threads, &set, NULL, source, spec, &whole.checkpoints[1], UINT64_MAX, &again);
+        assert_same(seen_last(&whole), seen_last(&again));
+        losses[threads] = seen_at(&whole, "train.loss", 6);
+        assert_close(losses[threads], losses[1], 1e-5);
+        seen_release(&whole);
+        seen_release(&again);
+    }
+    free(x);
+    set_release(&set);
 }
 
 /* Stopped when it happens to be, and gone on with, again and again. */
@@ -293,6 +337,42 @@ static void test_skip(void **state) {
     set_release(&set);
 }
 
+/* Weights of an earlier run, frozen: they stay what they were while the net behind them learns. */
+static void test_earlier(void **state) {
+    (void)state;
+    const char *spec = "{\"program\":{\"source\":\"" DEEP "\"},\"nets\":{\"n\":{\"layers\":[{\"linear\":{\"out\":2}}]}},\"bind\":{\"g\":{\"net\":\"n\"},"
+                       "\"x\":{\"column\":\"x\"},\"f\":{\"weights\":{\"run\":\"r-1\",\"name\":\"bind.f\"},\"train\":false}}," DATA "," MSE
+                       ",\"batch_size\":5,\"steps\":4,\"optimizer\":{\"adam\":{}}}";
+    TestSet set;
+    Seen seen;
+    double before[IN * OUT], after[IN * OUT], bias[2][2];
+    make_set(&set, ROWS, DT_F64);
+    run(1, &set, NULL, LINEAR, SMALL(LINEAR_HEAD, ",\"steps\":2,\"optimizer\":{\"sgd\":{}},\"dtype\":\"f64\""), NULL, UINT64_MAX, &seen);
+    const SeenCheckpoint *earlier = seen_last(&seen);
+    tensor(earlier, "bind.f", before, IN * OUT);
+    for (int there = 0; there < 2; there++) {
+        Trainer t;
+        Seen next;
+        trainer_start(&t, 1);
+        trainer_data(&t, DATA_TRAIN, &set);
+        if (there) trainer_data(&t, DATA_WEIGHTS, &(TestSet){.file = {.data = earlier->file, .len = earlier->len}});
+        trainer_train(&t, DEEP, spec, NULL);
+        trainer_watch(&t, UINT64_MAX, &next);
+        assert_int_equal(trainer_finish(&t), 0);
+        assert_int_equal(next.code, there ? ERR_NONE : ERR_internal);
+        if (there) {
+            tensor(seen_last(&next), "bind.f", after, IN * OUT);
+            for (int i = 0; i < IN * OUT; i++) assert_true(after[i] == (float)before[i]);
+            tensor(&next.checkpoints[0], "nets.n.0.bias", bias[0], 2);
+            tensor(seen_last(&next), "nets.n.0.bias", bias[1], 2);
+            assert_true(bias[0][0] != bias[1][0]);
+        }
+        seen_release(&next);
+    }
+    seen_release(&seen);
+    set_release(&set);
+}
+
 static void test_refused(void **state) {
     (void)state;
     TestSet set, small;
@@ -381,8 +461,9 @@ static void test_malformed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_resume),  cmocka_unit_test(test_stop),      cmocka_unit_test(test_nonfinite),
-        cmocka_unit_test(test_skip),      cmocka_unit_test(test_refused), cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_resume),  cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_stop),      cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_skip),      cmocka_unit_test(test_earlier),   cmocka_unit_test(test_refused), cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

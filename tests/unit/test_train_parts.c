@@ -386,6 +386,7 @@ static void test_checkpoint(void **state) {
     Area file;
     Fault fault = {0};
     bool fresh;
+    static const uint32_t turned[] = {3, 2};
     saved_init(&s, "abc", 1);
     assert_true(checkpoint_write(&s.c, &file, &fault));
     saved_init(&t, "abc", 0);
@@ -405,7 +406,7 @@ static void test_checkpoint(void **state) {
         saved_init(&t, "abc", 0);
         if (change == 0) t.c.n = 2;
         if (change == 1) t.tensors[1].name = "c";
-        if (change == 2) t.tensors[0].dims = (const uint32_t[]){3, 2};
+        if (change == 2) t.tensors[0].dims = turned;
         if (change == 3) t.c.f64 = true;
         if (change == 4) file.size -= 4;
         assert_false(read_back(&t, &file, &fresh, &fault));

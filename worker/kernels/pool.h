@@ -18,7 +18,7 @@ static size_t K(largest)(const WindowDetail *d, const REAL *x, Range h, Range w)
 /* A strip's columns from the first window's left edge on, those outside the plane too: each one's largest element and its row in the strip (as
  * REAL: exact), the first of equals. Behind the last column there is room for a vector of windows. */
 typedef struct {
-    REAL best[STRIP + SLACK], row[STRIP + SLACK];
+    REAL best[STRIP + SLACK], row[STRIP + SLACK], column[STRIP + SLACK];
 } K(Columns);
 
 /* Outside the plane nothing is ever the largest. */
@@ -35,7 +35,8 @@ INLINE bool K(down)(const WindowDetail *d, const REAL *x, const Strip *s, const 
     const REAL *top = x + s->h.from * d->W + s->w.from;
     K(Mask) nan = {0};
     K(no_columns)(c, 0, first);
-    for (size_t j = 0; j < width; j += LANES) {
+    for (size_t next = 0; next < width; next += LANES) {
+        size_t j = next + LANES > width && width >= LANES ? width - LANES : next; /* the last vector may overlap the one before */
         K(Vector) most = K(vector_load)(top + j, width - j), row = {0}, now = {0};
         nan |= most != most;
         for (size_t i = 1; i < s->h.to - s->h.from; i++) {
@@ -75,21 +76,32 @@ static void K(across_max)(const WindowDetail *d, const Strip *s, const K(Columns
     }
 }
 
-/* The same as a place in the plane, of equals the one in the first row, there in the first column; there is no NaN. */
+/* A vector of windows from the k-th on: largest elements, rows in the strip, columns in their windows; of equals the one in the first row, there in
+ * the first column. There is no NaN. */
+typedef struct {
+    K(Vector) most, row, column;
+} K(Found);
+
+INLINE K(Found) K(across_found)(const WindowDetail *d, const K(Columns) *c, size_t k) {
+    const REAL *best = c->best + k * d->sw, *rows = c->row + k * d->sw;
+    K(Found) f = {.most = K(strided)(best, d->sw), .row = K(strided)(rows, d->sw)};
+    K(Vector) now = {0};
+    for (size_t b = 1; b < d->kw; b++) {
+        K(Vector) v = K(strided)(best + b, d->sw), at = K(strided)(rows + b, d->sw);
+        K(Mask) more = (v > f.most) | ((v == f.most) & (at < f.row));
+        now += 1;
+        f.most = K(select)(more, v, f.most);
+        f.row = K(select)(more, at, f.row);
+        f.column = K(select)(more, now, f.column);
+    }
+    return f;
+}
+
 static void K(across_places)(const WindowDetail *d, const Strip *s, const K(Columns) *c, size_t *place) {
     for (size_t k = 0; k < s->count; k += LANES) {
-        const REAL *best = c->best + k * d->sw, *rows = c->row + k * d->sw;
-        K(Vector) most = K(strided)(best, d->sw), row = K(strided)(rows, d->sw), column = {0}, now = {0};
-        for (size_t b = 1; b < d->kw; b++) {
-            K(Vector) v = K(strided)(best + b, d->sw), at = K(strided)(rows + b, d->sw);
-            K(Mask) more = (v > most) | ((v == most) & (at < row));
-            now += 1;
-            most = K(select)(more, v, most);
-            row = K(select)(more, at, row);
-            column = K(select)(more, now, column);
-        }
+        K(Found) f = K(across_found)(d, c, k);
         for (size_t l = 0; l < LANES && k + l < s->count; l++)
-            place[k + l] = (s->h.from + (size_t)row[l]) * d->W + (s->j + k + l) * d->sw + (size_t)column[l] - (size_t)d->left;
+            place[k + l] = (s->h.from + (size_t)f.row[l]) * d->W + (s->j + k + l) * d->sw + (size_t)f.column[l] - (size_t)d->left;
     }
 }
 
@@ -136,30 +148,81 @@ static void K(max_plane_vjp)(const WindowDetail *d, const REAL *x, const REAL *c
     memset(y, 0, d->H * d->W * sizeof *y);
     EACH_LARGEST(y[at] += c[e])
 }
-/* The places too, as row and column. */
-static void K(max_plane_places)(const WindowDetail *d, const REAL *x, REAL *y, REAL *place_of) {
-    EACH_LARGEST(y[e] = x[at]; place_of[2 * e] = (REAL)(at / d->W); place_of[2 * e + 1] = (REAL)(at % d->W))
-}
 #undef EACH_LARGEST
+
+/* The columns become windows, one from each of them on: their largest elements with rows and columns. Cheaper than picking the columns that
+ * begin one. */
+static void K(across_all)(const WindowDetail *d, const Strip *s, K(Columns) *c) {
+    for (size_t j = 0; j <= (s->count - 1) * d->sw; j += LANES) {
+        K(Vector) most = K(strided)(c->best + j, 1), row = K(strided)(c->row + j, 1), column = {0}, now = {0};
+        for (size_t b = 1; b < d->kw; b++) {
+            K(Vector) v = K(strided)(c->best + j + b, 1), at = K(strided)(c->row + j + b, 1);
+            K(Mask) more = (v > most) | ((v == most) & (at < row));
+            now += 1;
+            most = K(select)(more, v, most);
+            row = K(select)(more, at, row);
+            column = K(select)(more, now, column);
+        }
+        K(vector_store)(c->best + j, LANES, most);
+        K(vector_store)(c->row + j, LANES, row);
+        K(vector_store)(c->column + j, LANES, column);
+    }
+}
+
+/* The largest elements with their rows and columns in the plane. */
+static void K(strip_places)(const WindowDetail *d, const REAL *x, const Strip *s, REAL *y, REAL *row, REAL *column) {
+    K(Columns) c;
+    if (!strip_narrow(d) || K(down)(d, x, s, true, &c)) {
+        for (size_t k = 0; k < s->count; k++) {
+            size_t at = K(largest)(d, x, s->h, columns_of(d, s->j + k));
+            y[k] = x[at];
+            row[k] = (REAL)(at / d->W);
+            column[k] = (REAL)(at % d->W);
+        }
+        return;
+    }
+    K(across_all)(d, s, &c);
+    REAL left = (REAL)((int64_t)(s->j * d->sw) - d->left);
+    for (size_t k = 0, at = 0; k < s->count; k++, at += d->sw) {
+        y[k] = c.best[at];
+        row[k] = c.row[at] + (REAL)s->h.from;
+        column[k] = c.column[at] + left + (REAL)at;
+    }
+}
+
+/* place: [rows, columns] of the windows. */
+static void K(max_plane_places)(const WindowDetail *d, const REAL *x, REAL *y, REAL *place) {
+    size_t windows = d->Ho * d->Wo, e = 0;
+    for (size_t i = 0; i < d->Ho; i++)
+        for (size_t j = 0; j < d->Wo;) {
+            Strip s = strip_at(d, rows_of(d, i), j);
+            K(strip_places)(d, x, &s, y + e, place + e, place + windows + e);
+            j += s.count;
+            e += s.count;
+        }
+}
 
 /* dst: the value that the places go to */
 void K(kernel_max_pool_places)(Exec *x, const Step *s) {
     const WindowDetail *d = s->window;
     const REAL *a = x->at[s->in[0]];
-    REAL *y = x->at[s->out], *place_of = x->at[s->dst];
+    REAL *y = x->at[s->out], *place = x->at[s->dst];
     size_t planes = d->planes * x->rows, m = d->Ho * d->Wo;
-    for (size_t p = 0; p < planes; p++) K(max_plane_places)(d, a + p * d->H * d->W, y + p * m, place_of + 2 * p * m);
+    for (size_t p = 0; p < planes; p++) K(max_plane_places)(d, a + p * d->H * d->W, y + p * m, place + 2 * p * m);
 }
 
-/* max_pool's y and places, ȳ -> peaks: places and ȳ; keep: what was pooled is a relu's result, and the peaks are of the gradient before it */
+/* max_pool's y and places, ȳ, all of [outer,inner] windows -> peaks: row, column, ȳ; keep: what was pooled is a relu's result, and the peaks are
+ * of the gradient before it */
 void K(kernel_peaks)(Exec *x, const Step *s) {
     const REAL *y = x->at[s->in[0]], *place = x->at[s->in[1]], *c = x->at[s->in[2]];
     REAL *to = x->at[s->out];
-    for (size_t e = 0; e < x->rows * s->inner; e++) {
-        to[3 * e] = place[2 * e];
-        to[3 * e + 1] = place[2 * e + 1];
-        to[3 * e + 2] = s->keep && y[e] <= 0 ? 0 : c[e];
-    }
+    size_t m = s->inner;
+    for (size_t p = 0; p < x->rows * s->outer; p++, y += m, place += 2 * m, c += m)
+        for (size_t e = 0; e < m; e++, to += 3) {
+            to[0] = place[e];
+            to[1] = place[m + e];
+            to[2] = s->keep && y[e] <= 0 ? 0 : c[e];
+        }
 }
 
 /* peaks [outer,nin,3] -> [outer], summed over rows */
