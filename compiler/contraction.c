@@ -1,9 +1,10 @@
 /* The order of contractions. A tree of contractions whose inner results nobody else reads is one sum over products of its leaves; it is done in
  * the order in which a row costs least.
  *
- * Which operands will be shared by all rows and which are batched is not known here: any slot may be either. So a row's cost decides, and what
- * the program says stays where nothing is gained: no class of batches pays more than the whole cost of one row. Nor does an order need a larger
- * space than there was.
+ * Which operands will be shared by all rows and which are batched is not known here: any slot may be either. A row's cost decides, so the worst
+ * case, everything batched, never gets dearer; (A·B)·x becomes A·(B·x), which with A and B shared by many rows costs up to twice as much as A·B
+ * multiplied out once, and with few rows far less. Where nothing is gained all stays as the program says it, and no order needs a larger space
+ * than there was.
  * Axes that a reshape splits or joins are followed as their parts, *atoms*, so that tables of functions of several arguments take part. */
 #include "compiler/optimise.h"
 #include <math.h>

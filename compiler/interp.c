@@ -105,7 +105,7 @@ static State eval_node(Interp *in, Machine *m, uint32_t node, Cell *env) {
     case TERM_NAT: value = natural(in, t->nat); break;
     default: value = value_bool(t->kind == TERM_TRUE);
     }
-    value_release(&m->heap, env);
+    cell_release(&m->heap, env);
     return give(value);
 }
 
@@ -113,18 +113,18 @@ static State eval_node(Interp *in, Machine *m, uint32_t node, Cell *env) {
 static State apply(Interp *in, Machine *m, const Value *function, const Value *argument) {
     count_step(in);
     if (function == value_none()) {
-        value_release(&m->heap, argument);
+        cell_release(&m->heap, argument);
         return give(function);
     }
     if (function->kind == CELL_CLOSURE) {
         uint32_t body = in->program->nodes[function->info].kid[0];
         Cell *env = env_push(&m->heap, share(function->env), argument);
-        value_release(&m->heap, function);
+        cell_release(&m->heap, function);
         return eval(body, env);
     }
     const Type *type = function->type;
     size_t index = function->index;
-    value_release(&m->heap, function);
+    cell_release(&m->heap, function);
     const Value *result = basis_new(&m->heap, type->cod, index / type->dom->dim);
     push(m, (Frame){.kind = DO_PLACE, .type = type->dom, .n = index % type->dom->dim, .value = result});
     return give(argument);
@@ -142,22 +142,22 @@ static State do_place(Interp *in, Machine *m, Frame f, const Value *v) {
         return apply(in, m, v, probe);
     }
     bool one = v == value_none() ? false : f.type->kind == TYPE_BOOL ? v == value_bool(f.n == 0) : v == value_nat(f.n);
-    value_release(&m->heap, v);
+    cell_release(&m->heap, v);
     if (one) return give(f.value);
-    value_release(&m->heap, f.value);
+    cell_release(&m->heap, f.value);
     return give(value_none());
 }
 
 static State do_if(Interp *in, Machine *m, Frame f, const Value *condition) {
     const TermNode *t = &in->program->nodes[f.node];
     if (condition != value_none()) return eval(t->kid[condition == value_bool(true) ? 1 : 2], f.env);
-    value_release(&m->heap, f.env);
+    cell_release(&m->heap, f.env);
     return give(condition);
 }
 
 static State do_argument(Interp *in, Machine *m, Frame f, const Value *function) {
     if (function == value_none()) {
-        value_release(&m->heap, f.env);
+        cell_release(&m->heap, f.env);
         return give(function);
     }
     push(m, (Frame){.kind = DO_APPLY, .value = function});
@@ -166,8 +166,8 @@ static State do_argument(Interp *in, Machine *m, Frame f, const Value *function)
 
 static State do_iterate(Machine *m, Frame f, const Value *count) {
     if (count == value_none()) {
-        value_release(&m->heap, f.env);
-        value_release(&m->heap, f.value);
+        cell_release(&m->heap, f.env);
+        cell_release(&m->heap, f.value);
         return give(count);
     }
     push(m, (Frame){.kind = DO_STEP, .node = f.node, .env = f.env, .n = value_to_nat(count)});
@@ -176,7 +176,7 @@ static State do_iterate(Machine *m, Frame f, const Value *count) {
 
 static State do_step(Interp *in, Machine *m, Frame f, const Value *state) {
     if (f.n == 0) {
-        value_release(&m->heap, f.env);
+        cell_release(&m->heap, f.env);
         return give(state);
     }
     f.n--;
@@ -249,7 +249,7 @@ void interp_vector(Interp *in, const Value *value, const Type *type, double *out
         bool arrow = type_is_arrow(c->type);
         if (!arrow) put_scalar(in, c->value, c->type, out, c->at, c->stride);
         if (!arrow || c->value == value_none() || c->next == c->type->dom->dim) {
-            value_release(&m->heap, c->value);
+            cell_release(&m->heap, c->value);
             n--;
             continue;
         }

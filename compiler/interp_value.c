@@ -30,7 +30,7 @@ static void drop(Cell **dying, const Value *v) {
 }
 
 /* A loop, since chains of environments are as long as the program likes. */
-void value_release(Heap *heap, const Value *v) {
+void cell_release(Heap *heap, const Value *v) {
     Cell *dying = NULL;
     drop(&dying, v);
     while (dying) {

@@ -49,7 +49,7 @@ static inline const Value *value_retain(const Value *v) {
     if (v && value_is_cell(v)) ((Cell *)v)->refs++;
     return v;
 }
-void value_release(Heap *heap, const Value *v); /* NULL and immediates: nothing */
+void cell_release(Heap *heap, const Value *v); /* NULL and immediates: nothing */
 
 /* Takes memory from the arena; too_large beyond LIMIT_INTERP_BYTES. */
 void *heap_take(Heap *heap, size_t bytes);

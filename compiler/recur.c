@@ -185,7 +185,7 @@ static bool is_identity(const Graph *step) {
     return step->nodes[node].op == OP_input; /* there are no captures */
 }
 
-/* The count as [outer, k], or [k]; its first label is 0, or none. */
+/* The count as [outer, k], or [k]. */
 static uint32_t flat_count(Recurrence *rec) {
     bool many = rec->outer > 1;
     return rewrite_reshape(rec->rw, rec->count, &(Dims){.rank = 1 + many, .at = {(uint32_t)(many ? rec->outer : rec->k), (uint32_t)rec->k}});
@@ -193,7 +193,8 @@ static uint32_t flat_count(Recurrence *rec) {
 
 /* (Σᵢ nᵢ)·base */
 static uint32_t put_scaled(Recurrence *rec) {
-    static const int64_t plain[] = {1, 1, 0, 0, 0}, with_outer[] = {2, 1, 1, 0, 1, 1, 0}, by_one[] = {0, 1, 1, 0, 0}, by_many[] = {1, 1, 2, 0, 1, 0, 1};
+    static const int64_t plain[] = {1, 1, 0, 0, 0}, with_outer[] = {2, 1, 1, 0, 1, 1, 0};
+    static const int64_t by_one[] = {0, 1, 1, 0, 0}, by_many[] = {1, 1, 2, 0, 1, 0, 1};
     bool many = rec->outer > 1;
     double *ones = ARENA_ARRAY(&rec->cx->arena, double, rec->k);
     for (size_t i = 0; i < rec->k; i++) ones[i] = 1;
@@ -247,7 +248,8 @@ static uint32_t put_iter(Recurrence *rec) {
 static uint32_t recur(Recurrence *rec) {
     specialise(rec);
     if (rec->ncaptures) return put_iter(rec);
-    const double *base = matrix_values(rec->rw, rec->base, OPTIMISE_CELLS), *count = rec->outer == 1 ? matrix_values(rec->rw, rec->count, OPTIMISE_CELLS) : NULL;
+    const double *base = matrix_values(rec->rw, rec->base, OPTIMISE_CELLS), *count = NULL;
+    if (rec->outer == 1) count = matrix_values(rec->rw, rec->count, OPTIMISE_CELLS);
     uint32_t node = UINT32_MAX;
     uint64_t m = 0;
     if (count && numeral(rec, count, &m)) node = put_power(rec, base, m);

@@ -182,7 +182,8 @@ static bool reshaped_if(Product *p, int k) {
     return true;
 }
 
-/* (c₀·A + c₁·B)·x = c₀·(A·x) + c₁·(B·x): cheaper when the products are smaller than the matrices. */
+/* (c₀·A + c₁·B)·x = c₀·(A·x) + c₁·(B·x): cheaper when the products are smaller than the matrices. A condition is what varies from row to row;
+ * then A and B, shared, are not mixed anew for each. */
 static uint32_t with_if(Product *p, int k) {
     uint32_t node = p->in[k], c = input(p, k, 0), outer = dims_of(p->s->rw->to, c).rank - 1;
     if (!single(p, k)) return NO;

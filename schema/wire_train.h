@@ -52,7 +52,9 @@ typedef struct {
     uint32_t at_index, other_index;
     const unsigned char *message, *hint, *pointer;
     size_t message_len, hint_len, pointer_len;
-    const unsigned char *info;    /* JSON: {"output": {"type","shape"}, "columns": [{"name","type","shape","needed"}], "weights": [{"name","shape","train"}], "parameters", "macs", "bytes"} */
+    /* JSON: {"output": {"type","shape"}, "columns": [{"name","type","shape","needed"}], "weights": [{"name","shape","train"}], "parameters",
+     * "macs" (of a step), "bytes" (of tensors and working memory)} */
+    const unsigned char *info;
     size_t info_len;
     const unsigned char *graph, *types;
     size_t graph_len, types_len;

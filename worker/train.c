@@ -148,7 +148,7 @@ static bool count_steps(Run *run) {
 static bool say_ready(Run *run) {
     Buf text;
     buf_init(&text);
-    record_put(&text, &run->model, run->seat->libraries);
+    train_record_put(&text, &run->model, run->seat->libraries);
     const char *record = buf_text(&text);
     if (text.failed) fault_set(&run->fault, ERR_internal, "The worker is out of memory.");
     else news_say(&run->news, NEWS_READY, "%s", record);
@@ -171,7 +171,7 @@ static bool train(Run *run, const Frame *frame) {
                       .tested = test != NULL,
                       .news = &run->news,
                       .workspace = &run->workspace};
-    return loop_run(&loop, &run->fault);
+    return train_loop_run(&loop, &run->fault);
 }
 
 static void release(Run *run) {

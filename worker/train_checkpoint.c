@@ -21,7 +21,8 @@ static void put_header(const Checkpoint *c, BulkTensor *tensors, Buf *out) {
     char step[24], updates[24];
     for (uint32_t i = 0; i < c->n; i++) {
         const CheckpointTensor *t = &c->tensors[i];
-        tensors[i] = (BulkTensor){.name = t->name, .dtype = c->f64 ? DT_F64 : DT_F32, .rank = t->rank, .count = t->size, .bytes = t->size * element(c)};
+        tensors[i] = (BulkTensor){.name = t->name, .dtype = c->f64 ? DT_F64 : DT_F32, .rank = t->rank, .count = t->size,
+                                  .bytes = t->size * element(c)};
         for (uint32_t d = 0; d < t->rank; d++) tensors[i].shape[d] = t->dims[d];
     }
     snprintf(step, sizeof step, "%" PRIu64, c->step);
@@ -39,12 +40,14 @@ bool checkpoint_write(const Checkpoint *c, Area *out, Fault *fault) {
     free(tensors);
     bool ok = tensors && !header.failed;
     if (!ok) fault_set(fault, ERR_internal, "The worker is out of memory.");
-    else if (data > LIMIT_JOB_BYTES - header.len) ok = fault_set(fault, ERR_too_large, "A checkpoint would take more than %zu MiB.", LIMIT_JOB_BYTES >> 20);
+    else if (data > LIMIT_JOB_BYTES - header.len)
+        ok = fault_set(fault, ERR_too_large, "A checkpoint would take more than %zu MiB.", LIMIT_JOB_BYTES >> 20);
     else if (!area_create(out, header.len + data)) ok = fault_set(fault, ERR_internal, "A checkpoint cannot be mapped.");
     if (ok) {
         unsigned char *at = memcpy(out->data, header.data, header.len);
         at += header.len;
-        for (uint32_t i = 0; i < c->n; at += c->tensors[i].size * element(c), i++) memcpy(at, c->tensors[i].data, c->tensors[i].size * element(c));
+        for (uint32_t i = 0; i < c->n; at += c->tensors[i].size * element(c), i++)
+            memcpy(at, c->tensors[i].data, c->tensors[i].size * element(c));
     }
     buf_release(&header);
     return ok;

@@ -157,7 +157,7 @@ static void take_up(Loop *l) {
     if (!l->l->model->file.owes) l->saved = at;
 }
 
-bool loop_run(TrainLoop *loop, Fault *fault) {
+bool train_loop_run(TrainLoop *loop, Fault *fault) {
     Loop l = {.l = loop, .spec = loop->model->spec, .news = loop->news, .rate = NAN, .saved = UINT64_MAX};
     Fault late = {0};
     take_up(&l);

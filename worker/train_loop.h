@@ -20,5 +20,5 @@ typedef struct {
 
 /* Until all steps are done, a stop was asked for, or the daemon is gone; ends with the weights as a checkpoint. False: the fault says what
  * ended it; the weights are those before the step that failed, and so is the checkpoint. */
-bool loop_run(TrainLoop *loop, Fault *fault);
+bool train_loop_run(TrainLoop *loop, Fault *fault);
 #endif

@@ -2,8 +2,9 @@
  *
  * Points are gathered and leave together, at the latest after NEWS_MS or when a frame is full, and before any other news.
  * Keys of points are lent until news_release.
- * Ownership: a News owns its buffers, not the socket. Errors: `ended` is set when the daemon is gone or memory is short, `malformed` (too) when it sent what does
- * not belong here; sending does nothing from then on. */
+ * Ownership: a News owns its buffers, not the socket.
+ * Errors: `ended` is set when the daemon is gone or memory is short, `malformed` (too) when it sent what does not belong here; sending does
+ * nothing from then on. */
 #ifndef CAJAL_TRAIN_NEWS_H
 #define CAJAL_TRAIN_NEWS_H
 #include "schema/wire_train.h"

@@ -33,7 +33,7 @@ static void put_text(Buf *out, const char *key, const char *value) {
     buf_putc(out, ',');
 }
 
-void record_put(Buf *out, const TrainModel *m, const char *libraries) {
+void train_record_put(Buf *out, const TrainModel *m, const char *libraries) {
     char cpu[128];
     size_t parameters = 0;
     cpu_name(cpu, sizeof cpu);

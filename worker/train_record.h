@@ -4,5 +4,5 @@
 #include "worker/train_model.h"
 
 /* {"cajal","libraries","threads","cpu","instructions","dtype","parameters","bytes"}; bytes: of tensors and working memory. */
-void record_put(Buf *out, const TrainModel *m, const char *libraries);
+void train_record_put(Buf *out, const TrainModel *m, const char *libraries);
 #endif

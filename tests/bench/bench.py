@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from service import SAFETENSORS, Exchange, Wrong, ask, bare, daemon, expect, family, memory, on_cpu, post_json, request_bytes, used
+from training import measure_training
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -361,7 +362,8 @@ def main():
         time.sleep(0.5)
         idle = memory(family(service.pid))
         for measure, *more in ((measure_idle, service), (measure_small, service, folder), (measure_bulk, service, folder),
-                               (measure_recurrent,), (measure_tiny,), (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder)):
+                               (measure_recurrent,), (measure_tiny,), (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder),
+                               (measure_training, folder)):
             print(f"{measure.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
             measure(table, build, *more)
     print(file=sys.stderr)

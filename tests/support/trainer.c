@@ -66,8 +66,8 @@ void trainer_data(Trainer *t, DataKind kind, const TestSet *set) {
     Buf body;
     buf_init(&body);
     const int fd = memfd_of(set->file.data, set->file.len);
-    wire_put_data(&body, &(DataMsg){.kind = (uint8_t)kind, .name = (const unsigned char *)"r-1", .name_len = 3, .rows = set->rows, .bytes = set->file.len,
-                                    .ncolumns = set->n, .columns = (ColumnMsg *)set->columns});
+    wire_put_data(&body, &(DataMsg){.kind = (uint8_t)kind, .name = (const unsigned char *)"r-1", .name_len = 3, .rows = set->rows,
+                                    .bytes = set->file.len, .ncolumns = set->n, .columns = (ColumnMsg *)set->columns});
     assert_int_equal(wire_send(t->sock, FRAME_data, 0, &body, fd), 0);
     close(fd);
     buf_release(&body);

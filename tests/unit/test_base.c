@@ -169,9 +169,8 @@ static void test_reader_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_reset), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf), cmocka_unit_test(test_printing),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_reader_refuses),
+        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_reset), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_printing), cmocka_unit_test(test_numbers), cmocka_unit_test(test_reader_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,12 +260,12 @@ static Graph *network(const NetSpec *s) {
     return g;
 }
 
-static void make_net(Net *net, const NetSpec *s, Rand *r) {
-    Graph *g = network(s);
+/* The loss's gradients for all weights, over random numbers; g is used up. */
+static void make_derived(Net *net, Graph *g, size_t rows, Rand *r) {
     Cx cx;
     char why[300] = "";
     if (!graph_verify(g, why, sizeof why)) fail_msg("%s", why);
-    *net = (Net){.rows = 1 + t_below(r, 9)};
+    *net = (Net){.rows = rows};
     cx_init(&cx);
     CX_TRY(&cx) {
         bool trained[SLOTS];
@@ -370,7 +370,7 @@ static void test_networks(void **state) {
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++)
         for (int n = 0; n < 6; n++) {
             Net net;
-            make_net(&net, &nets[k], &r);
+            make_derived(&net, network(&nets[k]), 1 + t_below(&r, 9), &r);
             for (int below = 0; below <= ISA_COUNT; below++) {
                 const Way way = {.f64 = t_below(&r, 3), .known = t_below(&r, 2), .below = (Isa)below, .tile = t_below(&r, 4), .threads = 1 + t_below(&r, 3)};
                 check_net(&net, &way, nets[k].step > 1);
@@ -379,10 +379,33 @@ static void test_networks(void **state) {
         }
 }
 
+/* A matrix that is large beside the batch stays as it lies: y[o] = Σ f[o,i,k] · n[k] · x[i], its gradients, and the rows as one product. */
+static void test_heavy(void **state) {
+    (void)state;
+    Rand r = t_rand("heavy");
+    Graph *g = graph_new();
+    uint32_t x = t_input(g, SLOT_COLUMN, 0, 64), n = t_input(g, SLOT_WEIGHT, 0, 10), f = t_input(g, SLOT_WEIGHT, 1, 900 * 640);
+    uint32_t c = t_node(g, OP_contract, INS(t_node(g, OP_eye, INS(), DIMS(10, 10), ATTRS()), n), DIMS(10), ATTRS(2, 1, 1, 0, 1, 1, 0));
+    uint32_t o = t_node(g, OP_contract, INS(c, x), DIMS(10, 64), ATTRS(1, 1, 2, 0, 1, 0, 1));
+    f = t_node(g, OP_reshape, INS(f), DIMS(900, 64, 10), ATTRS());
+    uint32_t y = t_node(g, OP_contract, INS(o, f), DIMS(900), ATTRS(2, 3, 1, 0, 1, 2, 1, 0, 2));
+    uint32_t loss = t_node(g, OP_total, INS(t_node(g, OP_map, INS(y), DIMS(900), ATTRS(FUNCTION_square, 0, 0))), DIMS(), ATTRS(0));
+    graph_output(g, OUT_LOSS, 0, t_node(g, OP_reshape, INS(loss), DIMS(1), ATTRS()));
+    for (int f64 = 0; f64 < 2; f64++) {
+        Net net;
+        make_derived(&net, graph_copy(g), 20 + t_below(&r, 20), &r);
+        for (int below = 0; below <= ISA_COUNT; below++)
+            check_net(&net, &(Way){.f64 = f64, .known = true, .below = (Isa)below, .tile = 7 * (size_t)t_below(&r, 3), .threads = 1 + t_below(&r, 2)}, false);
+        free_net(&net);
+    }
+    graph_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_images),        cmocka_unit_test(test_peaks),    cmocka_unit_test(test_bands),
         cmocka_unit_test(test_infinite_peak), cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_heavy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

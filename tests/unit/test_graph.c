@@ -112,6 +112,28 @@ static void test_sample(void **state) {
     graph_free(g);
 }
 
+/* The same file; equal nodes are found in it; the original does not mind what is added. */
+static void test_copy(void **state) {
+    (void)state;
+    Graph *g = sample(), *copy = graph_copy(g);
+    Buf one, other;
+    buf_init(&one);
+    buf_init(&other);
+    assert_true(graph_write(g, &one) && graph_write(copy, &other));
+    assert_int_equal(one.len, other.len);
+    assert_memory_equal(one.data, other.data, one.len);
+    uint32_t n = copy->nnodes, first = t_input(copy, copy->slots[0].role, copy->slots[0].index, (uint32_t)copy->slots[0].size);
+    assert_true(first < n);
+    t_node(copy, OP_zero, INS(), DIMS(77), ATTRS());
+    assert_int_equal(copy->nnodes, n + 1);
+    assert_int_equal(g->nnodes, n);
+    buf_release(&one);
+    buf_release(&other);
+    graph_free(copy);
+    assert_good(g);
+    graph_free(g);
+}
+
 /* One node over inputs a [2,3], b [3], whose attributes or dims are wrong. */
 #define BAD(expected, op, ...) \
     do { \
@@ -335,7 +357,7 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_consing), cmocka_unit_test(test_sample), cmocka_unit_test(test_shape_rules), cmocka_unit_test(test_iter_rules),
+        cmocka_unit_test(test_consing), cmocka_unit_test(test_sample), cmocka_unit_test(test_copy), cmocka_unit_test(test_shape_rules), cmocka_unit_test(test_iter_rules),
         cmocka_unit_test(test_limits), cmocka_unit_test(test_verify_slots_outputs), cmocka_unit_test(test_file),
         cmocka_unit_test(test_file_fuzz), cmocka_unit_test(test_print), cmocka_unit_test(test_names),
     };

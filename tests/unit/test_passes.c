@@ -205,7 +205,8 @@ static void test_sums(void **state) {
     a = t_matvec(g, in(g, 0, DIMS(3, 3)), in(g, 2, DIMS(3)), 3), b = t_matvec(g, in(g, 1, DIMS(3, 3)), in(g, 2, DIMS(3)), 3);
     STRUCTURE(g, t_node(g, OP_add, INS(a, b), DIMS(3), ATTRS()), "add contract");
     g = graph_new();
-    a = t_node(g, OP_shift, INS(in(g, 0, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT)), b = t_node(g, OP_shift, INS(in(g, 1, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT));
+    a = t_node(g, OP_shift, INS(in(g, 0, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT));
+    b = t_node(g, OP_shift, INS(in(g, 1, DIMS(3))), DIMS(4), ATTRS(0, SHIFT_EXACT));
     STRUCTURE(g, t_node(g, OP_add, INS(a, b), DIMS(4), ATTRS()), "add shift");
     g = graph_new();
     a = t_node(g, OP_if, INS(in(g, 0, DIMS(2)), in(g, 1, DIMS(3)), in(g, 2, DIMS(3))), DIMS(3), ATTRS());
@@ -277,10 +278,12 @@ static void test_recur(void **state) {
     y = iterate(g, in(g, 0, DIMS(9)), onehot(g, 11, 2), 11, step_of(11, OP_shift, SHIFT_DROP));
     expect_ops(run(optimise_recur, with_output(g, y)), "resize");
     g = graph_new();
-    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(2))), DIMS(3, 2), ATTRS(1, 1, 0, 1, 0, 0), SUBS(step_of(2, OP_shift, SHIFT_SATURATE)));
+    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(2))), DIMS(3, 2), ATTRS(1, 1, 0, 1, 0, 0),
+                   SUBS(step_of(2, OP_shift, SHIFT_SATURATE)));
     expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
     g = graph_new();
-    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(9))), DIMS(3, 9), ATTRS(1, 1, 0, 1, 0, 0), SUBS(step_of(9, OP_input, SHIFT_DROP)));
+    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(9))), DIMS(3, 9), ATTRS(1, 1, 0, 1, 0, 0),
+                   SUBS(step_of(9, OP_input, SHIFT_DROP)));
     expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
 }
 
@@ -462,8 +465,10 @@ static void test_matrices(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders), cmocka_unit_test(test_choices),
-                                       cmocka_unit_test(test_sums), cmocka_unit_test(test_factors), cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_share),
-                                       cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_choices), cmocka_unit_test(test_sums), cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_share),
+        cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -280,8 +280,10 @@ static void data_init(Data *d) {
     buf_u8(&file, 0xEE);
     for (int c = 0; c < 6; c++) {
         const bool flat = c >= 4;
-        d->columns[c] = (ColumnMsg){.name = (const unsigned char *)"abcdef" + c, .name_len = 1, .dtype = dtypes[c], .rank = !flat, .dims = {WIDTH}, .offset = file.len};
-        d->slots[c] = (LinkSlot){.column = (uint32_t)c, .test_column = UINT32_MAX, .size = flat ? 5 : WIDTH, .discrete = flat, .scale = 0.5, .shift = -1};
+        d->columns[c] = (ColumnMsg){.name = (const unsigned char *)"abcdef" + c, .name_len = 1, .dtype = dtypes[c], .rank = !flat,
+                                    .dims = {WIDTH}, .offset = file.len};
+        d->slots[c] = (LinkSlot){.column = (uint32_t)c, .test_column = UINT32_MAX, .size = flat ? 5 : WIDTH, .discrete = flat, .scale = 0.5,
+                                 .shift = -1};
         for (size_t r = 0; r < ROWS; r++)
             for (size_t i = 0; i < (flat ? 1 : WIDTH); i++) {
                 const double v = datum(c, r, i);
