@@ -24,9 +24,8 @@ SEED = 20251124
 class Side:
     """A program that takes steps when asked (train.c, train_torch.py)."""
 
-    def __init__(self, *command):
-        # As a worker does before OpenBLAS is loaded (worker/main.c): see settle_libraries.
-        environment = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2", **os.environ}
+    def __init__(self, *command, **settings):
+        environment = {**os.environ, **settings}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.first = self.line()
 
@@ -49,6 +48,14 @@ class Side:
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait()
+
+
+def core():
+    """What a worker tells an OpenBLAS that is older than this CPU (settle_libraries in worker/main.c), for both sides."""
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        flags = set(next((line for line in info if line.startswith("flags")), "").split())
+    name = "SkylakeX" if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags else "Haswell" if {"avx2", "fma"} <= flags else ""
+    return {"OPENBLAS_CORETYPE": name} if name else {}
 
 
 def write_run(folder, model, batch):
@@ -77,8 +84,9 @@ def compare(model, batch, ours, beside):
 def measure_one(table, build, folder, model, batch):
     (spec, data, weights), program = write_run(folder, model, batch)
     title = f"training step {model}, batch {batch}"
-    with Side(os.path.join(build, "bench", "train"), spec, program, str(batch), data, weights, "2") as ours, \
-            Side("/usr/bin/python3", "-B", os.path.join(HERE, "train_torch.py"), model, str(batch), data, weights) as beside:
+    with Side(os.path.join(build, "bench", "train"), spec, program, str(batch), data, weights, "2", OMP_WAIT_POLICY="passive",
+              **core()) as ours, \
+            Side("/usr/bin/python3", "-B", os.path.join(HERE, "train_torch.py"), model, str(batch), data, weights, **core()) as beside:
         about = json.loads(beside.first)
         if "missing" in about:
             table.add(title, f"{statistics.median(ours.steps(STEPS[batch])[0]):.1f} ms", "not installed (python3-torch)")
