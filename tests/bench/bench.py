@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+from beside import measure_beside
 from service import SAFETENSORS, Exchange, Wrong, ask, bare, daemon, expect, family, memory, on_cpu, post_json, request_bytes, used
 from training import measure_training
 
@@ -253,6 +254,10 @@ def measure_memory(table, build, service, folder, idle):
               after[0] / before[0], "no growth", after[0] - before[0] < GROWTH)
 
 
+def measure_training_beside(table, build, service, folder):
+    measure_beside(table, build, service, small_exchanges(service.port, folder)[0])
+
+
 # ---- in the worker ----
 
 
@@ -362,7 +367,8 @@ def main():
         time.sleep(0.5)
         idle = memory(family(service.pid))
         for measure, *more in ((measure_idle, service), (measure_small, service, folder), (measure_bulk, service, folder),
-                               (measure_recurrent,), (measure_tiny,), (measure_compile,), (measure_memory, service, folder, idle), (measure_closures, service, folder),
+                               (measure_recurrent,), (measure_tiny,), (measure_compile,), (measure_memory, service, folder, idle),
+                               (measure_training_beside, service, folder), (measure_closures, service, folder),
                                (measure_training, folder)):
             print(f"{measure.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
             measure(table, build, *more)
