@@ -266,6 +266,9 @@ static void check_rows(Link *k) {
     if (k->spec->batch_size > k->train->rows)
         link_fail(k, ERR_bad_run, "/batch_size", "A batch of %llu is larger than the data: \"%s\" has %llu row%s.",
                   (unsigned long long)k->spec->batch_size, k->spec->train_data, (unsigned long long)k->train->rows, k->train->rows == 1 ? "" : "s");
+    if (k->spec->epochs > LIMIT_RUN_STEPS / (k->train->rows / k->spec->batch_size))
+        link_fail(k, ERR_bad_run, "/epochs", "These are more than %llu steps: an epoch has %llu.", (unsigned long long)LIMIT_RUN_STEPS,
+                  (unsigned long long)(k->train->rows / k->spec->batch_size));
 }
 
 static void count_cost(Link *k) {

@@ -16,6 +16,9 @@ static const Type *class_type(Link *k, const LinkColumn *column) {
 }
 
 static void check_metrics(Link *k, bool discrete) {
+    if (k->spec->metrics[METRIC_PSNR] && k->out->output->dim == 1)
+        link_fail(k, ERR_bad_run, "/evaluate/metrics",
+                  "The metric \"psnr\" needs an output of several numbers a row: the largest of a row less its smallest is its peak.");
     if (k->spec->metrics[METRIC_ACCURACY] && !discrete)
         link_fail(k, ERR_bad_run, "/evaluate/metrics",
                   "The metric \"accuracy\" needs a target of one integer a row, the class, and \"%.60s\" is none.",

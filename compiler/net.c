@@ -71,6 +71,7 @@ static void plan_windows(Planner *p, const uint32_t kernel[2], int stride, int p
         const uint32_t n = plan->in.at[plan->in.rank - 2 + i];
         *extent = window_extent(n, kernel[i], whole(p, stride + (int)i), whole(p, pad + (int)i));
         if (*extent) continue;
+        if (n + 2 * (uint64_t)whole(p, pad + (int)i) > LIMIT_SPACE) misfit(p, "a smaller pad");
         link_fail(p->k, ERR_shape_mismatch, p->layer->pointer,
                   "A kernel of %u does not fit into %u with a pad of %u: the input is %s.", kernel[i], n,
                   whole(p, pad + (int)i), link_dims(p->k, &plan->in));

@@ -118,7 +118,8 @@ SpecWeights spec_weights(SpecReader *r, JsonNode node, const char *pointer, cons
         spec_fail(r, pointer, "Weights come from a \"run\" or from an \"init\", not from both.");
     if (w.name && !w.run) spec_fail(r, spec_under(r, pointer, "name"), "A \"name\" goes with the \"run\" that the weights come from.");
     if (w.run) spec_string(r, json_get(node, "run"), spec_under(r, pointer, "run"));
-    if (w.name && !*w.name) spec_fail(r, spec_under(r, pointer, "name"), "The name of a weight is not empty.");
+    if (w.name && strncmp(w.name, "bind.", 5) != 0 && strncmp(w.name, "nets.", 5) != 0)
+        spec_fail(r, spec_under(r, pointer, "name"), "The names of weights begin with \"bind.\" or \"nets.\".");
     if (json_get(node, "std") && (w.init != INIT_NORMAL || !(w.deviation > 0)))
         spec_fail(r, spec_under(r, pointer, "std"), "\"std\" is larger than 0 and goes with the init \"normal\".");
     return (SpecWeights){.init = w.init < 0 ? INIT_KAIMING : (InitKind)w.init, .deviation = w.deviation > 0 ? w.deviation : 1,

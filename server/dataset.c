@@ -13,7 +13,8 @@ static const char *const dtype_names[DT_COUNT] = {[DT_U8] = "u8", [DT_I64] = "i6
 
 bool dataset_name_ok(const char *name) {
     size_t len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-    return len > 0 && len <= DATASET_NAME && !name[len];
+    /* "." and "..": no client keeps them in a path */
+    return len > 0 && len <= DATASET_NAME && !name[len] && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, Err *err) {

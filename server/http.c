@@ -302,17 +302,16 @@ static void set_request_id(Http *http, Call *call) {
     for (size_t i = ID_PREFIX + ID_DIGITS; i-- > ID_PREFIX; id >>= 4) call->request_id[i] = "0123456789abcdef"[id & 15];
 }
 
+/* Another than the service's, when the client asks for it. */
 static bool set_deadline(Call *call) {
     const char *text = call->headers.deadline;
-    uint64_t ms = call->server->config->deadline_ms;
-    if (text) {
-        char *end;
-        errno = 0;
-        ms = strtoull(text, &end, 10);
-        if (*text < '0' || *text > '9' || *end || errno || ms == 0 || ms > LIMIT_DEADLINE_MS) {
-            call_fail(call, ERR_bad_request, "X-Deadline-Ms must be a number of milliseconds from 1 to %d.", LIMIT_DEADLINE_MS);
-            return false;
-        }
+    char *end;
+    if (!text) return true;
+    errno = 0;
+    uint64_t ms = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || ms == 0 || ms > LIMIT_DEADLINE_MS) {
+        call_fail(call, ERR_bad_request, "X-Deadline-Ms must be a number of milliseconds from 1 to %d.", LIMIT_DEADLINE_MS);
+        return false;
     }
     call->deadline = call->started + (int64_t)ms * 1000000;
     return true;
@@ -390,6 +389,7 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     if (!call) return NULL;
     call->connection = connection;
     call->started = loop_now();
+    call->deadline = call->started + (int64_t)http->server->config->deadline_ms * 1000000; /* also of refused calls, whose bodies are read */
     call_read_headers(call);
     set_request_id(http, call);
     http->inflight++;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 bool model_find(Store *store, const ModelWant *want, RunCheckpoint *checkpoint, char key[MODEL_KEY], Failure *failure) {
     unsigned char sum[32];
@@ -77,7 +76,6 @@ Model *model_new(Store *store, const ModelWant *want, const RunCheckpoint *check
         failure_set(failure, ERR_internal, "Memory is short.");
         return NULL;
     }
-    m->fd = -1;
     m->checkpoint = *checkpoint;
     m->stored = want->stored;
     bool ok = store_run_get(store, want->run, &m->run) == ERR_NONE && run_facts_get(&m->facts, m->run.link, m->run.link_len) && read_inputs(m) &&
@@ -90,7 +88,6 @@ Model *model_new(Store *store, const ModelWant *want, const RunCheckpoint *check
 
 void model_free(Model *m) {
     if (!m) return;
-    if (m->fd >= 0) close(m->fd);
     run_facts_release(&m->facts);
     stored_run_release(&m->run);
     inputs_release(&m->inputs);

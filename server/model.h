@@ -1,6 +1,6 @@
 /* A run's checkpoint as something that can be evaluated: what a worker needs to make its graph, and what /eval needs to read values for it.
  *
- * Ownership: a Model owns its run, facts, names and descriptor (model_free). */
+ * Ownership: a Model owns its run, facts and names (model_free). */
 #ifndef CAJAL_MODEL_H
 #define CAJAL_MODEL_H
 #include "server/run_facts.h"
@@ -22,7 +22,6 @@ typedef struct Model {
     StoredRun run;
     RunFacts facts;
     RunCheckpoint checkpoint;
-    int fd;               /* its file, checked; -1: not opened yet */
     bool stored;
     char *outputs;
     size_t outputs_len;
@@ -35,7 +34,7 @@ bool model_find(Store *store, const ModelWant *want, RunCheckpoint *checkpoint, 
 /* NULL: failure. */
 Model *model_new(Store *store, const ModelWant *want, const RunCheckpoint *checkpoint, Failure *failure);
 void model_free(Model *model);
-/* The checkpoint's descriptor; -1: it is damaged. On a thread. */
+/* The checkpoint's descriptor, the caller's; -1: it is damaged. On a thread. */
 int model_open(const Model *model, const char *data);
 /* Appends the link frame's body. */
 void model_put_link(Buf *out, const Model *model, Derive derive, uint64_t nat_limit);

@@ -46,8 +46,10 @@ NewsResult news_take(Training *t, Frame *frame, NewsEnd *end) {
     NewsMsg m;
     if (frame->type != FRAME_news || !wire_get_news(frame, &m)) return NEWS_BAD;
     NewsResult result = NEWS_TAKEN;
-    t->step = m.step;
-    t->epoch = m.epoch;
+    if (m.step >= t->step) {
+        t->step = m.step;
+        t->epoch = m.epoch;
+    }
     if (m.steps) t->steps = m.steps;
     switch ((NewsKind)m.kind) {
     case NEWS_READY: training_set_versions(t, (const char *)m.text, m.text_len); break;

@@ -285,10 +285,16 @@ static void build(Variant *v) {
 
 /* ---- trained models ---- */
 
+static void close_file(Variant *v) {
+    if (v->file > 0) close(v->file);
+    v->file = 0;
+}
+
 static void linked(void *arg, const JobResult *result) {
     Variant *v = arg;
     LinkedMsg m;
     v->job = NULL;
+    close_file(v);
     if (result->code) {
         give_up(v, result->code, result->message);
     } else if (!wire_get_linked(result->frame, &m)) {
@@ -310,11 +316,13 @@ static void link_model(Variant *v) {
     ErrCode why;
     const char *message;
     strcpy(stpcpy(stpcpy(culprit, e->hash), " "), v->name);
-    JobSpec spec = {.type = FRAME_link, .area = e->model->fd, .culprit = culprit,
+    JobSpec spec = {.type = FRAME_link, .area = v->file, .culprit = culprit,
                     .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = linked, .arg = v};
     model_put_link(&spec.body, e->model, v->derive, server->config->max_nat);
     v->job = dispatch_submit(server->dispatch, &spec, &why, &message);
-    if (!v->job) give_up(v, why, message);
+    if (v->job) return;
+    close_file(v);
+    give_up(v, why, message);
 }
 
 static void open_file(void *arg) {
@@ -322,16 +330,16 @@ static void open_file(void *arg) {
     v->file = model_open(v->entry->model, v->entry->programs->server->config->data);
 }
 
-/* Another variant's may have come first. */
 static void file_opened(void *arg) {
     Variant *v = arg;
-    Model *model = v->entry->model;
     v->busy = false;
-    if (model->fd < 0) model->fd = v->file;
-    else if (v->file >= 0) close(v->file);
-    if (model->fd < 0) give_up(v, ERR_internal, "The checkpoint is damaged.");
-    else if (!v->waiting) give_up(v, ERR_internal, "Nobody waits for it any more.");
-    else link_model(v);
+    if (v->file > 0 && v->waiting) {
+        link_model(v);
+        return;
+    }
+    bool damaged = v->file < 0;
+    close_file(v);
+    give_up(v, ERR_internal, damaged ? "The checkpoint is damaged." : "Nobody waits for it any more.");
 }
 
 static void start_model(Variant *v) {
@@ -491,6 +499,7 @@ void resolve_cancel(Resolve *r) {
     /* A build that nobody waits for is not worth a worker's time; what a thread has in hand is finished and kept. */
     if (v->waiting || v->busy || !v->job) return;
     dispatch_cancel(v->entry->programs->server->dispatch, v->job, r->patience / 2);
+    close_file(v);
     unlink_variant(v);
     unref(v->entry);
     variant_free(v);

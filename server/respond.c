@@ -78,9 +78,9 @@ static void put_headers(Call *call, struct MHD_Response *r) {
     MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(r, "Timing-Allow-Origin", origin);
     MHD_add_response_header(r, "Vary", "Origin");
-    MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-deadline-ms, x-request-id");
+    MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, last-event-id, x-deadline-ms, x-request-id");
     MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, PUT, DELETE");
-    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, retry-after, server-timing");
+    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, location, retry-after, server-timing");
 }
 
 static void note_answer(const Call *call, size_t bytes) {

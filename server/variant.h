@@ -62,7 +62,7 @@ typedef struct Variant {
     double macs, bytes; /* a row */
     const Type **bound;                 /* of a model (model.h): the program's variables, sized */
     uint32_t nbound;
-    int file;                           /* its checkpoint, just opened; -1: damaged */
+    int file;                           /* its checkpoint, while it is built; 0: none, -1: damaged */
     /* while WANTED: program.c's */
     struct Resolve *waiting;
     Job *job;

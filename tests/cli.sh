@@ -79,7 +79,7 @@ cajal_says "a run's events as they came" 0 '"event":"end"' -- train line.json --
 run=$(cajal train - <line.json)
 cajal_says "a run, followed later" 0 "$run done" -- watch "$run"
 cajal_says "runs" 0 "$run" 'done' '60/60' 'cli line' -- runs
-cajal_says "runs of a state" 0 "$run" -- runs --state done
+cajal_says "runs of a state" 0 "$run" -- runs --state "done"
 cajal_says "weights" 0 -- weights "$run" -o line.out
 python3 - <<'PYTHON' || { failed=$((failed + 1)); echo "cli: weights: not a matrix near 2"; }
 import struct
@@ -109,7 +109,7 @@ cajal_says "data that is none" 1 'not.cj: ' '(bad_tensor)' -- dataset put cli-da
 jq '.optimizer.sgd.lr = -1' line.json >bad.json
 cajal_says "a run that cannot be" 1 'bad.json: ' 'learning rate' '(bad_run)' -- train bad.json
 cajal_says "a run nobody knows" 1 'not_found' -- watch r-nobody
-cajal_says "a run done already" 1 'conflict' -- cancel "$(cajal runs --state done --json | jq -r '.runs[0].id')"
+cajal_says "a run done already" 1 'conflict' -- cancel "$(cajal runs --state "done" --json | jq -r '.runs[0].id')"
 
 cajal_says "no such specification" 2 'nowhere.json: No such file' -- train nowhere.json
 cajal_says "no run's id" 2 "not a run's id: ../x" -- watch ../x

@@ -28,6 +28,7 @@ typedef struct {
     /* made along with others (planner_fuse.c): */
     bool absorbed;              /* no steps, no value: a later node's step does it too */
     uint32_t conv, bias, mask;  /* node + 1: the convolution that this node's step is, with bias or mask; 0: none */
+    uint32_t crop;              /* node + 1: the pad that cuts a conv2d_dx's result; 0: none */
     bool relu;                  /* and relu */
     bool whole;                 /* some reader wants all elements */
     uint32_t peaks;             /* node + 1: the max_pool2d at whose places this node's elements are, peaks its value; 0: none */

@@ -44,8 +44,23 @@ static uint32_t pack(const Conv *c) {
     return v;
 }
 
+/* Only what a pad leaves of x̄. */
+static void crop(Conv *c, uint32_t pad) {
+    const GNode *n = &c->b->g->nodes[pad];
+    const int64_t *by = node_attrs(c->b->g, n);
+    const uint32_t *dims = node_dims(c->b->g, n);
+    ConvShape *s = &c->d->shape;
+    if (c->d->peaks) {
+        s->H = dims[1], s->W = dims[2];
+        s->top -= by[0], s->left -= by[2];
+    } else {
+        s->OH = dims[1], s->OW = dims[2];
+        s->top += by[0], s->left += by[2];
+    }
+}
+
 /* Memory and operands as the kernels want them. */
-static void settle(Conv *c, const GNode *y) {
+static void settle(Conv *c, const GNode *y, const NodeInfo *maker) {
     Planner *b = c->b;
     ConvDetail *d = c->d;
     const uint32_t *ins = node_ins(b->g, c->n);
@@ -57,6 +72,7 @@ static void settle(Conv *c, const GNode *y) {
         d->turned = true;
         d->shape = conv_shape_dx(&d->shape);
     }
+    if (maker && maker->crop) crop(c, maker->crop - 1);
     if (c->n->op == OP_conv2d_dw) {
         d->scratch = scratch(b, d->peaks ? conv_peaks_scratch(&d->shape) : conv_dw_scratch(&d->shape));
         d->sums = scratch(b, d->peaks ? conv_peaks_packed(&d->shape) : conv_dw_sums(&d->shape));
@@ -95,12 +111,13 @@ uint32_t planner_conv(Planner *b, uint32_t i, const ConvUse *use) {
         c.batched[0] = c.batched[1] = c.summed = false;
     }
     if (!planner_ok(b)) return 0;
-    settle(&c, &b->g->nodes[ins[0]]);
+    settle(&c, &b->g->nodes[ins[0]], use->maker);
     add_end(&c, use->maker);
     if (!planner_ok(b)) return 0;
     const ConvDetail *d = c.d;
     bool rows = c.batched[0] || c.batched[1], more = c.summed && use->into != VALUE_NONE;
-    uint32_t v = more ? use->into : planner_value(b, n->size, rows && !c.summed, HOME_SLAB, PHASE_ONCE);
+    size_t size = use->maker && use->maker->crop ? b->g->nodes[use->maker->crop - 1].size : n->size;
+    uint32_t v = more ? use->into : planner_value(b, size, rows && !c.summed, HOME_SLAB, PHASE_ONCE);
     size_t places = d->peaks ? d->peaks : d->shape.OH * d->shape.OW;
     planner_work(b, rows, (double)(d->shape.O * places) * (double)(d->shape.C * d->shape.kh * d->shape.kw));
     planner_step(b, (Step){.run = kernel(&c), .op = n->op, .out = v, .in = {c.in[0], c.in[1], c.in[2]}, .conv = d, .more = more},

@@ -1,5 +1,5 @@
 /* Neighbouring nodes as one step, where nobody else wants what passes between them: a convolution with its bias and relu, x̄ of a
- * convolution with the relu before it; and gradients of max pools as peaks (kernels/peaks.c).
+ * convolution with the cut and the relu before it; and gradients of max pools as peaks (kernels/peaks.c).
  *
  * Results are those of the nodes one by one, but for a convolution's bias, to which it adds instead of adding the bias. */
 #include "schema/ops.h"
@@ -68,6 +68,21 @@ static bool find_conv(Planner *b, uint32_t i, NodeInfo *maker) {
     return false;
 }
 
+/* conv2d_dx as `i`, or a pad that only cuts its result. */
+static bool find_dx(Planner *b, uint32_t i, NodeInfo *maker) {
+    uint32_t dx = i;
+    if (node(b, i)->op == OP_pad) {
+        const int64_t *by = node_attrs(b->g, node(b, i));
+        dx = input(b, i, 0);
+        if (by[0] > 0 || by[1] > 0 || by[2] > 0 || by[3] > 0 || node(b, dx)->op != OP_conv2d_dx || !between(b, dx)) return false;
+        maker->crop = i + 1;
+        b->nodes[dx].absorbed = true;
+    }
+    if (node(b, dx)->op != OP_conv2d_dx) return false;
+    maker->conv = dx + 1;
+    return true;
+}
+
 static void fuse(Planner *b, uint32_t i) {
     NodeInfo *info = &b->nodes[i];
     if (is_relu(b, i, OP_map) && between(b, input(b, i, 0)) && find_conv(b, input(b, i, 0), info)) {
@@ -77,10 +92,11 @@ static void fuse(Planner *b, uint32_t i) {
         find_conv(b, i, info);
     } else if (is_relu(b, i, OP_map_vjp) && planner_skips(b->g, node(b, i), 0)) {
         uint32_t c = input(b, i, 2), y = input(b, i, 1);
-        if (node(b, c)->op != OP_conv2d_dx || !between(b, c) || !b->nodes[y].batched) return;
-        info->conv = c + 1;
+        if (!between(b, c) || !b->nodes[y].batched || !find_dx(b, c, info)) return;
         info->mask = y + 1;
         b->nodes[c].absorbed = true;
+    } else if (node(b, i)->op == OP_pad) {
+        find_dx(b, i, info);
     }
 }
 

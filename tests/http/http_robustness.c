@@ -223,6 +223,32 @@ static void test_slow_body_meets_its_deadline(void **state) {
     wait_until_quiet(a);
 }
 
+/* A refusal waits for the body that comes with the request, so that a client which sends first and listens then gets to see it. */
+static void test_refused_with_a_long_body(void **state) {
+    enum { LENGTH = 1 << 20, PIECES = 16 };
+    static const struct {
+        const char *path;
+        int status;
+    } refused[] = {{"/programs", 405}, {"/nowhere", 404}, {"/eval?colour=red", 400}};
+    static char piece[LENGTH / PIECES];
+    Ask *a = *state;
+    char head[200];
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        int fd = raw_open(a->daemon.url);
+        int n = snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", refused[i].path, LENGTH);
+        raw_send(fd, head, (size_t)n);
+        for (int k = 0; k < PIECES; k++) {
+            usleep(5000);
+            raw_send(fd, piece, sizeof piece);
+        }
+        assert_true(raw_answer(fd, &a->response));
+        assert_int_equal(refused[i].status, a->response.status);
+        assert_true(raw_ended(fd));
+        close(fd);
+    }
+    wait_until_quiet(a);
+}
+
 static void test_slow_bodies_do_not_hold_up_the_end(void **state) {
     static const char begun[] = "POST /eval HTTP/1.1\r\nHost: localhost\r\nContent-Length: 62\r\n\r\n{";
     Ask *a = *state;
@@ -411,6 +437,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_sent_and_gone, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_half_closed, ask_setup_empty, ask_teardown),
         cmocka_unit_test(test_slow_body_meets_its_deadline),
+        cmocka_unit_test(test_refused_with_a_long_body),
         cmocka_unit_test_setup_teardown(test_slow_bodies_do_not_hold_up_the_end, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_short_deadlines_cost_no_workers, ask_setup_empty, ask_teardown),
         cmocka_unit_test_setup_teardown(test_vanishing_clients, ask_setup_empty, ask_teardown),

@@ -222,7 +222,7 @@ typedef struct {
 
 typedef struct {
     uint32_t C, O, H, W, kernel, pad, window, step, out;
-    bool bias, relu, again; /* again: the trunk twice, its result the second time's image */
+    bool bias, relu, outside, again; /* outside: padded by a node, with a number;  again: the trunk twice, its result the second time's image */
 } NetSpec;
 
 static uint32_t weight(Graph *g, uint32_t *n, const uint32_t *dims, uint32_t rank) {
@@ -232,7 +232,10 @@ static uint32_t weight(Graph *g, uint32_t *n, const uint32_t *dims, uint32_t ran
 }
 
 static uint32_t convolve(Graph *g, const NetSpec *s, uint32_t x, uint32_t w, uint32_t b, uint32_t out) {
-    uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(out, s->H, s->W), ATTRS(1, 1, s->pad, s->pad));
+    const uint32_t pad = s->outside ? 0 : s->pad, C = g->nodes[x].size / s->H / s->W;
+    if (s->outside)
+        x = t_node(g, OP_pad, INS(x), DIMS(C, s->H + 2 * s->pad, s->W + 2 * s->pad), ATTRS(s->pad, s->pad, s->pad, s->pad, attr_bits(-1)));
+    uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(out, s->H, s->W), ATTRS(1, 1, pad, pad));
     if (s->bias) {
         b = t_node(g, OP_spread, INS(b), DIMS(out, s->H * s->W), ATTRS(1));
         b = t_node(g, OP_reshape, INS(b), DIMS(out, s->H, s->W), ATTRS());
@@ -365,6 +368,7 @@ static void test_networks(void **state) {
         {.C = 2, .O = 20, .H = 6, .W = 17, .kernel = 1, .pad = 0, .window = 2, .step = 2, .relu = true},
         {.C = 1, .O = 3, .H = 10, .W = 10, .kernel = 3, .pad = 1, .window = 4, .step = 4, .bias = true, .again = true},
         {.C = 1, .O = 4, .H = 8, .W = 8, .kernel = 3, .pad = 1, .window = 2, .step = 1, .bias = true, .relu = true}, /* too many peaks */
+        {.C = 2, .O = 6, .H = 11, .W = 18, .kernel = 5, .pad = 2, .window = 3, .step = 3, .bias = true, .relu = true, .outside = true, .again = true},
     };
     Rand r = t_rand("networks");
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++)

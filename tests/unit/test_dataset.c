@@ -422,7 +422,7 @@ static void test_names(void **state) {
     longest[DATASET_NAME + 1] = 0;
     assert_false(dataset_name_ok(longest));
     assert_true(dataset_name_ok("mnist-train_2.x"));
-    const char *const bad[] = {"", "a b", "a/b", "ä", "a\n", "a%"};
+    const char *const bad[] = {"", "a b", "a/b", "ä", "a\n", "a%", ".", ".."};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(dataset_name_ok(bad[i]));
 }
 

@@ -25,6 +25,8 @@ typedef struct {
 
 static const Refused refused[] = {
     {"'batch_size': 3", "'batch_size': 1001", ERR_bad_run, "/batch_size", "1000 rows"},
+    {"'steps': 10", "'epochs': 3301836720", ERR_NONE, NULL, NULL}, /* of 333 steps */
+    {"'steps': 10", "'epochs': 3301836721", ERR_bad_run, "/epochs", "an epoch has 333"},
     {"'a': {'column': 'three'}, ", "", ERR_missing_input, "/bind", "\"a\""},
     {"'a': {'column': 'three'}", "'a': {'column': 'three'}, 'b/c': {'constant': 1}", ERR_unknown_input, "/bind/b~1c", "b/c"},
     {"f (g n) else a", "f (g n) else b", ERR_unbound_variable, "", "b"},
@@ -49,6 +51,8 @@ static const Refused refused[] = {
     {"['flatten', {'linear': {'out': 4}}]", "[{'conv2d': {'out': 4, 'kernel': 3}}]", ERR_shape_mismatch, "/nets/two/layers/0", "[C,H,W]"},
     {"['flatten', {'linear': {'out': 4}}]", "[{'reshape': [1, 6, 6]}, {'conv2d': {'out': 4, 'kernel': 7}}]", ERR_shape_mismatch,
      "/nets/two/layers/1", "does not fit"},
+    {"['flatten', {'linear': {'out': 4}}]", "[{'reshape': [1, 6, 6]}, {'conv2d': {'out': 4, 'kernel': 3, 'pad': 200000000}}]", ERR_shape_mismatch,
+     "/nets/two/layers/1", "smaller pad"},
     {"['flatten', {'linear': {'out': 4}}]", "[{'max_pool2d': {'kernel': 7}}]", ERR_shape_mismatch, "/nets/two/layers/0", "does not fit"},
     {"['flatten', {'linear': {'out': 4}}]", "['flatten', {'pad2d': {'pad': 1}}]", ERR_shape_mismatch, "/nets/two/layers/1", "two axes"},
     {"['flatten', {'linear': {'out': 4}}]", "[{'reshape': [7, 5]}]", ERR_shape_mismatch, "/nets/two/layers/0", "36 elements are not 35"},
@@ -109,7 +113,21 @@ static void test_test_data(void **state) {
     free(text);
 }
 
+/* A single number is its row's largest and smallest. */
+static void test_psnr_of_one_number(void **state) {
+    (void)state;
+    char *text = trial_quoted("{'program': {'source': 'a', 'context': {'a': 'R[1]'}}, 'nets': {'n': {'layers': ['flatten', {'linear': {'out': 1}}]}},"
+                              " 'bind': {'a': {'net': 'n', 'of': ['image']}}, 'data': {'train': 'a'}, 'loss': {'mse': {'target': 'number'}},"
+                              " 'optimizer': 'sgd', 'batch_size': 3, 'steps': 10, 'evaluate': {'every': 5, 'metrics': ['psnr']}}");
+    Trial m;
+    assert_false(trial_link(&m, text, &trial_data, NULL));
+    assert_int_equal(m.cx.diag.code, ERR_bad_run);
+    assert_string_equal(m.pointer, "/evaluate/metrics");
+    trial_release(&m);
+    free(text);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_test_data)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_test_data), cmocka_unit_test(test_psnr_of_one_number)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,6 +228,8 @@ static const Refused refused[] = {
     {"{'init': 'normal', 'std': 0.5}", "{'std': 0.5}", "/bind/f/weights/std", "goes with"},
     {"{'init': 'normal', 'std': 0.5}", "{'run': 'r', 'init': 'ones'}", "/bind/f/weights", "not from both"},
     {"{'init': 'normal', 'std': 0.5}", "{'name': 'r'}", "/bind/f/weights/name", "goes with"},
+    {"{'init': 'normal', 'std': 0.5}", "{'run': 'r', 'name': 'optimizer.m.bind.f'}", "/bind/f/weights/name", "begin with"},
+    {"{'init': 'normal', 'std': 0.5}", "{'run': 'r', 'name': ''}", "/bind/f/weights/name", "begin with"},
     /* data */
     {"'train': 'some', ", "", "/data", "train"},
     {"'train': 'some'", "'train': 3", "/data/train", "string"},

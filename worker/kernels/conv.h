@@ -120,7 +120,7 @@ INLINE void K(conv_rows)(const int R, const int V, const ConvShape *s, const Con
 }
 
 /* Kernels packed: groups of outputs o, as many as a block has, [o / R][C,kh,kw][R]. */
-static size_t K(conv_group)(size_t left) { return left >= 8 && MANY ? 8 : left >= 6 && MANY ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+static size_t K(conv_group)(size_t left) { return left >= 8 && MANY ? 8 : left >= 6 && MANY ? 6 : left >= 4 ? 4 : left; }
 
 void K(conv_pack)(const ConvShape *s, const REAL *w, REAL *packed) {
     size_t k = s->C * s->kh * s->kw;
@@ -218,6 +218,7 @@ void K(conv_image)(const ConvShape *s, const REAL *x, const REAL *packed, const 
             if (MANY && group == 8) K(conv_rows)(MANY ? 8 : 1, 3, s, &p, copies, w, &tail, y + at, n);
             else if (MANY && group == 6) K(conv_rows)(MANY ? 6 : 1, 4, s, &p, copies, w, &tail, y + at, n);
             else if (group == 4) K(conv_rows)(4, MANY ? 6 : 3, s, &p, copies, w, &tail, y + at, n);
+            else if (group == 3) K(conv_rows)(3, MANY ? 7 : 3, s, &p, copies, w, &tail, y + at, n);
             else if (group == 2) K(conv_rows)(2, MANY ? 8 : 5, s, &p, copies, w, &tail, y + at, n);
             else K(conv_rows)(1, 8, s, &p, copies, w, &tail, y + at, n);
         }
@@ -327,6 +328,7 @@ static void K(conv_dw_j)(const K(ConvDw) *d, const REAL *y, REAL *sums) {
     for (size_t o = 0, group; o < s->O; o += group) {
         group = K(conv_group)(s->O - o);
         if (group == 8) group = 6;
+        if (group == 3) group = 2;
         const size_t rows = group == 6 ? 4 : group == 4 ? (MANY ? 6 : 2) : group == 2 ? (MANY ? 12 : 4) : (MANY ? 13 : 10);
         for (size_t row = 0; row < d->rows; row += rows)
             for (size_t j = 0; j < width; j += LANES) {
