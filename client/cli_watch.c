@@ -61,9 +61,19 @@ static void take_values(Watch *w, const cJSON *values) {
     }
 }
 
-/* Steps a second, over the last ten seconds or so. */
-static void take_speed(Watch *w) {
-    double time = now(), passed = time - w->speed_time;
+/* Seconds of the epoch; 0: no time. */
+static double time_of(const char *text) {
+    struct tm t = {0};
+    double seconds = 0;
+    if (!text || sscanf(text, "%d-%d-%dT%d:%d:%lfZ", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour, &t.tm_min, &seconds) != 6) return 0;
+    t.tm_year -= 1900;
+    t.tm_mon--;
+    return (double)timegm(&t) + seconds;
+}
+
+/* Steps a second, by the events' own times: those of long ago come all at once. */
+static void take_speed(Watch *w, double time) {
+    double passed = time - w->speed_time;
     if (w->step < w->speed_step || !w->speed_time) {
         w->speed_step = w->step;
         w->speed_time = time;
@@ -110,7 +120,7 @@ static void take_event(Watch *w, const char *kind, const cJSON *data) {
     take_number(data, "steps", &w->steps);
     if (strcmp(kind, "metric") == 0) {
         take_values(w, get(data, "values"));
-        take_speed(w);
+        take_speed(w, time_of(cJSON_GetStringValue(get(data, "time"))));
         show(w, false);
     } else if (strcmp(kind, "state") == 0 || strcmp(kind, "end") == 0) {
         take_text(data, "state", w->state, sizeof w->state);

@@ -8,6 +8,8 @@
 #include "compiler/naive.h"
 #include "compiler/optimise.h"
 #include "compiler/region.h"
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 /* An iteration with one state and one count, its inputs already in the new graph. */
@@ -95,6 +97,13 @@ static uint32_t apply_table(Recurrence *rec, uint32_t x, size_t outer, const dou
     return matrix_apply(rec->rw, x, outer, &matrix, &rec->dims);
 }
 
+/* Whether every entry fits an f32. One that does not makes NaN of a zero; run step by step a state that is zero there stays it. */
+static bool in_range(const double *table, size_t cells) {
+    for (size_t i = 0; i < cells; i++)
+        if (!(fabs(table[i]) <= (double)FLT_MAX)) return false;
+    return true;
+}
+
 /* ---- constant count ---- */
 
 /* c = a·b, all [n, n] */
@@ -111,7 +120,7 @@ static void swap(double **a, double **b) {
     *b = t;
 }
 
-/* aᵐ by squaring: 2·log₂ m products. a is used up. */
+/* aᵐ by squaring: 2·log₂ m products. a is used up. NULL when a product is out of range. */
 static const double *matrix_power(Cx *cx, double *a, size_t n, uint64_t m) {
     double *result = ARENA_ARRAY(&cx->arena, double, n * n), *scratch = ARENA_ARRAY(&cx->arena, double, n * n);
     for (size_t i = 0; i < n; i++) result[i * n + i] = 1;
@@ -124,6 +133,7 @@ static const double *matrix_power(Cx *cx, double *a, size_t n, uint64_t m) {
             multiply(scratch, a, a, n);
             swap(&scratch, &a);
         }
+        if (!in_range(result, n * n) || !in_range(a, n * n)) return NULL;
     }
     return result;
 }
@@ -207,7 +217,7 @@ static uint32_t put_scaled(Recurrence *rec) {
     return rewrite_reshape(rec->rw, rewrite_node(rec->rw, OP_contract, ins, 2, &out, many ? by_many : by_one, many ? 7 : 5), &rec->dims);
 }
 
-/* Σᵢ nᵢ·(Aⁱ·base), the powers a table [k, size, size]. */
+/* Σᵢ nᵢ·(Aⁱ·base), the powers a table [k, size, size]. UINT32_MAX when one is out of range. */
 static uint32_t put_table(Recurrence *rec, const double *matrix) {
     static const int64_t states[] = {1, 3, 2, 0, 1, 0, 2, 1, 2}, plain[] = {1, 2, 1, 0, 0, 1, 1}, with_outer[] = {2, 2, 2, 0, 1, 1, 2, 0, 2};
     size_t n = rec->size, k = rec->k;
@@ -215,6 +225,7 @@ static uint32_t put_table(Recurrence *rec, const double *matrix) {
     double *powers = ARENA_ARRAY(&rec->cx->arena, double, k * n * n);
     for (size_t i = 0; i < n; i++) powers[i * n + i] = 1;
     for (size_t i = 1; i < k; i++) multiply(powers + i * n * n, powers + (i - 1) * n * n, matrix, n);
+    if (!in_range(powers, k * n * n)) return UINT32_MAX;
     Dims flat = {.rank = 1, .at = {(uint32_t)n}}, cube = {.rank = 3, .at = {(uint32_t)k, (uint32_t)n, (uint32_t)n}};
     Dims square = {.rank = 2, .at = {(uint32_t)k, (uint32_t)n}}, out = flat;
     if (many) out = (Dims){.rank = 2, .at = {(uint32_t)rec->outer, (uint32_t)n}};

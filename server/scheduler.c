@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* How long a worker may take to end a run by itself. */
-#define CANCEL_NS ((int64_t)150000000)
+#define CANCEL_NS ((int64_t)120000000) /* its threads, at idle priority, must have died by 200 ms */
 #define DRAIN_NS ((int64_t)5000000000)
 
 /* WAITING for a worker; LAUNCHING: its files are being opened; TRAINING; ENDING: what it said last is being written; OVER: so is its last state. */

@@ -1,5 +1,6 @@
 /* Areas that stay mapped in a worker. */
 #include "worker/maps.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -69,6 +71,32 @@ static void test_an_area_may_be_open_twice(void **state) {
     open_once(&maps, &a, 4096);
     maps_release(&maps);
     area_release(&a);
+}
+
+/* The daemon has given up an area that is kept here: those it makes afterwards have other files, however many there are. */
+static void test_a_kept_area_is_taken_for_no_other(void **state) {
+    enum { LATER = 20000 };
+    Maps maps = {0};
+    Area old;
+    (void)state;
+    assert_true(area_create(&old, 4096));
+    memset(old.data, 0xff, 4096);
+    open_once(&maps, &old, 4096);
+    Mapped kept = maps.kept[0];
+    area_release(&old);
+    for (uint32_t i = 0; i < LATER; i++) {
+        Area later;
+        struct stat st;
+        assert_true(area_create(&later, 4096));
+        assert_return_code(fstat(later.fd, &st), errno);
+        assert_false(st.st_ino == kept.inode && st.st_dev == kept.device);
+        if (i % (LATER / MAPS_KEPT) == 0) {
+            memcpy(later.data, &i, sizeof i);
+            open_once(&maps, &later, 4096);
+        }
+        area_release(&later);
+    }
+    maps_release(&maps);
 }
 
 static void test_little_is_kept(void **state) {
@@ -139,6 +167,7 @@ int main(void) {
         cmocka_unit_test(test_the_same_area_stays_mapped),
         cmocka_unit_test(test_more_of_an_area_is_mapped_when_it_is_wanted),
         cmocka_unit_test(test_an_area_may_be_open_twice),
+        cmocka_unit_test(test_a_kept_area_is_taken_for_no_other),
         cmocka_unit_test(test_little_is_kept),
         cmocka_unit_test(test_nothing_is_kept_for_long),
         cmocka_unit_test(test_what_is_no_area_is_refused),

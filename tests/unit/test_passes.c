@@ -287,6 +287,17 @@ static void test_recur(void **state) {
     expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
 }
 
+/* The power of diag(1, 2) has an entry beyond all numbers, which the state never meets. */
+static void test_powers_out_of_range(void **state) {
+    enum { COUNT = 4000 };
+    (void)state;
+    Graph *g = graph_new(), *step = graph_new();
+    uint32_t s = t_input(step, SLOT_STATE, 0, 2), doubled = graph_const(step, (double[]){1, 0, 0, 2}, DIMS(2, 2));
+    graph_output(step, OUT_STATE, 0, t_matvec(step, doubled, s, 2));
+    uint32_t y = iterate(g, onehot(g, COUNT, COUNT - 1), onehot(g, 2, 0), 2, step);
+    expect_ops(run(optimise_recur, with_output(g, y)), "onehot");
+}
+
 /* ---- share ---- */
 
 static uint32_t count_op(const Graph *g, Op op) {
@@ -468,7 +479,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders),
         cmocka_unit_test(test_choices), cmocka_unit_test(test_sums), cmocka_unit_test(test_factors),
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_share),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_powers_out_of_range), cmocka_unit_test(test_share),
         cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
