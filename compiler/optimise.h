@@ -12,6 +12,8 @@
  *
  * Each pass requires and keeps: a verified graph, its slots, its outputs in order, its value up to rounding, for every class of batches. None
  * makes a graph dearer by the cost model (graph_cost), nor needs what the passes before it do. An op that a pass does not know stays as it is.
+ * What a node is made of, and with it whether it is batched, may change: so the second input of a `reduce` is an input, as derivatives make it,
+ * and its first depends on something batched in earnest (a cotangent, a target) where rows are to be summed.
  * Besides: after structure no contraction has an axis of one element or a permuted operand; contraction makes no product with a larger space than
  * there was in its tree; share makes parts that are results. Steps are optimised before what contains them.
  * Ownership: the graphs made are guarded by the Cx (rewrite.h). Errors: too_large. */

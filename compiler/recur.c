@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-/* An iteration with one state and one count, its inputs already in the new graph. */
+/* An iteration with one state and one count, read out once, its inputs already in the new graph. */
 typedef struct {
     Rewrite *rw;
     Cx *cx;
@@ -284,7 +284,7 @@ static uint32_t recur_node(Rewrite *rw, uint32_t node) {
     Graph **subs = ARENA_ARRAY(&cx->arena, Graph *, n->nsub);
     for (uint32_t i = 0; i < n->nin; i++) ins[i] = rw->moved[node_ins(g, n)[i]];
     for (uint32_t i = 0; i < n->nsub; i++) subs[i] = optimise_all(cx, g->subs[n->sub + i]);
-    if (n->op == OP_iter && attrs[0] == 1 && attrs[1] == 1) {
+    if (n->op == OP_iter && attrs[0] == 1 && attrs[1] == 1 && attrs[3] == 1) {
         Recurrence rec = {.rw = rw, .cx = cx, .count = ins[0], .base = ins[1], .captures = ins + 2, .ncaptures = n->nin - 2, .step = subs[0],
                           .dims = dims_of(g, node), .size = rw->to->nodes[ins[1]].size};
         const GNode *count = &rw->to->nodes[ins[0]];

@@ -38,7 +38,7 @@ typedef enum {
 typedef struct {
     size_t size; /* elements a row */
     bool batched;
-    bool once, sum; /* settled before the tiles; a sum over rows, one a thread */
+    bool once, sum; /* one for all threads: settled before the tiles, or gathered by them; a sum over rows, one a thread */
     uint8_t home;
     size_t offset; /* elements; in the batched region elements a row */
 } PlanValue;

@@ -57,6 +57,7 @@ typedef struct {
     Touch *touches;
     uint32_t ntouches, touches_room;
     Tape *tape; /* NULL: none */
+    size_t gathered; /* elements, of all sums (planner_sums.c) */
 } Planner;
 
 /* Zeroed memory that lives as long as the plan; NULL sets the fault. */

@@ -9,7 +9,7 @@
 #include "worker/planner.h"
 
 #define GATHER_FROM 16384          /* elements of the product: below, adding up tile by tile costs little */
-#define GATHER_MOST ((size_t)1 << 24) /* elements gathered */
+#define GATHER_MOST ((size_t)1 << 24) /* elements gathered, of all sums */
 
 static bool both_batched(const Planner *b, uint32_t i) {
     const uint32_t *ins = node_ins(b->g, &b->g->nodes[i]);
@@ -147,7 +147,9 @@ bool planner_sums_gather(Planner *b, NodeInfo *top, uint32_t va, uint32_t vb, co
     if (__builtin_mul_overflow(rows * top->parts, d->K, &all) || __builtin_mul_overflow(all, d->M, &na) ||
         __builtin_mul_overflow(all, d->N, &nb) || na > GATHER_MOST || nb > GATHER_MOST - na)
         return false;
+    if (!top->gathered && na + nb > GATHER_MOST - b->gathered) return false;
     if (!top->gathered) {
+        b->gathered += na + nb;
         ContractDetail *made = planner_alloc(b, 1, sizeof *made);
         if (!made) return false;
         *made = *d;

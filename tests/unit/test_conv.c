@@ -283,7 +283,10 @@ static void make_derived(Net *net, Graph *g, size_t rows, Rand *r) {
         size_t n = slot->size * (slot->role == SLOT_COLUMN ? net->rows : 1);
         net->data[i] = reals(r, n);
         net->data32[i] = calloc(n, sizeof(float));
-        for (size_t k = 0; k < n; k++) net->data32[i][k] = (float)(net->data[i][k] = slot->role == SLOT_WEIGHT ? (float)(net->data[i][k] / 4) : net->data[i][k]);
+        for (size_t k = 0; k < n; k++) {
+            if (slot->role == SLOT_WEIGHT) net->data[i][k] /= 4;
+            net->data32[i][k] = (float)net->data[i][k];
+        }
     }
 }
 

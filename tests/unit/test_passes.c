@@ -285,6 +285,10 @@ static void test_recur(void **state) {
     y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(3, 9)), in(g, 1, DIMS(9))), DIMS(3, 9), ATTRS(1, 1, 0, 1, 0, 0),
                    SUBS(step_of(9, OP_input, SHIFT_DROP)));
     expect_ops(run(optimise_recur, with_output(g, y)), "const contract contract");
+    g = graph_new(); /* read out twice: the sum of both */
+    y = t_sub_node(g, OP_iter, INS(in(g, 0, DIMS(9)), onehot(g, 11, 2)), DIMS(11), ATTRS(1, 1, 0, 2, 0, 0, 0, 0),
+                   SUBS(step_of(11, OP_shift, SHIFT_DROP)));
+    expect_ops(run(optimise_recur, with_output(g, y)), "onehot iter");
 }
 
 /* The power of diag(1, 2) has an entry beyond all numbers, which the state never meets. */

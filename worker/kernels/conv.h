@@ -44,19 +44,31 @@ static void K(conv_pad)(const ConvShape *s, REAL *to, const REAL *x, size_t row0
     }
 }
 
-/* A channel's copies (ConvPack) of `rows` rows. */
+/* `rows` rows of n elements, `from_step` apart, one behind the other. */
+INLINE void K(conv_lay_rows)(REAL *to, const REAL *from, size_t from_step, size_t n, size_t rows) {
+    if (n > LANES && n <= 2 * LANES) {
+        for (size_t r = 0; r < rows; r++, from += from_step, to += n) {
+            K(Vector) a = LOAD(from), b = LOAD(from + n - LANES);
+            STORE(to, a);
+            STORE(to + n - LANES, b);
+        }
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, from += from_step, to += n)
+        for (size_t q = 0; q < n; q += LANES) STORE(to + q, LOAD(from + q));
+}
+
 static void K(conv_copies)(const ConvShape *s, const ConvPack *p, REAL *to, const REAL *pad, size_t rows) {
     for (size_t a = 0; a < p->phases; a++)
         for (size_t j = 0; j < s->kw; j++, to += p->copy) {
             const REAL *from = pad + a * p->pitch + j;
-            REAL *row = to;
             size_t n = a + (rows - 1) * s->down_h < p->height ? rows : rows - 1;
-            for (size_t r = 0; r < n; r++, from += s->down_h * p->pitch, row += s->OW) {
-                if (s->down_w == 1)
-                    for (size_t q = 0; q < s->OW; q += LANES) STORE(row + q, LOAD(from + q));
-                else
-                    for (size_t q = 0; q < s->OW; q++) row[q] = from[q * s->down_w];
+            if (s->down_w == 1) {
+                K(conv_lay_rows)(to, from, s->down_h * p->pitch, s->OW, n);
+                continue;
             }
+            for (size_t r = 0; r < n; r++, from += s->down_h * p->pitch)
+                for (size_t q = 0; q < s->OW; q++) to[r * s->OW + q] = from[q * s->down_w];
         }
 }
 
@@ -70,7 +82,8 @@ typedef struct {
 } K(ConvTail);
 
 INLINE K(ConvTail) K(conv_tail)(const ConvEnd *end, size_t o, size_t at) {
-    return (K(ConvTail)){.bias = end->bias ? (const REAL *)end->bias + o : NULL, .mask = end->mask ? (const REAL *)end->mask + at : NULL, .relu = end->relu};
+    const REAL *bias = end->bias, *mask = end->mask;
+    return (K(ConvTail)){.bias = bias ? bias + o : NULL, .mask = mask ? mask + at : NULL, .relu = end->relu};
 }
 
 INLINE void K(conv_finish)(const K(ConvTail) * tail, K(Vector) v, REAL *y, size_t at, size_t width) {
@@ -85,47 +98,89 @@ INLINE void K(conv_finish)(const K(ConvTail) * tail, K(Vector) v, REAL *y, size_
     else memcpy(y + at, &v, width * sizeof *y);
 }
 
-/* R outputs o of V vectors of places, `width` of them wanted. */
-INLINE void K(conv_block)(const int R, const int V, const ConvShape *s, const ConvPack *p, const REAL *x, const REAL *w,
-                          const K(ConvTail) * tail, REAL *y, size_t at, size_t width) {
+/* Sums of R outputs o at V vectors of places, [R,V]; where: what the k kernel elements meet. Functions of their own, so that all
+ * registers are the sums', and one loop, as ends of short loops are guessed wrongly. */
+INLINE void K(conv_sums)(const int R, const int V, const uint32_t *where, size_t k, const REAL *x, const REAL *w, const REAL *bias,
+                         K(Vector) * out) {
     K(Vector) sum[CONV_ROWS][CONV_VECTORS];
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) sum[r][v] = tail->bias ? (K(Vector)){0} + tail->bias[r] : (K(Vector)){0};
-    for (size_t c = 0; c < s->C; c++, x += s->kw * p->phases * p->copy) {
-        size_t phase = 0;
-        const REAL *row = x;
-        for (size_t i = 0; i < s->kh; i++) {
-            const REAL *column = row + phase * s->kw * p->copy;
-            for (size_t j = 0; j < s->kw; j++, column += p->copy, w += R) {
-                K(Vector) in[CONV_VECTORS];
-                for (int v = 0; v < V; v++) in[v] = LOAD(column + v * LANES);
-                for (int r = 0; r < R; r++)
-                    for (int v = 0; v < V; v++) sum[r][v] += in[v] * w[r];
-            }
-            if (++phase == p->phases) phase = 0;
-            if (!phase) row += s->OW;
-        }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) sum[r][v] = (K(Vector)){0} + (bias ? bias[r] : 0);
+    for (size_t i = 0; i < k; i++, w += R) {
+        K(Vector) in[CONV_VECTORS];
+        const REAL *at = x + where[i];
+        UNROLL for (int v = 0; v < V; v++) in[v] = LOAD(at + v * LANES);
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] += in[v] * w[r];
     }
-    size_t places = s->OH * s->OW;
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) K(conv_finish)(tail, sum[r][v], y, r * places + at + v * LANES, V > 1 ? LANES : width);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) out[r * V + v] = sum[r][v];
 }
 
-/* R outputs o, `n` places each. */
-INLINE void K(conv_rows)(const int R, const int V, const ConvShape *s, const ConvPack *p, const REAL *x, const REAL *w,
+typedef void (*K(ConvSums))(const uint32_t *where, size_t k, const REAL *x, const REAL *w, const REAL *bias, K(Vector) * out);
+#define SUMS(R, V)                                                                                                                       \
+    static __attribute__((noinline)) void K(conv_sums_##R##_##V)(const uint32_t *where, size_t k, const REAL *x, const REAL *w,          \
+                                                                 const REAL *bias, K(Vector) * out) {                                    \
+        K(conv_sums)(R, V, where, k, x, w, bias, out);                                                                                   \
+    }
+#if VECTOR_BYTES == 64
+SUMS(8, 3)
+SUMS(8, 1)
+SUMS(6, 4)
+SUMS(6, 1)
+SUMS(4, 6)
+SUMS(3, 7)
+SUMS(2, 8)
+#else
+SUMS(4, 3)
+SUMS(3, 3)
+SUMS(2, 5)
+#endif
+SUMS(4, 1)
+SUMS(3, 1)
+SUMS(2, 1)
+SUMS(1, 8)
+SUMS(1, 1)
+#undef SUMS
+
+/* As many outputs o as registers allow: blocks of V vectors, and of one. */
+typedef struct {
+    size_t R, V;
+    K(ConvSums) whole, one;
+} K(ConvGroup);
+
+static K(ConvGroup) K(conv_group)(size_t left) {
+#define GROUP(R, V) ((K(ConvGroup)){R, V, K(conv_sums_##R##_##V), K(conv_sums_##R##_1)})
+#if VECTOR_BYTES == 64
+    if (left >= 8) return GROUP(8, 3);
+    if (left >= 6) return GROUP(6, 4);
+    return left >= 4 ? GROUP(4, 6) : left == 3 ? GROUP(3, 7) : left == 2 ? GROUP(2, 8) : GROUP(1, 8);
+#else
+    return left >= 4 ? GROUP(4, 3) : left == 3 ? GROUP(3, 3) : left == 2 ? GROUP(2, 5) : GROUP(1, 8);
+#endif
+#undef GROUP
+}
+
+/* A group's outputs, `n` places each. */
+static void K(conv_rows)(const K(ConvGroup) * g, const ConvShape *s, const uint32_t *where, const REAL *x, const REAL *w,
                          const K(ConvTail) * tail, REAL *y, size_t n) {
-    size_t i = 0;
-    for (; n - i >= (size_t)V * LANES; i += V * LANES) K(conv_block)(R, V, s, p, x + i, w, tail, y, i, V * LANES);
-    for (; i < n; i += LANES) K(conv_block)(R, 1, s, p, x + i, w, tail, y, i, n - i < LANES ? n - i : LANES);
+    K(Vector) sum[CONV_SUMS];
+    size_t places = s->OH * s->OW, k = s->C * s->kh * s->kw;
+    for (size_t i = 0, vectors; i < n; i += vectors * LANES) {
+        vectors = n - i >= g->V * LANES ? g->V : 1;
+        (vectors == g->V ? g->whole : g->one)(where, k, x + i, w, tail->bias, sum);
+        for (size_t r = 0; r < g->R; r++)
+            for (size_t v = 0; v < vectors; v++) {
+                size_t at = i + v * LANES;
+                K(conv_finish)(tail, sum[r * vectors + v], y, r * places + at, n - at < LANES ? n - at : LANES);
+            }
+    }
 }
 
-/* Kernels packed: groups of outputs o, as many as a block has, [o / R][C,kh,kw][R]. */
-static size_t K(conv_group)(size_t left) { return left >= 8 && MANY ? 8 : left >= 6 && MANY ? 6 : left >= 4 ? 4 : left; }
-
+/* Kernels packed: groups of outputs o, [C,kh,kw][R] each. */
 void K(conv_pack)(const ConvShape *s, const REAL *w, REAL *packed) {
     size_t k = s->C * s->kh * s->kw;
     for (size_t o = 0, group; o < s->O; o += group) {
-        group = K(conv_group)(s->O - o);
+        group = K(conv_group)(s->O - o).R;
         for (size_t i = 0; i < k; i++)
             for (size_t r = 0; r < group; r++) *packed++ = w[(o + r) * k + i];
     }
@@ -134,7 +189,7 @@ void K(conv_pack)(const ConvShape *s, const REAL *w, REAL *packed) {
 void K(conv_pack_turned)(const ConvShape *s, const REAL *w, REAL *packed) {
     size_t area = s->kh * s->kw;
     for (size_t o = 0, group; o < s->O; o += group) {
-        group = K(conv_group)(s->O - o);
+        group = K(conv_group)(s->O - o).R;
         for (size_t c = 0; c < s->C; c++)
             for (size_t i = area; i-- > 0;)
                 for (size_t r = 0; r < group; r++) *packed++ = w[(c * s->O + o + r) * area + i];
@@ -204,23 +259,20 @@ void K(conv_image)(const ConvShape *s, const REAL *x, const REAL *packed, const 
     size_t k = s->C * s->kh * s->kw, places = s->OH * s->OW;
     REAL *copies = scratch + p.height * p.pitch + LANES;
     const REAL *x_end = x + s->C * s->H * s->W;
+    uint32_t *where = (uint32_t *)(copies + s->C * s->kw * p.phases * p.copy + CONV_LANES);
+    conv_where(s, &p, where);
     for (size_t row = 0; row < s->OH; row += p.band) {
         size_t band = s->OH - row < p.band ? s->OH - row : p.band, n = band * s->OW;
         for (size_t c = 0; c < s->C; c++) {
             K(conv_pad)(s, scratch, x + c * s->H * s->W, row * s->down_h, p.height, p.pitch, x_end);
             K(conv_copies)(s, &p, copies + c * s->kw * p.phases * p.copy, scratch, p.copy / s->OW);
         }
-        for (size_t o = 0, group; o < s->O; o += group) {
+        for (size_t o = 0; o < s->O;) {
+            const K(ConvGroup) group = K(conv_group)(s->O - o);
             size_t at = o * places + row * s->OW;
-            const REAL *w = packed + o * k;
             const K(ConvTail) tail = K(conv_tail)(end, o, at);
-            group = K(conv_group)(s->O - o);
-            if (MANY && group == 8) K(conv_rows)(MANY ? 8 : 1, 3, s, &p, copies, w, &tail, y + at, n);
-            else if (MANY && group == 6) K(conv_rows)(MANY ? 6 : 1, 4, s, &p, copies, w, &tail, y + at, n);
-            else if (group == 4) K(conv_rows)(4, MANY ? 6 : 3, s, &p, copies, w, &tail, y + at, n);
-            else if (group == 3) K(conv_rows)(3, MANY ? 7 : 3, s, &p, copies, w, &tail, y + at, n);
-            else if (group == 2) K(conv_rows)(2, MANY ? 8 : 5, s, &p, copies, w, &tail, y + at, n);
-            else K(conv_rows)(1, 8, s, &p, copies, w, &tail, y + at, n);
+            K(conv_rows)(&group, s, where, copies, packed + o * k, &tail, y + at, n);
+            o += group.R;
         }
     }
 }
@@ -326,9 +378,7 @@ static void K(conv_dw_j)(const K(ConvDw) *d, const REAL *y, REAL *sums) {
     const ConvShape *s = d->s;
     size_t places = s->OH * s->OW, width = (s->kw + LANES - 1) / LANES * LANES;
     for (size_t o = 0, group; o < s->O; o += group) {
-        group = K(conv_group)(s->O - o);
-        if (group == 8) group = 6;
-        if (group == 3) group = 2;
+        group = s->O - o >= 6 && MANY ? 6 : s->O - o >= 4 ? 4 : s->O - o >= 2 ? 2 : 1;
         const size_t rows = group == 6 ? 4 : group == 4 ? (MANY ? 6 : 2) : group == 2 ? (MANY ? 12 : 4) : (MANY ? 13 : 10);
         for (size_t row = 0; row < d->rows; row += rows)
             for (size_t j = 0; j < width; j += LANES) {

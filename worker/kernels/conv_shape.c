@@ -59,7 +59,7 @@ size_t conv_scratch(const ConvShape *s) {
     ConvPack p = conv_pack_of(s);
     if (p.lines) return plus(times(plus(times(s->C, p.height), CONV_LINES), p.pitch), CONV_SLACK);
     size_t copies = times(times(s->C, s->kw), times(p.phases, p.copy));
-    return plus(plus(times(p.height, p.pitch), copies), CONV_SLACK);
+    return plus(plus(plus(times(p.height, p.pitch), copies), times(times(s->C, s->kh), s->kw)), CONV_SLACK);
 }
 
 size_t conv_packed(const ConvShape *s) { return times(times(s->O, s->C), times(s->kh, s->kw)); }

@@ -10,10 +10,12 @@
 #define CAJAL_KERNELS_H
 #include "worker/exec.h"
 
-/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; sum: over rows;
- * accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
- * contract_rows: the same as one product; contract_sum: summed over rows; load, store: to and from outside; tape: tape.h; map to avg_pool_vjp: layers, as the ops of that name;
- * conv_pack: kernels for conv, which is conv2d and conv2d_dx; conv_dw_sum: summed over rows. */
+/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; sum: over
+ * rows; accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
+ * contract_rows: the same as one product; contract_sum: summed over rows; load, store: to and from outside; tape: tape.h; map to
+ * avg_pool_vjp: layers, as the ops of that name; total_sum: total, summed over rows; max_pool_places: max_pool, and where; peaks: ȳ there, and
+ * peaks_sum its sum; conv_pack: kernels for conv, which is conv2d and conv2d_dx, and for conv_peaks, conv2d_dx of peaks; conv_dw_sum: summed
+ * over rows. */
 #define KERNELS(KERNEL) \
     KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(sum) \
     KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_rows) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
