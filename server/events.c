@@ -19,12 +19,23 @@ struct Watcher {
     Watcher *prev, *next;
 };
 
-/* {"seq":7,"event":"metric",… becomes id: 7, event: metric, data: the line. */
+/* Behind `text`, with which it begins; NULL: it does not. */
+static const char *behind(const char *at, const char *text) {
+    const size_t len = strlen(text);
+    return at && strncmp(at, text, len) == 0 ? at + len : NULL;
+}
+
+/* {"seq":7,"event":"metric",… becomes id: 7, event: metric, data: the line. Without sscanf, which looks for the end of all the lines. */
 static void put_sse(Buf *out, const char *line, size_t len) {
-    unsigned long long seq;
-    char event[32];
-    if (sscanf(line, "{\"seq\":%llu,\"event\":\"%31[a-z]", &seq, event) != 2) return;
-    buf_printf(out, "id: %llu\nevent: %s\ndata: ", seq, event);
+    const char *seq = behind(line, "{\"seq\":");
+    const size_t digits = seq ? strspn(seq, "0123456789") : 0;
+    const char *event = behind(seq ? seq + digits : NULL, ",\"event\":\"");
+    if (!event) return;
+    buf_puts(out, "id: ");
+    buf_put(out, seq, digits);
+    buf_puts(out, "\nevent: ");
+    buf_put(out, event, strcspn(event, "\""));
+    buf_puts(out, "\ndata: ");
     buf_put(out, line, len);
     buf_puts(out, "\n\n");
 }

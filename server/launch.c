@@ -15,13 +15,14 @@ static void add_row(void *arg, const RunCheckpoint *c) {
     rows[f->n++] = *c;
 }
 
-static bool find_source(Launch *l, LaunchFile *f) {
+ErrCode launch_file_find(Server *server, const char *id, LaunchFile *f) {
     StoredRun source;
-    ErrCode code = store_run_get(l->server->store, f->id, &source);
-    if (code == ERR_NONE) code = store_run_checkpoints(l->server->store, source.seq, add_row, f);
-    if (code) failure_set(&l->failure, ERR_bad_run, "The run %s, which weights come from, is not there any more.", f->id);
+    *f = (LaunchFile){.fd = -1};
+    snprintf(f->id, sizeof f->id, "%s", id);
+    ErrCode code = store_run_get(server->store, id, &source);
+    if (code == ERR_NONE) code = store_run_checkpoints(server->store, source.seq, add_row, f);
     stored_run_release(&source);
-    return code == ERR_NONE;
+    return code;
 }
 
 static bool find_data(Launch *l, const RunDataFacts *data, int *fd) {
@@ -44,11 +45,11 @@ static bool find_all(Launch *l) {
         return false;
     }
     if (!find_data(l, &l->facts.train, &l->train) || !find_data(l, &l->facts.test, &l->test)) return false;
-    for (uint32_t i = 0; i < l->facts.nsources; i++) {
-        snprintf(l->sources[i].id, sizeof l->sources[i].id, "%s", l->facts.sources[i]);
-        if (!find_source(l, &l->sources[i])) return false;
-    }
-    return store_run_checkpoints(l->server->store, l->run.seq, add_row, &l->own) == ERR_NONE;
+    /* What is not found is not there when it is to be opened. */
+    for (uint32_t i = 0; i < l->facts.nsources; i++) launch_file_find(l->server, l->facts.sources[i], &l->sources[i]);
+    if (store_run_checkpoints(l->server->store, l->run.seq, add_row, &l->own) == ERR_NONE) return true;
+    failure_set(&l->failure, ERR_internal, "The database does not answer.");
+    return false;
 }
 
 Launch *launch_new(Server *server, const char *id) {
@@ -62,17 +63,18 @@ Launch *launch_new(Server *server, const char *id) {
     return l;
 }
 
-static void file_release(LaunchFile *f) {
+void launch_file_release(LaunchFile *f) {
     if (f->fd >= 0) close(f->fd);
     free(f->rows);
+    *f = (LaunchFile){.fd = -1};
 }
 
 void launch_free(Launch *l) {
     if (!l) return;
     if (l->train >= 0) close(l->train);
     if (l->test >= 0) close(l->test);
-    file_release(&l->own);
-    for (size_t i = 0; i < RUN_SOURCES; i++) file_release(&l->sources[i]);
+    launch_file_release(&l->own);
+    for (size_t i = 0; i < RUN_SOURCES; i++) launch_file_release(&l->sources[i]);
     run_facts_release(&l->facts);
     stored_run_release(&l->run);
     failure_release(&l->failure);
@@ -81,23 +83,24 @@ void launch_free(Launch *l) {
 
 /* ---- files ---- */
 
-/* The newest that is whole. */
-static bool open_newest(const Launch *l, LaunchFile *f) {
+bool launch_file_open(const Server *server, LaunchFile *f) {
     for (size_t i = f->n; i-- && f->fd < 0;) {
         f->chosen = f->rows[i];
-        f->fd = runfile_open(l->server->config->data, f->id, &f->chosen);
+        f->fd = runfile_open(server->config->data, f->id, &f->chosen);
         if (f->fd < 0)
-            log_put(&l->server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=damaged", f->id, (unsigned long long)f->chosen.step);
+            log_put(&server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=damaged", f->id, (unsigned long long)f->chosen.step);
     }
     return f->fd >= 0;
 }
 
 bool launch_open(Launch *l) {
     if (l->failure.code) return false;
-    open_newest(l, &l->own);
+    /* A run's own checkpoint has all its weights. */
+    if (launch_file_open(l->server, &l->own)) return true;
     for (uint32_t i = 0; i < l->facts.nsources; i++) {
-        if (open_newest(l, &l->sources[i])) continue;
-        failure_set(&l->failure, ERR_bad_run, "The run %s, which weights come from, has no checkpoint that can be used.", l->sources[i].id);
+        if (launch_file_open(l->server, &l->sources[i])) continue;
+        failure_set(&l->failure, ERR_bad_run, "The run %s, which weights come from, is not there any more, or has no checkpoint that can be used.",
+                    l->sources[i].id);
         return false;
     }
     return true;
@@ -130,7 +133,7 @@ static bool send_weights(Worker *worker, const LaunchFile *f) {
 bool launch_send(const Launch *l, Worker *worker) {
     Buf body;
     bool sent = send_data(worker, DATA_TRAIN, &l->facts.train, l->train) && send_data(worker, DATA_TEST, &l->facts.test, l->test);
-    for (uint32_t i = 0; i < l->facts.nsources && sent; i++) sent = send_weights(worker, &l->sources[i]);
+    for (uint32_t i = 0; i < l->facts.nsources && sent && l->own.fd < 0; i++) sent = send_weights(worker, &l->sources[i]);
     buf_init(&body);
     wire_put_train(&body, &(TrainMsg){.program = l->run.canonical, .program_len = l->run.canonical_len, .spec = (const unsigned char *)l->run.spec,
                                       .spec_len = strlen(l->run.spec), .nat_limit = l->server->config->max_nat,

@@ -18,6 +18,11 @@ typedef struct {
     int fd;              /* -1: none */
     RunCheckpoint chosen;
 } LaunchFile;
+/* The rows of a run's checkpoints; in the loop. ERR_not_found, ERR_internal; whatever comes of it, launch_file_release. */
+ErrCode launch_file_find(Server *server, const char *id, LaunchFile *file);
+/* The newest that is whole; on a thread. False: none is. */
+bool launch_file_open(const Server *server, LaunchFile *file);
+void launch_file_release(LaunchFile *file);
 
 typedef struct {
     Server *server;

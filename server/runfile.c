@@ -106,13 +106,22 @@ void runfile_remove(const char *data, const char *id, uint64_t step) {
     if (path_of(path, data, id, step, "")) unlink(path);
 }
 
-/* The folder's files whose names end in `end`. */
-static void remove_files(const char *folder, const char *end) {
+/* A checkpoint that is half-written or has no row. */
+static bool is_leftover(const char *name, const char *id, Store *store) {
+    RunCheckpoint row;
+    char *end;
+    uint64_t step = strtoull(name, &end, 10);
+    if (end == name || strncmp(end, suffix, sizeof suffix - 1) != 0) return false;
+    end += sizeof suffix - 1;
+    return *end ? strcmp(end, temporary) == 0 : store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
+}
+
+/* store: only what is left over; NULL: all of the run's. */
+static void remove_files(const char *folder, const char *id, Store *store) {
     char path[PATH_ROOM];
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        size_t len = strlen(e->d_name), tail = strlen(end);
-        if (*e->d_name == '.' || len < tail || strcmp(e->d_name + len - tail, end) != 0) continue;
+        if (*e->d_name == '.' || (store && !is_leftover(e->d_name, id, store))) continue;
         if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
     }
     if (dir) closedir(dir);
@@ -121,7 +130,7 @@ static void remove_files(const char *folder, const char *end) {
 void runfile_remove_all(const char *data, const char *id) {
     char folder[PATH_ROOM];
     if (!folder_of(folder, data, id)) return;
-    remove_files(folder, "");
+    remove_files(folder, id, NULL);
     rmdir(folder);
 }
 
@@ -132,7 +141,7 @@ void runfile_sweep(const char *data, Store *store) {
         if (*e->d_name == '.') continue;
         ErrCode code = store_run_exists(store, e->d_name);
         if (code == ERR_not_found) runfile_remove_all(data, e->d_name);
-        else if (folder_of(folder, data, e->d_name)) remove_files(folder, temporary);
+        else if (code == ERR_NONE && folder_of(folder, data, e->d_name)) remove_files(folder, e->d_name, store);
     }
     if (dir) closedir(dir);
 }

@@ -15,6 +15,6 @@ bool runfile_share(const char *data, const char *from, const char *to, uint64_t 
 int runfile_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
 void runfile_remove(const char *data, const char *id, uint64_t step);
 void runfile_remove_all(const char *data, const char *id);
-/* At start-up: removes folders of runs that are no more, and what a crash left half-written. */
+/* At start-up: removes folders of runs that are no more, and files without a row, which a crash leaves. */
 void runfile_sweep(const char *data, Store *store);
 #endif

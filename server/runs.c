@@ -100,6 +100,27 @@ static void answer_record(Call *call) {
 
 void handle_run(Call *call) { answer_record(call); }
 
+struct RunDeletion {
+    Call *call;
+    char id[RUN_ID + 1], content[2][DATASET_SHA + 1]; /* of the data sets it may have been the last to use */
+    ErrCode code;
+    Task task;
+    RunDeletion *prev, *next;
+};
+
+/* Whose row is about to go: nothing is begun with it any more. */
+static bool is_being_deleted(const Server *server, const char *id) {
+    for (const RunDeletion *d = server->deletions; d; d = d->next)
+        if (strcmp(d->id, id) == 0) return true;
+    return false;
+}
+
+/* The row's state may be behind. */
+static const char *state_name(const Server *server, const StoredRun *run) {
+    const Training *t = scheduler_find(server->scheduler, run->id);
+    return run_state_names[t ? t->state : run->progress.state];
+}
+
 /* ---- cancel, resume ---- */
 
 /* Answered when the run's new state is in the database, so that whoever asks next sees it. */
@@ -168,7 +189,9 @@ void handle_run_resume(Call *call) {
     if (!find(call, &run)) return;
     RunState state = run.progress.state;
     if (scheduler_find(scheduler, run.id) || (state != RUN_CANCELLED && state != RUN_FAILED)) {
-        call_fail(call, ERR_conflict, "The run is %s; only a cancelled or failed one can be resumed.", run_state_names[state]);
+        call_fail(call, ERR_conflict, "The run is %s; only a cancelled or failed one can be resumed.", state_name(call->server, &run));
+    } else if (is_being_deleted(call->server, run.id)) {
+        call_fail(call, ERR_conflict, "The run is being deleted.");
     } else if (scheduler_full(scheduler)) {
         call_fail(call, ERR_queue_full, "Too many runs are waiting.");
     } else if (!scheduler_resume(scheduler, &run)) {
@@ -181,15 +204,8 @@ void handle_run_resume(Call *call) {
 
 /* ---- deleting ---- */
 
-typedef struct {
-    Call *call;
-    char id[RUN_ID + 1], content[2][DATASET_SHA + 1]; /* of the data sets it may have been the last to use */
-    ErrCode code;
-    Task task;
-} Deletion;
-
 static void delete_run(void *arg) {
-    Deletion *d = arg;
+    RunDeletion *d = arg;
     Server *server = d->call->server;
     d->code = store_run_delete(server->store, d->id);
     if (d->code) return;
@@ -199,8 +215,10 @@ static void delete_run(void *arg) {
 }
 
 static void deleted(void *arg) {
-    Deletion *d = arg;
+    RunDeletion *d = arg;
     Buf none = {0};
+    *(d->prev ? &d->prev->next : &d->call->server->deletions) = d->next;
+    if (d->next) d->next->prev = d->prev;
     if (d->code == ERR_NONE) call_answer(d->call, 204, NULL, &none);
     else if (d->code == ERR_not_found) call_fail(d->call, d->code, "There is no run %s.", d->id);
     else if (d->code == ERR_conflict) call_fail(d->call, d->code, "The run is queued or running; cancel it first.");
@@ -209,7 +227,7 @@ static void deleted(void *arg) {
     free(d);
 }
 
-static void note_contents(Deletion *d, const StoredRun *run) {
+static void note_contents(RunDeletion *d, const StoredRun *run) {
     RunFacts facts;
     if (!run_facts_get(&facts, run->link, run->link_len)) return;
     if (facts.train.rows) snprintf(d->content[0], sizeof d->content[0], "%s", facts.train.sha256);
@@ -220,17 +238,20 @@ static void note_contents(Deletion *d, const StoredRun *run) {
 void handle_run_delete(Call *call) {
     StoredRun run;
     if (!find(call, &run)) return;
-    Deletion *d = calloc(1, sizeof *d);
+    RunDeletion *d = calloc(1, sizeof *d);
     if (!d) {
         call_fail(call, ERR_internal, "Memory is short.");
     } else if (scheduler_find(call->server->scheduler, run.id)) {
-        call_fail(call, ERR_conflict, "The run is %s; cancel it first.", run_state_names[run.progress.state]);
+        call_fail(call, ERR_conflict, "The run is %s; cancel it first.", state_name(call->server, &run));
         free(d);
     } else if (scheduler_needs(call->server->scheduler, run.id)) {
         call_fail(call, ERR_conflict, "A queued or running run takes weights from this one.");
         free(d);
     } else {
         d->call = call;
+        d->next = call->server->deletions;
+        if (d->next) d->next->prev = d;
+        call->server->deletions = d;
         strcpy(d->id, run.id);
         note_contents(d, &run);
         call_keep(call);

@@ -64,7 +64,13 @@ static void answer(void *arg) {
 
 static void on_cancel(void *arg) { ((Query *)arg)->cancelled = true; }
 
-/* The keys asked for, else all there are. */
+static bool has_key(const Query *q, const char *key) {
+    for (size_t i = 0; i < q->nkeys; i++)
+        if (strcmp(q->keys[i], key) == 0) return true;
+    return false;
+}
+
+/* The keys asked for, each once; else all there are. */
 static bool read_keys(Query *q) {
     const char *at = call_query(q->call, "keys");
     if (!at || !*at) {
@@ -78,7 +84,8 @@ static bool read_keys(Query *q) {
             call_fail(q->call, ERR_bad_request, "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
             return false;
         }
-        snprintf(q->keys[q->nkeys++], RUN_KEY + 1, "%.*s", (int)len, at);
+        snprintf(q->keys[q->nkeys], RUN_KEY + 1, "%.*s", (int)len, at);
+        q->nkeys += !has_key(q, q->keys[q->nkeys]);
         at += len;
     }
     return true;

@@ -3,7 +3,7 @@
  *     parse          specification, inline program (on a thread)
  *     found          the program is compiled, or known; data sets and earlier runs are looked up
  *     linked         a worker has linked program, networks and data: shapes and costs
- *     store          the row (on a thread)
+ *     store          weights and classes are looked at (run_check.h), then the row (on a thread)
  *     stored         in the queue */
 #include "compiler/canon.h"
 #include "compiler/spec.h"
@@ -11,6 +11,7 @@
 #include "server/handlers.h"
 #include "server/merge_patch.h"
 #include "server/program.h"
+#include "server/run_check.h"
 #include "server/run_facts.h"
 #include "server/scheduler.h"
 #include <sodium.h>
@@ -33,6 +34,7 @@ typedef struct {
     Dataset train, test;
     ColumnMsg *columns[2];
     RunFacts facts;
+    LaunchFile sources[RUN_SOURCES];
     Buf types;             /* of the program's variables */
     Job *job;
     Task task;
@@ -47,6 +49,7 @@ static void end(Posting *p) {
     free(p->columns[0]);
     free(p->columns[1]);
     free(p->facts.variables);
+    for (uint32_t i = 0; i < p->facts.nsources; i++) launch_file_release(&p->sources[i]);
     buf_release(&p->types);
     dataset_release(&p->train);
     dataset_release(&p->test);
@@ -116,7 +119,9 @@ static bool parse(Posting *p) {
     const Body *body = &p->call->body;
     p->run.spec = p->fork ? patched(p) : strndup((const char *)body->data, body->len);
     if (!p->run.spec) return p->err.code ? false : err_set(&p->err, ERR_internal, "", "Memory is short.");
-    return spec_read(&p->spec, p->run.spec, strlen(p->run.spec), &p->err) && read_program(p);
+    /* A NUL ends what was copied, not what was sent. */
+    const size_t len = p->fork ? strlen(p->run.spec) : body->len;
+    return spec_read(&p->spec, p->fork ? p->run.spec : (const char *)body->data, len, &p->err) && read_program(p);
 }
 
 static void parse_work(void *arg) {
@@ -134,26 +139,20 @@ static bool find_data(Posting *p, const char *name, const char *pointer, Dataset
     return err_set(&p->err, err.code, pointer, "%s", err.message);
 }
 
-static void count_checkpoint(void *arg, const RunCheckpoint *c) {
-    (void)c;
-    ++*(size_t *)arg;
-}
-
 static void add_source(void *arg, const char *id, const char *pointer) {
     Posting *p = arg;
-    StoredRun source = {0};
-    size_t n = 0;
-    for (uint32_t i = 0; i < p->facts.nsources; i++)
-        if (strcmp(p->facts.sources[i], id) == 0) return;
+    RunFacts *f = &p->facts;
     if (p->err.code) return;
-    Store *store = p->call->server->store;
-    ErrCode code = store_run_get(store, id, &source);
-    if (code == ERR_NONE) code = store_run_checkpoints(store, source.seq, count_checkpoint, &n);
-    if (code) err_set(&p->err, ERR_bad_run, pointer, "There is no run \"%.50s\".", id);
-    else if (!n) err_set(&p->err, ERR_bad_run, pointer, "The run %s has no checkpoint yet.", id);
-    else if (p->facts.nsources == RUN_SOURCES) err_set(&p->err, ERR_bad_run, pointer, "Weights come from at most %d runs.", RUN_SOURCES);
-    else p->facts.sources[p->facts.nsources++] = id;
-    stored_run_release(&source);
+    for (uint32_t i = 0; i < f->nsources; i++)
+        if (strcmp(f->sources[i], id) == 0) return;
+    if (f->nsources == RUN_SOURCES) {
+        err_set(&p->err, ERR_bad_run, pointer, "Weights come from at most %d runs.", RUN_SOURCES);
+        return;
+    }
+    LaunchFile *file = &p->sources[f->nsources];
+    if (launch_file_find(p->call->server, id, file)) err_set(&p->err, ERR_bad_run, pointer, "There is no run \"%.50s\".", id);
+    else if (!file->n) err_set(&p->err, ERR_bad_run, pointer, "The run %s has no checkpoint yet.", id);
+    f->sources[f->nsources++] = id;
 }
 
 /* The parent's checkpoint of the step. */
@@ -276,6 +275,16 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
     return r->name && r->program && r->facts && r->canonical && r->link && g->reason && g->latest && g->versions && g->attempts;
 }
 
+static bool check_contents(Posting *p) {
+    LaunchFile begin = {.rows = &p->begin, .n = 1, .fd = -1};
+    strcpy(begin.id, p->parent.id);
+    const RunCheck check = {.server = p->call->server, .facts = p->run.facts, .data = &p->facts, .train = p->train.fd, .test = p->test.fd,
+                            .sources = p->sources, .begin = p->has_step ? &begin : NULL, .dtype = p->spec.dtype, .steps = p->run.progress.steps};
+    const bool ok = run_check(&check, &p->err);
+    if (begin.fd >= 0) close(begin.fd);
+    return ok;
+}
+
 static void store_work(void *arg) {
     Posting *p = arg;
     Server *server = p->call->server;
@@ -284,6 +293,7 @@ static void store_work(void *arg) {
     char members[64];
     Buf events;
     buf_init(&events);
+    if (!check_contents(p)) return;
     if (p->has_step && !runfile_share(data, p->parent.id, p->run.id, p->from_step, &p->err)) return;
     snprintf(members, sizeof members, ",\"state\":\"queued\",\"step\":%llu", (unsigned long long)p->from_step);
     training_put_event(&events, ++p->run.progress.events, "state", members);

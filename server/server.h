@@ -16,6 +16,7 @@ typedef struct Http Http;
 typedef struct Programs Programs;
 typedef struct Scheduler Scheduler;
 typedef struct Watcher Watcher;
+typedef struct RunDeletion RunDeletion;
 struct Call;
 
 typedef struct Server {
@@ -32,6 +33,7 @@ typedef struct Server {
     Programs *programs;
     Scheduler *scheduler;
     Watcher *watchers; /* list (events.c) */
+    RunDeletion *deletions; /* list (runs.c) */
     Http *http;
     struct Call *spare_calls; /* list (call.h) */
     size_t nspare_calls;

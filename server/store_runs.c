@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { EVENTS_ROW = 32 * 1024 };
+
 const char *const run_state_names[RUN_STATES + 1] = {"queued", "running", "done", "failed", "cancelled", NULL};
 
 static RunState state_of(const char *name) {
@@ -121,6 +123,12 @@ ErrCode store_runs_active(Store *store, void (*row)(void *arg, const char *id), 
     return at == STEP_FAILED ? ERR_internal : ERR_NONE;
 }
 
+/* Of an event's line, which begins with {"seq":N. Without sscanf, which looks for the end of all the lines. */
+static uint64_t number_of(const char *line) {
+    static const char begin[] = "{\"seq\":";
+    return strncmp(line, begin, sizeof begin - 1) == 0 ? strtoull(line + sizeof begin - 1, NULL, 10) : UINT64_MAX;
+}
+
 ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most, Buf *out, uint64_t *last) {
     sqlite3_stmt *s = store->run_events;
     StoreStep at = STEP_END;
@@ -130,8 +138,8 @@ ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most,
     sqlite3_bind_int64(s, 2, (int64_t)after);
     while (out->len - begin < most && (at = store_step(store, s, "events")) == STEP_ROW) {
         const char *lines = store_column_text(s, 1);
-        /* A row may begin with lines that are known: each begins with {"seq":N, */
-        for (unsigned long long n; sscanf(lines, "{\"seq\":%llu", &n) == 1 && n <= after;) {
+        /* A row may begin with lines that are known. */
+        while (*lines && number_of(lines) <= after) {
             lines += strcspn(lines, "\n");
             lines += *lines != 0;
         }
@@ -332,13 +340,31 @@ static ErrCode drop(Store *store, const RunFlush *f) {
     return code;
 }
 
-static ErrCode put_events(Store *store, int64_t seq, uint64_t last, const Buf *lines) {
+/* Whole lines, at most EVENTS_ROW bytes of them unless one is longer. */
+static size_t events_piece(const char *lines, size_t len) {
+    const char *end = len > EVENTS_ROW ? memrchr(lines, '\n', EVENTS_ROW) : NULL;
+    if (!end && len > EVENTS_ROW) end = memchr(lines + EVENTS_ROW, '\n', len - EVENTS_ROW);
+    return end ? (size_t)(end + 1 - lines) : len;
+}
+
+static uint64_t last_number(const char *lines, size_t len) {
+    const char *before = memrchr(lines, '\n', len - 1);
+    return number_of(before ? before + 1 : lines);
+}
+
+/* Rows stay small, for each of those who watch holds some of them. */
+static ErrCode put_events(Store *store, int64_t seq, const Buf *lines) {
     sqlite3_stmt *s = store->put_events;
-    if (!lines->len) return ERR_NONE;
-    sqlite3_bind_int64(s, 1, seq);
-    sqlite3_bind_int64(s, 2, (int64_t)last);
-    sqlite3_bind_text64(s, 3, (const char *)lines->data, lines->len, SQLITE_STATIC, SQLITE_UTF8);
-    return store_outcome(store, s, "events");
+    ErrCode code = ERR_NONE;
+    for (size_t at = 0, n; at < lines->len && !code; at += n) {
+        const char *piece = (const char *)lines->data + at;
+        n = events_piece(piece, lines->len - at);
+        sqlite3_bind_int64(s, 1, seq);
+        sqlite3_bind_int64(s, 2, (int64_t)last_number(piece, n));
+        sqlite3_bind_text64(s, 3, piece, n, SQLITE_STATIC, SQLITE_UTF8);
+        code = store_outcome(store, s, "events");
+    }
+    return code;
 }
 
 static ErrCode put_checkpoint(Store *store, int64_t seq, const RunCheckpoint *c) {
@@ -383,7 +409,7 @@ static ErrCode flush(Store *store, const RunFlush *f) {
     for (uint32_t k = 0; k < f->nkeys && f->npoints && !code; k++) code = add_points(store, f, k);
     for (size_t i = 0; i < f->ncheckpoints && !code; i++) code = put_checkpoint(store, f->seq, &f->checkpoints[i]);
     for (size_t i = 0; i < f->npruned && !code; i++) code = run_simple(store, store->prune_checkpoint, f->seq, f->pruned[i], "checkpoint");
-    if (!code) code = put_events(store, f->seq, f->progress.events, f->events);
+    if (!code) code = put_events(store, f->seq, f->events);
     return code ? code : put_progress(store, f);
 }
 
@@ -433,7 +459,7 @@ static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata
     ErrCode code = add_row(store, r);
     for (size_t i = 0; i < ndata && !code; i++) code = add_data(store, r->id, &data[i]);
     if (!code && begin) code = put_checkpoint(store, r->seq, begin);
-    return code ? code : put_events(store, r->seq, r->progress.events, events);
+    return code ? code : put_events(store, r->seq, events);
 }
 
 ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const Buf *events) {

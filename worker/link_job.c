@@ -64,6 +64,15 @@ static void put_type(Cx *cx, Buf *out, const Type *type) {
     put_dims(out, dims, (uint32_t)rank);
 }
 
+static void put_origin(Buf *out, const LinkWeight *w) {
+    if (!w->from_run) return;
+    buf_puts(out, ",\"from\":{\"run\":");
+    json_put_string(out, w->from_run);
+    buf_puts(out, ",\"name\":");
+    json_put_string(out, w->from_name);
+    buf_putc(out, '}');
+}
+
 static void put_info(Job *job, const Linked *linked, size_t bytes) {
     Buf *out = &job->info;
     size_t parameters = 0;
@@ -83,7 +92,9 @@ static void put_info(Job *job, const Linked *linked, size_t bytes) {
         buf_puts(out, j ? ",{\"name\":" : "{\"name\":");
         json_put_string(out, w->name);
         put_dims(out, w->dims, w->rank);
-        buf_printf(out, ",\"train\":%s}", w->train ? "true" : "false");
+        buf_printf(out, ",\"train\":%s", w->train ? "true" : "false");
+        put_origin(out, w);
+        buf_putc(out, '}');
         parameters += w->train ? w->size : 0;
     }
     buf_printf(out, "],\"parameters\":%zu,\"macs\":%.17g,\"bytes\":%zu}", parameters, linked->macs * (double)job->spec.batch_size, bytes);
@@ -96,7 +107,7 @@ static void check_run(Job *job) {
     size_t bytes;
     job->graph = link_train(&job->cx, linked, job->spec.batch_size); /* freed with the job */
     if (!model_measure(&job->spec, linked, job->graph, linked->forward, job->threads, &bytes, &fault)) {
-        strcpy(job->pointer, "/batch_size");
+        if (bytes) strcpy(job->pointer, "/batch_size"); /* else the weights alone are too much */
         fail(job, &fault);
     }
     put_info(job, linked, bytes);

@@ -52,6 +52,12 @@ static bool too_much(Fault *fault) {
                      LIMIT_JOB_BYTES >> 20);
 }
 
+/* What the executor would refuse. */
+static bool check_work(const Plan *p, size_t rows, Fault *fault) {
+    const double macs = p->macs_shared + p->macs_row * (double)rows;
+    return macs <= LIMIT_JOB_MACS || fault_set(fault, ERR_too_large, "A step needs about %.2g multiply-adds; the limit is %.2g.", macs, LIMIT_JOB_MACS);
+}
+
 /* ---- memory ---- */
 
 static size_t padded(const TrainModel *m, uint32_t weight) { return (m->linked->weights[weight].size * element(m->f64) + 63) / 64 * 64; }
@@ -177,6 +183,7 @@ static bool settle(TrainModel *m, Fault *fault) {
     const size_t batch = m->spec->batch_size, e = element(m->f64);
     size_t row = (linked->output->dim + 1) * e;
     if (!check_size(m, fault)) return false;
+    m->bytes = lay_out(m, NULL);
     for (uint32_t s = 0; s < linked->nslots; s++) row += linked->slots[s].size * e;
     if (row > LIMIT_JOB_BYTES / batch) return too_much(fault);
     if (!plan_pass(&m->step, m->f64, batch, fault) || !plan_pass(&m->forward, m->f64, 0, fault)) return false;
@@ -185,7 +192,8 @@ static bool settle(TrainModel *m, Fault *fault) {
     m->forward.tile = tile_of(m->forward.plan, m->eval_rows, m->threads);
     const size_t step = slabs(m->step.plan, batch, m->threads), forward = slabs(m->forward.plan, m->eval_rows, m->threads);
     if (!step || !forward) return too_much(fault);
-    m->bytes = lay_out(m, NULL) + (m->eval_rows + batch) * row + (step > forward ? step : forward); /* one workspace serves both */
+    if (!check_work(m->step.plan, batch, fault) || !check_work(m->forward.plan, m->eval_rows, fault)) return false;
+    m->bytes += (m->eval_rows + batch) * row + (step > forward ? step : forward); /* one workspace serves both */
     return true;
 }
 

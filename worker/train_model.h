@@ -40,7 +40,7 @@ typedef struct {
 /* step: link_train's graph; forward: link_run's (optimised). Weights are not set. */
 bool model_init(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, Fault *fault);
 void model_release(TrainModel *m); /* harmless on a zeroed one */
-/* The same errors and bytes, but nothing is taken that grows with the weights. */
+/* The same errors and bytes, but nothing is taken that grows with the weights. When it fails bytes is 0 if no smaller batch would help. */
 bool model_measure(const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, size_t *bytes, Fault *fault);
 
 /* Draws every weight that is not from an earlier run. */

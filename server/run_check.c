@@ -1,0 +1,164 @@
+#include "server/run_check.h"
+#include "compiler/bulk.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { CHUNK = 64 * 1024, POINTER = 2 * LIMIT_RUN_NAME + 32 };
+
+static bool no_memory(Err *err) { return err_set(err, ERR_internal, "", "Memory is short."); }
+
+/* ---- columns of classes ---- */
+
+static int64_t value_at(const unsigned char *at, DType dtype) {
+    if (dtype != DT_I64) return *at;
+    Reader in = reader_of(at, sizeof(int64_t));
+    return (int64_t)read_u64(&in);
+}
+
+static bool check_values(const RunDataFacts *data, int fd, const ColumnMsg *column, int64_t places, const char *pointer, Err *err) {
+    const size_t size = dtype_size((DType)column->dtype);
+    unsigned char *chunk = malloc(CHUNK);
+    bool ok = chunk || no_memory(err);
+    for (uint64_t row = 0; ok && row < data->rows;) {
+        const size_t n = data->rows - row < CHUNK / size ? (size_t)(data->rows - row) : CHUNK / size;
+        if (pread(fd, chunk, n * size, (off_t)(column->offset + row * size)) != (ssize_t)(n * size))
+            ok = err_set(err, ERR_internal, "", "The data set %s cannot be read.", data->name);
+        for (size_t i = 0; ok && i < n; i++, row++) {
+            const int64_t v = value_at(chunk + i * size, (DType)column->dtype);
+            if (v >= 0 && v < places) continue;
+            ok = err_set(err, ERR_bad_run, pointer, "The column \"%.*s\" of \"%s\" has %lld in row %llu; here it is from 0 to %lld.",
+                         (int)column->name_len, (const char *)column->name, data->name, (long long)v, (unsigned long long)row,
+                         (long long)places - 1);
+        }
+    }
+    free(chunk);
+    return ok;
+}
+
+static const ColumnMsg *column_named(const RunDataFacts *data, const char *name) {
+    for (uint32_t i = 0; i < data->ncolumns; i++)
+        if (data->columns[i].name_len == strlen(name) && memcmp(data->columns[i].name, name, strlen(name)) == 0) return &data->columns[i];
+    return NULL;
+}
+
+/* One integer a row is read as a basis vector, unless it is bound to a number. */
+static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err) {
+    const JsonNode name = json_get(node, "name"), type = json_get(node, "type"), shape = json_get(node, "shape");
+    if (!name || !type || !shape || json_kind(name) != JSON_STRING || json_kind(type) != JSON_STRING) return true;
+    const JsonNode places = *type->valuestring == 'R' || json_count(json, shape) != 1 ? NULL : json_items(json, shape);
+    const ColumnMsg *train = column_named(&c->data->train, name->valuestring), *test = column_named(&c->data->test, name->valuestring);
+    if (!places || !train || train->rank) return true;
+    if (!check_values(&c->data->train, c->train, train, (int64_t)places->valuedouble, "/data/train", err)) return false;
+    return !test || check_values(&c->data->test, c->test, test, (int64_t)places->valuedouble, "/data/test", err);
+}
+
+/* ---- weights ---- */
+
+/* A checkpoint's tensors. */
+static bool read_file(const RunCheck *c, LaunchFile *file, Bulk *out, Err *err) {
+    Err why;
+    if (!launch_file_open(c->server, file)) return err_set(err, ERR_bad_run, "", "The run %s has no checkpoint that can be used.", file->id);
+    void *map = mmap(NULL, file->chosen.bytes, PROT_READ, MAP_PRIVATE, file->fd, 0);
+    if (map == MAP_FAILED) return err_set(err, ERR_internal, "", "The checkpoint cannot be read.");
+    const bool ok = safetensors_read(map, file->chosen.bytes, out, &why);
+    munmap(map, file->chosen.bytes);
+    return ok || err_set(err, ERR_internal, "", "The checkpoint does not read: %s", why.message);
+}
+
+static const BulkTensor *tensor_named(const Bulk *bulk, const char *name) {
+    for (size_t i = 0; i < bulk->n; i++)
+        if (strcmp(bulk->items[i].name, name) == 0) return &bulk->items[i];
+    return NULL;
+}
+
+static bool has_shape(Json *json, JsonNode shape, const BulkTensor *t) {
+    size_t axis = 0;
+    if (json_count(json, shape) != t->rank) return false;
+    for (JsonNode at = json_items(json, shape); at; at = at->next, axis++)
+        if (at->valuedouble != (double)t->shape[axis]) return false;
+    return axis == t->rank;
+}
+
+/* "bind.f" is /bind/f/weights, "nets.n.0.bias" /nets/n/weights. */
+static void place_of(const char *weight, char out[POINTER]) {
+    const bool net = strncmp(weight, "nets.", 5) == 0;
+    char *at = stpcpy(out, net ? "/nets/" : "/bind/");
+    for (weight += 5; *weight && !(net && *weight == '.') && at < out + POINTER - 16; weight++) {
+        if (*weight == '~' || *weight == '/') at = stpcpy(at, *weight == '~' ? "~0" : "~1");
+        else *at++ = *weight;
+    }
+    strcpy(at, "/weights");
+}
+
+static uint32_t source_of(const RunCheck *c, const char *id) {
+    uint32_t i = 0;
+    while (i < c->data->nsources && strcmp(c->data->sources[i], id) != 0) i++;
+    return i;
+}
+
+static bool check_taken(const RunCheck *c, Json *json, JsonNode weight, const Bulk *sources, Err *err) {
+    char pointer[POINTER];
+    const JsonNode from = json_get(weight, "from"), name = json_get(weight, "name");
+    if (!from || !name) return true;
+    const JsonNode run = json_get(from, "run"), theirs = json_get(from, "name");
+    const uint32_t source = run ? source_of(c, run->valuestring) : c->data->nsources;
+    if (source == c->data->nsources || !theirs) return err_set(err, ERR_internal, "", "A worker's reply was malformed.");
+    const BulkTensor *t = tensor_named(&sources[source], theirs->valuestring);
+    if (t && has_shape(json, json_get(weight, "shape"), t)) return true;
+    place_of(name->valuestring, pointer);
+    return err_set(err, ERR_bad_run, pointer, t ? "The weight \"%.100s\" of the run %s has another shape than \"%.100s\" here."
+                                                : "There is no weight \"%.100s\" in the run %s for \"%.100s\".",
+                   theirs->valuestring, run->valuestring, name->valuestring);
+}
+
+/* Every weight in its shape and the run's dtype, and no other. */
+static bool check_begin(const RunCheck *c, Json *json, JsonNode weights, const Bulk *begin, Err *err) {
+    size_t known = 0, others = 0;
+    for (JsonNode at = json_items(json, weights); at; at = at->next) {
+        const JsonNode name = json_get(at, "name");
+        const BulkTensor *t = name ? tensor_named(begin, name->valuestring) : NULL;
+        if (!t || t->dtype != c->dtype || !has_shape(json, json_get(at, "shape"), t))
+            return err_set(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has no weight \"%.100s\" of this shape and dtype.",
+                           (unsigned long long)c->begin->chosen.step, name ? name->valuestring : "");
+        known++;
+    }
+    for (size_t i = 0; i < begin->n; i++) others += strncmp(begin->items[i].name, "optimizer.", 10) == 0;
+    return known + others == begin->n || err_set(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has weights that this run has not.",
+                                                 (unsigned long long)c->begin->chosen.step);
+}
+
+static bool check_weights(const RunCheck *c, Json *json, JsonNode weights, Err *err) {
+    Bulk sources[RUN_SOURCES] = {{0}}, begin = {0};
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < c->data->nsources; i++) ok = read_file(c, &c->sources[i], &sources[i], err);
+    for (JsonNode at = ok ? json_items(json, weights) : NULL; at && ok; at = at->next) ok = check_taken(c, json, at, sources, err);
+    if (ok && c->begin) ok = read_file(c, c->begin, &begin, err) && check_begin(c, json, weights, &begin, err);
+    for (uint32_t i = 0; i < RUN_SOURCES; i++) bulk_release(&sources[i]);
+    bulk_release(&begin);
+    return ok;
+}
+
+/* ---- all ---- */
+
+static bool check_facts(const RunCheck *c, Json *json, Err *err) {
+    const JsonNode columns = json_get(json->root, "columns"), weights = json_get(json->root, "weights");
+    if (!columns || !weights) return err_set(err, ERR_internal, "", "A worker's reply was malformed.");
+    for (JsonNode at = json_items(json, columns); at; at = at->next)
+        if (!check_column(c, json, at, err)) return false;
+    return check_weights(c, json, weights, err);
+}
+
+bool run_check(const RunCheck *c, Err *err) {
+    Json json = {0};
+    Buf text;
+    if (c->begin && c->begin->rows->step > c->steps)
+        return err_set(err, ERR_bad_run, "/from_step", "The run has only %llu steps.", (unsigned long long)c->steps);
+    buf_init(&text);
+    buf_printf(&text, "{%s}", c->facts);
+    const bool ok = (!text.failed || no_memory(err)) && json_parse(&json, (const char *)text.data, text.len, err) && check_facts(c, &json, err);
+    json_release(&json);
+    buf_release(&text);
+    return ok;
+}

@@ -1,0 +1,23 @@
+/* What a worker that links a run does not see: the contents of data sets and checkpoints. Held against what linking has found, before the
+ * run is queued.
+ *
+ * Reads files, all of an integer column perhaps: on a thread. Ownership: everything is lent. Errors: bad_run with the place in the
+ * specification; internal. */
+#ifndef CAJAL_RUN_CHECK_H
+#define CAJAL_RUN_CHECK_H
+#include "compiler/json.h"
+#include "server/launch.h"
+
+typedef struct {
+    const Server *server;
+    const char *facts;     /* the record's members that linking gave: "columns", "weights" */
+    const RunFacts *data;
+    int train, test;       /* the data sets' files; -1: none */
+    LaunchFile *sources;   /* in the order of data->sources; opened here */
+    LaunchFile *begin;     /* the checkpoint to begin with, its only row; NULL: none */
+    DType dtype;           /* of the run */
+    uint64_t steps;
+} RunCheck;
+
+bool run_check(const RunCheck *c, Err *err);
+#endif

@@ -1,0 +1,298 @@
+/* Runs that nobody should ask for: contents of data sets and checkpoints that do not fit, runs deleted while others need them, files that a crash
+ * left, streams that nobody reads. */
+#include "tests/support/raw.h"
+#include "tests/support/toy.h"
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LABELS = 100000, LONG = 1000000000 };
+
+static int setup(void **state) {
+    if (ask_setup(state) != 0) return -1;
+    toy_data(*state);
+    return 0;
+}
+
+/* The toy's specification with one text replaced by another. */
+static const char *changed(char out[2000], uint64_t steps, const char *from, const char *to) {
+    char spec[1000];
+    toy_spec(spec, steps, steps < 1000 ? 10 : 1000);
+    const char *at = strstr(spec, from);
+    if (!at) fail_msg("the test's own specification has no %s", from);
+    snprintf(out, 2000, "%.*s%s%s", (int)(at - spec), spec, to, at + strlen(from));
+    return out;
+}
+
+static void refused_at(Ask *a, const char *pointer, const char *says, const char *route, const char *body) {
+    ask_refused(a, "bad_run", route, body);
+    assert_string_equal(ask_text(a, "diagnostics.0.path"), pointer);
+    ask_body_has(a, says);
+}
+
+static void post(Ask *a, const char *spec, char id[TOY_ID]) {
+    ask(a, 202, "POST /runs", spec);
+    snprintf(id, TOY_ID, "%s", ask_text(a, "id"));
+}
+
+/* ---- contents ---- */
+
+/* x zeros, l a class a row, all 3 but the last. */
+static void put_labels(Ask *a, const char *route, int64_t last, bool wide) {
+    static float x[LABELS][4];
+    const size_t size = wide ? 8 : 1;
+    Buf header, body;
+    buf_init(&header);
+    buf_init(&body);
+    buf_printf(&header, "{\"x\":{\"dtype\":\"F32\",\"shape\":[%d,4],\"data_offsets\":[0,%zu]},\"l\":{\"dtype\":\"%s\",\"shape\":[%d],\"data_offsets\":[%zu,%zu]}}",
+               LABELS, sizeof x, wide ? "I64" : "U8", LABELS, sizeof x, sizeof x + LABELS * size);
+    buf_u64(&body, header.len);
+    buf_put(&body, header.data, header.len);
+    buf_put(&body, x, sizeof x);
+    for (int i = 0; i < LABELS; i++) {
+        const int64_t v = i < LABELS - 1 ? 3 : last;
+        if (wide) buf_u64(&body, (uint64_t)v);
+        else buf_u8(&body, (uint8_t)v);
+    }
+    ask_bytes(a, 201, route, NULL, body.data, body.len);
+    buf_release(&header);
+    buf_release(&body);
+}
+
+static void test_classes(void **state) {
+    Ask *a = *state;
+    char spec[2000];
+    static const char of[] = "'data': {'train': 'toy'}, 'loss': {'mse': {'target': 'y'}}, 'optimizer': {'adam': {'lr': 0.01}}, 'batch_size': 16";
+    static const char with[] = "'data': {'train': '%s', 'test': '%s'}, 'loss': {'cross_entropy': {'target': 'l'}}, 'optimizer': {'adam': {'lr': 0.01}},"
+                               " 'batch_size': 16";
+    static const struct {
+        const char *train, *test, *pointer, *says;
+    } cases[] = {{"four", "good", "/data/train", "has 4 in row 99999; here it is from 0 to 3"},
+                 {"good", "four", "/data/test", "has 4 in row 99999"},
+                 {"least", "good", "/data/train", "has -9223372036854775808 in row 99999"}};
+    put_labels(a, "PUT /datasets/good", 0, false);
+    put_labels(a, "PUT /datasets/four", 4, false);
+    put_labels(a, "PUT /datasets/least", INT64_MIN, true);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char to[300];
+        snprintf(to, sizeof to, with, cases[i].train, cases[i].test);
+        refused_at(a, cases[i].pointer, cases[i].says, "POST /runs", changed(spec, 10, of, to));
+    }
+}
+
+static void test_weights_that_do_not_fit(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], spec[2000], weights[200], net[400];
+    toy_post(a, 20, 10, id);
+    toy_wait(a, id, "done");
+    snprintf(weights, sizeof weights, "'weights': {'run': '%s', 'name': 'bind.g'}", id);
+    refused_at(a, "/bind/f/weights", "no weight", "POST /runs", changed(spec, 10, "'weights': {}", weights));
+    snprintf(net, sizeof net,
+             "f : !(!R[4] -o R[4]), x : !R[4] |- f x'}, 'nets': {'n': {'layers': [{'linear': {'out': 4, 'bias': false}}], 'weights': {'run': '%s'}}},"
+             " 'bind': {'x': {'column': 'x'}, 'f': {'net': 'n'}}",
+             id);
+    refused_at(a, "/nets/n/weights", "no weight", "POST /runs",
+               changed(spec, 10, "f : !(R[4] -o R[4]), x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {}}}", net));
+    snprintf(net, sizeof net,
+             "f : !(R[4] -o R[4]), g : R[4], x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'g': {'weights': {'run': '%s', 'name': 'bind.f'}}, 'f': {'weights': {}}}", id);
+    ask_refused(a, "linear_unused", "POST /runs",
+                changed(spec, 10, "f : !(R[4] -o R[4]), x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {}}}", net));
+    snprintf(net, sizeof net,
+             "f : !R[4], x : !R[4] |- f'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {'run': '%s'}}}", id);
+    refused_at(a, "/bind/f/weights", "another shape", "POST /runs",
+               changed(spec, 10, "f : !(R[4] -o R[4]), x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {}}}", net));
+}
+
+static void test_forks_that_do_not_fit(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], route[128];
+    toy_post(a, 40, 10, id);
+    toy_wait(a, id, "done");
+    toy_route(route, "POST", id, "/fork");
+    refused_at(a, "/from_step", "only 29 steps", route, "{'from_step': 30, 'steps': 29}");
+    refused_at(a, "/from_step", "shape and dtype", route, "{'from_step': 30, 'dtype': 'f64'}");
+    char spec[2000];
+    post(a, changed(spec, 20, "'bind': {'x': {'column': 'x'}", "'nets': {'n': {'layers': ['bias']}}, 'bind': {'x': {'net': 'n', 'of': 'x'}"), id);
+    toy_wait(a, id, "done");
+    refused_at(a, "/from_step", "that this run has not", toy_route(route, "POST", id, "/fork"),
+               "{'from_step': 20, 'nets': null, 'bind': {'x': {'net': null, 'of': null, 'column': 'x'}}}");
+}
+
+/* What stands behind a NUL is part of the body. */
+static void test_nul(void **state) {
+    Ask *a = *state;
+    char spec[1000];
+    toy_spec(spec, 10, 10);
+    for (char *at = spec; *at; at++)
+        if (*at == '\'') *at = '"';
+    ask_bytes(a, 400, "POST /runs", NULL, spec, strlen(spec) + 1);
+    ask_is_problem(a, "bad_json");
+}
+
+/* ---- deleting ---- */
+
+/* A run that has a checkpoint of its own goes on without the run that its first weights came from. */
+static void test_source_deleted(void **state) {
+    Ask *a = *state;
+    char source[TOY_ID], id[TOY_ID], spec[2000], weights[200], route[128];
+    toy_post(a, 20, 10, source);
+    toy_wait(a, source, "done");
+    snprintf(weights, sizeof weights, "'weights': {'run': '%s'}", source);
+    post(a, changed(spec, LONG, "'weights': {}", weights), id);
+    toy_wait_step(a, id, 2000);
+    ask_refused(a, "conflict", toy_route(route, "DELETE", source, ""), NULL);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    ask(a, 204, toy_route(route, "DELETE", source, ""), NULL);
+    ask(a, 202, toy_route(route, "POST", id, "/resume"), NULL);
+    toy_wait(a, id, "running");
+    const double step = ask_number(a, "step");
+    toy_wait_step(a, id, (uint64_t)step + 1000);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+}
+
+static int answered(int fd) {
+    ClientResponse r = {0};
+    assert_true(raw_answer(fd, &r));
+    const int status = r.status;
+    client_response_release(&r);
+    return status;
+}
+
+/* DELETE and resume at once: one of them wins, and nothing is left of a run that is gone. */
+static void test_delete_beside_resume(void **state) {
+    Ask *a = *state;
+    int won[2] = {0};
+    for (int i = 0; i < 40; i++) {
+        char id[TOY_ID], path[100], route[128];
+        toy_post(a, LONG, LONG, id);
+        ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+        const int deleting = raw_open(a->daemon.url), resuming = raw_open(a->daemon.url);
+        snprintf(path, sizeof path, "/runs/%s", id);
+        raw_request(deleting, "DELETE", path, "", "");
+        strcat(path, "/resume");
+        raw_request(resuming, "POST", path, "", "");
+        const int deleted = answered(deleting), resumed = answered(resuming);
+        close(deleting);
+        close(resuming);
+        won[resumed == 202]++;
+        if (resumed == 202) {
+            assert_int_equal(deleted, 409);
+            ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+        } else {
+            assert_int_equal(deleted, 204);
+            assert_true(resumed == 409 || resumed == 404);
+        }
+    }
+    assert_true(ask_metric(a, "cajal_store_failures_total") == 0);
+    assert_int_equal(won[0] + won[1], 40);
+}
+
+/* ---- what a crash leaves ---- */
+
+static void touch(Ask *a, const char *id, const char *name) {
+    char path[300];
+    snprintf(path, sizeof path, "%s/data/runs/%s/%s", a->daemon.dir, id, name);
+    const int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static bool is_there(Ask *a, const char *id, const char *name) {
+    char path[300];
+    snprintf(path, sizeof path, "%s/data/runs/%s/%s", a->daemon.dir, id, name);
+    return access(path, F_OK) == 0;
+}
+
+static void test_leftovers(void **state) {
+    static const char *const gone[] = {"7.safetensors", "8.safetensors.tmp"}, *const kept[] = {"0.safetensors", "20.safetensors", "notes.txt"};
+    Ask *a = *state;
+    char id[TOY_ID];
+    toy_post(a, 20, 10, id);
+    toy_wait(a, id, "done");
+    for (int i = 0; i < 2; i++) touch(a, id, gone[i]);
+    touch(a, id, kept[2]);
+    ask_stop(a);
+    ask_start(a, NULL);
+    for (int i = 0; i < 2; i++) assert_false(is_there(a, id, gone[i]));
+    for (int i = 0; i < 3; i++) assert_true(is_there(a, id, kept[i]));
+}
+
+/* ---- streams ---- */
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Events by the thousand, sent to many who do not read: the service answers others as ever. */
+static void test_idle_streams(void **state) {
+    enum { STREAMS = 60 };
+    Ask *a = *state;
+    char id[TOY_ID], spec[2000], path[100], route[128];
+    int fds[STREAMS];
+    post(a, changed(spec, LONG, "'evaluate': {'every': 1000", "'evaluate': {'rows': 16, 'every': 1"), id);
+    toy_wait_step(a, id, 20000);
+    snprintf(path, sizeof path, "/runs/%s/events", id);
+    for (int i = 0; i < STREAMS; i++) {
+        fds[i] = raw_open(a->daemon.url);
+        raw_request(fds[i], "GET", path, "Accept: text/event-stream\r\n", "");
+    }
+    double worst = 0;
+    for (int i = 0; i < 40; i++) {
+        const double before = seconds();
+        ask(a, 200, "GET /livez", NULL);
+        const double took = seconds() - before;
+        worst = took > worst ? took : worst;
+        usleep(50000);
+    }
+    for (int i = 0; i < STREAMS; i++) close(fds[i]);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    if (worst > 1) fail_msg("an answer took %.1f s", worst);
+}
+
+/* Rows of events are small however many come together, and a stream may begin in the middle of one. */
+static void test_rows_of_events(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], spec[2000], path[200], route[128];
+    const char *lines[] = {"Accept: application/x-ndjson", NULL};
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    post(a, changed(spec, 20000, "'evaluate': {'every': 1000", "'evaluate': {'rows': 16, 'every': 1"), id);
+    toy_wait(a, id, "done");
+    for (uint64_t after = 0; after < 20000; after += 3333) {
+        char rest[60], begin[40];
+        snprintf(rest, sizeof rest, "/events?after=%llu", (unsigned long long)after);
+        snprintf(begin, sizeof begin, "{\"seq\":%llu,", (unsigned long long)after + 1);
+        ask_bytes(a, 200, toy_route(route, "GET", id, rest), lines, NULL, 0);
+        assert_memory_equal(a->response.body.data, begin, strlen(begin));
+    }
+    snprintf(path, sizeof path, "%s/data/cajal.db", a->daemon.dir);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT max(length(lines)), count(*), sum(length(lines)) FROM run_events", -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    assert_in_range(sqlite3_column_int(s, 0), 1, 33000);
+    assert_in_range(sqlite3_column_int(s, 1), 50, 20000);
+    assert_true(sqlite3_column_int(s, 2) > 2000000);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_classes),        cmocka_unit_test(test_weights_that_do_not_fit), cmocka_unit_test(test_forks_that_do_not_fit),
+        cmocka_unit_test(test_nul),            cmocka_unit_test(test_source_deleted),          cmocka_unit_test(test_delete_beside_resume),
+        cmocka_unit_test(test_rows_of_events), cmocka_unit_test(test_idle_streams),            cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(ask_ends_well),
+    };
+    return cmocka_run_group_tests(tests, setup, ask_teardown);
+}
