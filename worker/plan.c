@@ -85,7 +85,7 @@ void planner_gathered(Planner *b, uint32_t value) {
 void planner_step(Planner *b, Step step, const StepUse *use) {
     Plan *p = b->plan;
     uint32_t room = b->steps_room;
-    if (!planner_ok(b) || !grow(b, (void **)&b->phases, p->nsteps, &room, sizeof *b->phases)) return;
+    if (!planner_ok(b) || !grow(b, (void **)&b->infos, p->nsteps, &room, sizeof *b->infos)) return;
     room = b->steps_room;
     if (!grow(b, (void **)&p->steps, p->nsteps, &room, sizeof *p->steps)) return;
     b->steps_room = room;
@@ -106,8 +106,24 @@ void planner_step(Planner *b, Step step, const StepUse *use) {
         touch(b, v);
         if (v != VALUE_NONE && !b->lives[v].sum) b->lives[v].phase = phase;
     }
-    b->phases[p->nsteps] = phase;
+    b->infos[p->nsteps] = (StepInfo){.phase = phase};
     p->steps[p->nsteps++] = step;
+}
+
+uint32_t planner_prepare(Planner *b, Step step, size_t size, StepSame same) {
+    const uint32_t from = step.in[0];
+    if (!planner_ok(b)) return 0;
+    for (uint32_t s = b->lives[from].prepared; s > 0; s = b->infos[s - 1].before) {
+        const Step *made = &b->plan->steps[s - 1];
+        if (made->run == step.run && same(made, &step)) return made->out;
+    }
+    step.out = planner_value(b, size, false, HOME_SLAB, PHASE_ONCE);
+    planner_work(b, false, (double)size);
+    planner_step(b, step, &(StepUse){.nin = 1});
+    if (!planner_ok(b)) return 0;
+    b->infos[b->plan->nsteps - 1].before = b->lives[from].prepared;
+    b->lives[from].prepared = b->plan->nsteps;
+    return step.out;
 }
 
 static uint32_t slot_of(const Graph *g, const GNode *n) { return (uint32_t)node_attrs(g, n)[0]; }
@@ -188,7 +204,7 @@ static bool order_steps(Planner *b, uint32_t *at) {
     for (int phase = 0; phase < PHASES; phase++) {
         p->phase_at[phase] = n;
         for (uint32_t s = 0; s < p->nsteps; s++) {
-            if (b->phases[s] != (Phase)phase) continue;
+            if (b->infos[s].phase != (Phase)phase) continue;
             at[s] = n;
             sorted[n++] = p->steps[s];
         }
@@ -305,7 +321,7 @@ Plan *plan_new(const PlanSpec *spec, Fault *fault) {
     }
     free(b.nodes);
     free(b.lives);
-    free(b.phases);
+    free(b.infos);
     free(b.touches);
     if (b.tape) tape_release(b.tape);
     free(b.tape);

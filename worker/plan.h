@@ -107,7 +107,7 @@ typedef struct {
 typedef struct {
     ConvShape shape;
     bool turned;                    /* conv2d_dx: w is that of the convolution whose x̄ this is */
-    size_t peaks;                   /* ȳ is so many peaks an output (kernels/peaks.c); 0: it is whole */
+    size_t peaks;                   /* ȳ is so many peaks an output at most (kernels/peaks.c); 0: it is whole */
     bool bias, mask, relu;          /* in[2] is a bias or a mask; the end of the step (kernels/conv_image.h) */
     uint32_t scratch, sums, packed; /* values; packed: where a row's own kernels go, VALUE_NONE when in[1] is packed already */
 } ConvDetail;

@@ -10,7 +10,14 @@ typedef struct {
     Phase phase;          /* from which on it is complete */
     bool sum, gathered;   /* added up, or put together, tile by tile: lives through all of EACH */
     uint32_t first, last; /* positions */
+    uint32_t prepared;    /* step + 1: the last one that prepares it (planner_prepare); 0: none */
 } Life;
+
+/* What becomes of a step when all are there. */
+typedef struct {
+    Phase phase;
+    uint32_t before; /* step + 1: the one before it that prepares the same value; 0: none */
+} StepInfo;
 
 typedef struct {
     uint32_t step, value;
@@ -52,7 +59,7 @@ typedef struct {
     NodeInfo *nodes;
     Life *lives;
     uint32_t values_room;
-    Phase *phases; /* by step */
+    StepInfo *infos; /* by step */
     uint32_t steps_room;
     Touch *touches;
     uint32_t ntouches, touches_room;
@@ -78,6 +85,10 @@ typedef struct {
 } StepUse;
 /* Adds a step; its phase and its results' follow from what it reads. */
 void planner_step(Planner *b, Step step, const StepUse *use);
+/* What a step makes of one shared value, its in[0], for whoever multiplies by it: made once, however often it is asked for. `same`: whether
+ * another step with its kernel and its input does the same. The value, of `size` elements. */
+typedef bool (*StepSame)(const Step *a, const Step *b);
+uint32_t planner_prepare(Planner *b, Step step, size_t size, StepSame same);
 /* A value that adds up over tiles, among a step's further results. */
 void planner_late(Planner *b, uint32_t value);
 /* A value that the tiles fill, each its rows; all threads have the same one. */

@@ -150,13 +150,16 @@ static Groups orient(Product *p) {
     return x;
 }
 
+static bool same_pack(const Step *a, const Step *b) {
+    const ContractDetail *c = a->contract, *d = b->contract;
+    return c->G == d->G && c->N == d->N && c->K == d->K && c->tb == d->tb;
+}
+
 /* b in the panels that the product kernel wants. */
 static uint32_t pack(Product *p, ContractDetail *d) {
     Planner *b = p->b;
-    uint32_t v = planner_value(b, d->G * kernel_packed(d, kernel_panel(b->plan->f64)), false, HOME_SLAB, PHASE_ONCE);
-    planner_work(b, false, (double)d->G * (double)d->K * (double)d->N);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, pack), .op = p->op, .out = v, .in = {p->vb}, .contract = d}, &(StepUse){.nin = 1});
-    return v;
+    const size_t size = d->G * kernel_packed(d, kernel_panel(b->plan->f64));
+    return planner_prepare(b, (Step){.run = KERNEL_OF(b->plan, pack), .op = p->op, .in = {p->vb}, .contract = d}, size, same_pack);
 }
 
 /* Shared, and large enough for BLAS, whose results for a row depend on the number of rows. */

@@ -27,21 +27,28 @@ static ConvDetail *detail(Planner *b, const GNode *n) {
     return d;
 }
 
-/* Memory that a step needs while it runs, a thread's own. */
-static uint32_t scratch(Planner *b, size_t size) {
-    if (size <= LIMIT_JOB_BYTES) return planner_value(b, size, false, HOME_SLAB, PHASE_ONCE);
+static uint32_t too_large(Planner *b) {
     fault_set(b->fault, ERR_too_large, "A convolution needs more working memory than a job may take.");
     return 0;
+}
+
+/* Memory that a step needs while it runs, a thread's own. */
+static uint32_t scratch(Planner *b, size_t size) {
+    return size <= LIMIT_JOB_BYTES ? planner_value(b, size, false, HOME_SLAB, PHASE_ONCE) : too_large(b);
+}
+
+static bool same_pack(const Step *a, const Step *b) {
+    const ConvShape *s = &a->conv->shape, *t = &b->conv->shape;
+    return s->O == t->O && s->C == t->C && s->kh == t->kh && s->kw == t->kw && a->conv->turned == b->conv->turned &&
+           !a->conv->peaks == !b->conv->peaks;
 }
 
 /* The packed kernels, made once where all rows share them. */
 static uint32_t pack(const Conv *c) {
     Planner *b = c->b;
-    size_t size = c->d->peaks ? conv_peaks_packed(&c->d->shape) : conv_packed(&c->d->shape);
-    uint32_t v = scratch(b, size);
-    planner_work(b, false, (double)size);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, conv_pack), .op = c->n->op, .out = v, .in = {c->in[1]}, .conv = c->d}, &(StepUse){.nin = 1});
-    return v;
+    const size_t size = c->d->peaks ? conv_peaks_packed(&c->d->shape) : conv_packed(&c->d->shape);
+    if (size > LIMIT_JOB_BYTES) return too_large(b);
+    return planner_prepare(b, (Step){.run = KERNEL_OF(b->plan, conv_pack), .op = c->n->op, .in = {c->in[1]}, .conv = c->d}, size, same_pack);
 }
 
 /* Only what a pad leaves of x̄. */
@@ -65,8 +72,7 @@ static void settle(Conv *c, const GNode *y, const NodeInfo *maker) {
     ConvDetail *d = c->d;
     const uint32_t *ins = node_ins(b->g, c->n);
     if (c->n->op != OP_conv2d && b->nodes[ins[0]].peaks) {
-        size_t places = planner_get(b, c->in[0])->size / 3;
-        d->peaks = places / node_dims(b->g, y)[0];
+        d->peaks = (planner_get(b, c->in[0])->size / node_dims(b->g, y)[0] - 1) / 3;
     }
     if (c->n->op == OP_conv2d_dx && !d->peaks) {
         d->turned = true;

@@ -180,7 +180,7 @@ static uint32_t make_peaks(Planner *b, uint32_t i) {
     bool relu = node(b, i)->op == OP_map_vjp;
     uint32_t back = relu ? input(b, i, 2) : i, c = b->nodes[input(b, back, 1)].value;
     size_t windows = node(b, pool)->size, planes = node_dims(b->g, node(b, pool))[0];
-    uint32_t v = planner_value(b, 3 * windows, true, HOME_SLAB, PHASE_ONCE);
+    uint32_t v = planner_value(b, planes * conv_peaks_room(windows / planes), true, HOME_SLAB, PHASE_ONCE);
     planner_work(b, true, 3 * (double)windows);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {y, y + 1, c},
                            .outer = planes, .inner = windows / planes, .keep = relu},

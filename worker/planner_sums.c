@@ -97,7 +97,7 @@ static uint32_t total_into(Planner *b, uint32_t i, uint32_t total, uint32_t into
     for (uint32_t k = axis + 1; k < in->rank; k++) step.inner *= dims[k];
     if (planner_ok(b) && b->nodes[i].peaks) {
         step.run = KERNEL_OF(b->plan, peaks_sum);
-        step.nin = planner_get(b, step.in[0])->size / 3 / step.outer;
+        step.nin = (planner_get(b, step.in[0])->size / step.outer - 1) / 3;
     }
     return sum_step(b, step, n->size, into);
 }

@@ -1,5 +1,4 @@
 /* Template of conv.c. */
-#include "worker/kernels/lanes.h"
 #include "worker/kernels/vector.h"
 
 #define MANY (VECTOR_BYTES == 64) /* 32 registers rather than 16 */
@@ -289,15 +288,9 @@ static bool K(conv_dw_by_o)(const ConvShape *s) {
 static void K(conv_turn)(const REAL *y, size_t o, size_t places, REAL *to) {
     size_t p = 0;
     for (; places - p >= LANES; p += LANES) {
-        K(Vector) a[LANES], b[LANES];
+        K(Vector) a[LANES];
         for (size_t i = 0; i < LANES; i++) a[i] = i < o ? LOAD(y + i * places + p) : (K(Vector)){0};
-        for (size_t half = LANES / 2, n = 1; n < LANES; n *= 2) {
-            for (size_t i = 0; i < half; i++) {
-                b[2 * i] = INTERLEAVE_LOW(a[i], a[i + half]);
-                b[2 * i + 1] = INTERLEAVE_HIGH(a[i], a[i + half]);
-            }
-            memcpy(a, b, sizeof a);
-        }
+        K(transpose)(a);
         for (size_t i = 0; i < LANES; i++) STORE(to + (p + i) * LANES, a[i]);
     }
     for (; p < places; p++)

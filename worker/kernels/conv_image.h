@@ -6,7 +6,7 @@
  *   conv_dw_image     adds x's and ȳ's part of w̄ to `sums`, zeroed before the first image
  *   conv_dw_finish    sums -> = or += w̄ [O,C,kh,kw]
  *
- * Where ȳ is zero but at n peaks an output o, [O,n,3]: row, column, value (peaks.c; stride 1, all of `s` the convolution's own shape):
+ * Where ȳ is zero but at n peaks an output at most, [O,conv_peaks_room(n)] (peaks.c; stride 1, all of `s` the convolution's own shape):
  *
  *   peaks_pack        w -> packed, for peaks_dx
  *   peaks_dx          peaks -> x̄ [C,H,W], zero where `mask`, of the same dims, is zero or less (NULL: nowhere)

@@ -32,6 +32,8 @@ size_t conv_dw_sums(const ConvShape *s);
 /* The same for peaks: scratch; w packed, or its gradient while it adds up. */
 size_t conv_peaks_scratch(const ConvShape *s);
 size_t conv_peaks_packed(const ConvShape *s);
+/* Of an output's peaks, of which there are n at most: how many there are, then row, column and value of each. */
+static inline size_t conv_peaks_room(size_t n) { return 1 + 3 * n; }
 
 enum {
     CONV_LANES = 16,      /* of the longest vector */

@@ -32,7 +32,7 @@ void K(kernel_conv_peaks)(Exec *x, const Step *s) {
     size_t size = f->C * f->H * f->W;
     for (size_t r = 0; r < x->rows; r++) {
         const REAL *mask = d->mask ? (REAL *)x->at[s->in[2]] + r * size : NULL;
-        K(peaks_dx)(f, (REAL *)x->at[s->in[0]] + r * f->O * d->peaks * 3, d->peaks, x->at[s->in[1]], mask, (REAL *)x->at[s->out] + r * size,
+        K(peaks_dx)(f, (REAL *)x->at[s->in[0]] + r * f->O * conv_peaks_room(d->peaks), d->peaks, x->at[s->in[1]], mask, (REAL *)x->at[s->out] + r * size,
                     x->at[d->scratch]);
     }
 }
@@ -62,7 +62,7 @@ void K(kernel_conv_dw_sum)(Exec *x, const Step *s) {
     bool add = x->again || s->more;
     memset(sums, 0, (d->peaks ? conv_peaks_packed(f) : conv_dw_sums(f)) * sizeof *sums);
     for (size_t r = 0; r < x->rows; r++, a += f->C * f->H * f->W) {
-        if (d->peaks) K(peaks_dw)(f, a, y + r * f->O * d->peaks * 3, d->peaks, sums, x->at[d->scratch]);
+        if (d->peaks) K(peaks_dw)(f, a, y + r * f->O * conv_peaks_room(d->peaks), d->peaks, sums, x->at[d->scratch]);
         else K(conv_dw_image)(f, a, y + r * f->O * f->OH * f->OW, sums, x->at[d->scratch]);
     }
     if (d->peaks) K(peaks_dw_finish)(f, sums, w, add);

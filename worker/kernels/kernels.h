@@ -5,7 +5,8 @@
  * Forward kernels overwrite; `sum` and `contract_sum` add when x->again says so, `accumulate` always.
  * A row's bits depend on nothing but the row: every element of a product is one chain of multiply-adds in the order of the summed
  * axis, however many rows there are (in products a row, whatever BLAS does with that shape); only sums over rows know of tiles.
- * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero. */
+ * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero, but where a max pool or the relu before it lets no
+ * gradient through (peaks.c). */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
 #include "worker/exec.h"

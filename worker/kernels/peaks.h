@@ -1,5 +1,4 @@
 /* Template of peaks.c. */
-#include "worker/kernels/lanes.h"
 #include "worker/kernels/vector.h"
 
 #define MANY (VECTOR_BYTES == 64) /* 32 registers rather than 16 */
@@ -17,17 +16,6 @@ static K(Peaks) K(peaks_of)(const ConvShape *s) {
     return (K(Peaks)){.s = s, .height = s->OH - 1 + s->kh, .pitch = s->OW - 1 + s->kw, .row = (s->kw * s->C + LANES - 1) / LANES * LANES};
 }
 
-INLINE void K(peaks_transpose)(K(Vector) * a) {
-    K(Vector) b[LANES];
-    for (size_t n = 1; n < LANES; n *= 2) {
-        UNROLL for (size_t i = 0; i < LANES / 2; i++) {
-            b[2 * i] = INTERLEAVE_LOW(a[i], a[i + LANES / 2]);
-            b[2 * i + 1] = INTERLEAVE_HIGH(a[i], a[i + LANES / 2]);
-        }
-        UNROLL for (size_t i = 0; i < LANES; i++) a[i] = b[i];
-    }
-}
-
 /* Channels c .. c+n of a row of x [C,H,W] -> [W,C]. Whole vectors are written: the last channels come first. */
 static void K(peaks_turn_row)(const ConvShape *s, const REAL *x, size_t c, size_t n, REAL *to) {
     size_t plane = s->H * s->W;
@@ -35,7 +23,7 @@ static void K(peaks_turn_row)(const ConvShape *s, const REAL *x, size_t c, size_
         size_t from = q + LANES > s->W ? s->W - LANES : q;
         K(Vector) a[LANES];
         for (size_t i = 0; i < LANES; i++) a[i] = i < n ? LOAD(x + (c + i) * plane + from) : (K(Vector)){0};
-        K(peaks_transpose)(a);
+        K(transpose)(a);
         for (size_t i = 0; i < LANES; i++) STORE(to + (from + i) * s->C + c, a[i]);
     }
     for (size_t q = 0; s->W < LANES && q < s->W; q++)
@@ -59,7 +47,7 @@ static void K(peaks_back_row)(const ConvShape *s, const REAL *from, size_t c, si
         size_t at = q + LANES > s->W ? s->W - LANES : q;
         K(Vector) a[LANES];
         for (size_t i = 0; i < LANES; i++) a[i] = LOAD(from + (at + i) * s->C + c);
-        K(peaks_transpose)(a);
+        K(transpose)(a);
         for (size_t i = 0; i < n; i++) {
             size_t to = (c + i) * plane + at;
             if (mask) {
@@ -75,6 +63,8 @@ static void K(peaks_back_row)(const ConvShape *s, const REAL *from, size_t c, si
             x[to] = mask && mask[to] <= 0 ? 0 : from[q * s->C + c + i];
         }
 }
+
+INLINE size_t K(peaks_count)(const REAL *peaks) { return (size_t)(int32_t)*peaks; }
 
 /* Where a peak is in the image. */
 INLINE size_t K(peak_at)(const K(Peaks) * p, const REAL *peak) {
@@ -130,8 +120,8 @@ INLINE void K(peaks_dx_block)(const int R, const int V, const K(Peaks) * p, cons
 void K(peaks_dw)(const ConvShape *s, const REAL *x, const REAL *peaks, size_t n, REAL *sums, REAL *scratch) {
     const K(Peaks) p = K(peaks_of)(s);
     K(peaks_turn)(&p, x, scratch);
-    for (size_t o = 0; o < s->O; o++, peaks += 3 * n) {
-#define ARGUMENTS &p, scratch + image, peaks, n, sums + kernel
+    for (size_t o = 0; o < s->O; o++, peaks += conv_peaks_room(n)) {
+#define ARGUMENTS &p, scratch + image, peaks + 1, K(peaks_count)(peaks), sums + kernel
         EACH_BLOCK(peaks_dw_block)
 #undef ARGUMENTS
     }
@@ -175,12 +165,13 @@ static void K(peaks_dx_slow)(const K(Peaks) * p, const REAL *w, const REAL *peak
 void K(peaks_dx)(const ConvShape *s, const REAL *peaks, size_t n, const REAL *packed, const REAL *mask, REAL *x, REAL *scratch) {
     const K(Peaks) p = K(peaks_of)(s);
     memset(scratch, 0, (p.height * p.pitch * s->C + LANES) * sizeof *scratch);
-    for (size_t o = 0; o < s->O; o++, peaks += 3 * n) {
-        if (!K(peaks_finite)(peaks, n)) {
-            K(peaks_dx_slow)(&p, packed + o * s->kh * p.row, peaks, n, scratch);
+    for (size_t o = 0; o < s->O; o++, peaks += conv_peaks_room(n)) {
+        const size_t count = K(peaks_count)(peaks);
+        if (!K(peaks_finite)(peaks + 1, count)) {
+            K(peaks_dx_slow)(&p, packed + o * s->kh * p.row, peaks + 1, count, scratch);
             continue;
         }
-#define ARGUMENTS &p, packed + kernel, peaks, n, scratch + image
+#define ARGUMENTS &p, packed + kernel, peaks + 1, count, scratch + image
         EACH_BLOCK(peaks_dx_block)
 #undef ARGUMENTS
     }

@@ -211,29 +211,40 @@ void K(kernel_max_pool_places)(Exec *x, const Step *s) {
     for (size_t p = 0; p < planes; p++) K(max_plane_places)(d, a + p * d->H * d->W, y + p * m, place + 2 * p * m);
 }
 
-/* max_pool's y and places, ȳ, all of [outer,inner] windows -> peaks: row, column, ȳ; keep: what was pooled is a relu's result, and the peaks are
- * of the gradient before it */
+/* A plane's peaks, without those where the relu is closed. */
+INLINE void K(plane_peaks)(const REAL *y, const REAL *place, const REAL *c, size_t m, const bool relu, REAL *to) {
+    size_t n = 0;
+    for (size_t e = 0; e < m; e++) {
+        REAL *peak = to + conv_peaks_room(n);
+        peak[0] = place[e];
+        peak[1] = place[m + e];
+        peak[2] = c[e];
+        n += !(relu && y[e] <= 0);
+    }
+    *to = (REAL)n;
+}
+
+/* max_pool's y and places, ȳ, all of [outer,inner] windows -> peaks of ȳ; keep: what was pooled is a relu's result, and the peaks are of the
+ * gradient before it */
 void K(kernel_peaks)(Exec *x, const Step *s) {
     const REAL *y = x->at[s->in[0]], *place = x->at[s->in[1]], *c = x->at[s->in[2]];
     REAL *to = x->at[s->out];
     size_t m = s->inner;
-    for (size_t p = 0; p < x->rows * s->outer; p++, y += m, place += 2 * m, c += m)
-        for (size_t e = 0; e < m; e++, to += 3) {
-            to[0] = place[e];
-            to[1] = place[m + e];
-            to[2] = s->keep && y[e] <= 0 ? 0 : c[e];
-        }
+    for (size_t p = 0; p < x->rows * s->outer; p++, y += m, place += 2 * m, c += m, to += conv_peaks_room(m)) {
+        if (s->keep) K(plane_peaks)(y, place, c, m, true, to);
+        else K(plane_peaks)(y, place, c, m, false, to);
+    }
 }
 
-/* peaks [outer,nin,3] -> [outer], summed over rows */
+/* peaks [outer], of nin at most -> [outer], summed over rows */
 void K(kernel_peaks_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *y = x->at[s->out];
     if (!x->again && !s->more) memset(y, 0, s->outer * sizeof *y);
     for (size_t r = 0; r < x->rows; r++)
-        for (size_t o = 0; o < s->outer; o++) {
+        for (size_t o = 0; o < s->outer; o++, a += conv_peaks_room(s->nin)) {
             REAL sum = 0;
-            for (size_t k = 0; k < s->nin; k++, a += 3) sum += a[2];
+            for (size_t k = 0; k < (size_t)*a; k++) sum += a[3 + 3 * k];
             y[o] += sum;
         }
 }

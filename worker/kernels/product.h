@@ -1,10 +1,7 @@
 /* Template of product.c. */
-
-typedef REAL K(Vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef REAL K(Loose) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+#include "worker/kernels/vector.h"
 
 /* Vectors a panel, and rows a block: as many sums as the registers hold. */
-#define LANES (VECTOR_BYTES / sizeof(REAL))
 #define WIDTH (128 / sizeof(REAL))
 #define VECTORS (128 / VECTOR_BYTES)
 #define BLOCK (VECTOR_BYTES == 64 ? 12 : VECTOR_BYTES == 32 ? 3 : 1)
@@ -77,12 +74,26 @@ void K(kernel_product)(Exec *x, const Step *s) {
         for (size_t g = 0; g < d->G; g++) K(product)(&p, a + (r * d->G + g) * na, b + g * nb, c + (r * d->G + g) * nc);
 }
 
+/* b [width,K] -> y [K,stride], LANES of the columns at a time. */
+static void K(pack_turned)(size_t depth, const REAL *b, size_t width, REAL *y, size_t stride) {
+    for (size_t w = 0; w < width; w += LANES, b += LANES * depth) {
+        const size_t n = width - w < LANES ? width - w : LANES;
+        size_t k = 0;
+        for (; depth - k >= LANES; k += LANES) {
+            K(Vector) a[LANES];
+            for (size_t i = 0; i < LANES; i++) a[i] = i < n ? (K(Vector)) * (const K(Loose) *)(b + i * depth + k) : (K(Vector)){0};
+            K(transpose)(a);
+            for (size_t i = 0; i < LANES; i++) K(vector_store)(y + (k + i) * stride + w, stride - w, a[i]);
+        }
+        for (; k < depth; k++)
+            for (size_t i = 0; i < n; i++) y[k * stride + w + i] = b[i * depth + k];
+    }
+}
+
 /* Columns j .. j+width of b [K,N], or [N,K] with tb, to y [K,stride]. */
 static void K(pack_panel)(const ContractDetail *d, const REAL *b, size_t j, size_t width, REAL *y, size_t stride) {
     if (width < stride) memset(y, 0, d->K * stride * sizeof *y);
-    if (d->tb)
-        for (size_t k = 0; k < d->K; k++)
-            for (size_t w = 0; w < width; w++) y[k * stride + w] = b[(j + w) * d->K + k];
+    if (d->tb) K(pack_turned)(d->K, b + j * d->K, width, y, stride);
     else
         for (size_t k = 0; k < d->K; k++) memcpy(y + k * stride, b + k * d->N + j, width * sizeof *y);
 }
@@ -102,7 +113,7 @@ void K(kernel_pack)(Exec *x, const Step *s) {
         memset(y + panels * stride * d->K, 0, (nb - panels * stride * d->K) * sizeof *y);
     }
 }
-#undef LANES
 #undef WIDTH
 #undef VECTORS
 #undef BLOCK
+#include "worker/kernels/vector_end.h"

@@ -1,6 +1,7 @@
 /* Template, part of others: vectors of REAL.
  *
  * All elements go through the same instructions, those of a last, partial vector too: an element's bits do not depend on where it stands. */
+#include "worker/kernels/lanes.h"
 
 typedef REAL K(Vector) __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL K(Loose) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -30,6 +31,18 @@ INLINE void K(vector_store)(REAL *y, size_t left, K(Vector) v) {
 
 INLINE K(Vector) K(select)(K(Mask) m, K(Vector) a, K(Vector) b) { return (K(Vector))((m & (K(Mask))a) | (~m & (K(Mask))b)); }
 INLINE K(Vector) K(set)(REAL v) { return (K(Vector)){0} + v; }
+
+/* LANES rows of a square become its columns. */
+INLINE void K(transpose)(K(Vector) *a) {
+    K(Vector) b[LANES];
+    for (size_t n = 1; n < LANES; n *= 2) {
+        UNROLL for (size_t i = 0; i < LANES / 2; i++) {
+            b[2 * i] = INTERLEAVE_LOW(a[i], a[i + LANES / 2]);
+            b[2 * i + 1] = INTERLEAVE_HIGH(a[i], a[i + LANES / 2]);
+        }
+        UNROLL for (size_t i = 0; i < LANES; i++) a[i] = b[i];
+    }
+}
 
 /* Σ x: so many partial sums, put together in a fixed order. */
 INLINE REAL K(sum_all)(const REAL *x, size_t n) {
