@@ -14,6 +14,7 @@ typedef enum {
     EXIT_USAGE,       /* the command line, or a file that cannot be read */
     EXIT_UNREACHABLE, /* no answer from the service */
     EXIT_FAILED,      /* the service failed: a 5xx, or an answer nobody understands */
+    EXIT_NOT_DONE,    /* a run that was followed failed, was cancelled, or was left going */
 } ExitCode;
 
 typedef enum {
@@ -32,18 +33,30 @@ typedef struct {
     CliList operands; /* the program unless `text`, then the arguments */
     CliList inputs, wrt;
     const char *text, *url, *nat_dim, *overflow, *dtype, *cotangent, *engine, *graph, *state, *step, *output, *rows;
-    bool decode, matrix, watch, json, help;
+    bool decode, matrix, watch, all, json, help;
 } CliOptions;
 
 /* cli_options.c */
 ExitCode cli_options_parse(CliOptions *options, int argc, char **argv);
 void cli_options_release(CliOptions *options);
 bool cli_takes_program(const CliOptions *options); /* the command does */
-void cli_options_help(FILE *out);
+/* Of one command; 0: of all. */
+void cli_options_help(FILE *out, Command command);
+
+/* cli_input.c: what the user gives */
+/* "cajal: about: what" on stderr; EXIT_USAGE. */
+ExitCode cli_complain(const char *about, const char *what);
+/* May it become part of a path: a run's id, a data set's name? */
+bool cli_is_word(const char *text, size_t len);
+const char *cli_file_name(const char *path); /* as diagnostics call it: "-" is <stdin> */
+bool cli_is_number(const char *text); /* a natural in decimal, below 10^18 */
+/* Appends a file's bytes, "-" being standard input. More than `most` are an error. */
+ExitCode cli_read(const char *path, size_t most, Buf *out);
 
 /* cli_program.c: the request's body. `name` is what diagnostics call the program. */
 typedef struct {
     const char *name;
+    const char *within; /* where in the named file the program stands, a JSON Pointer; NULL: it is the file */
     const char *hash; /* "sha256:…" when the program is given so */
     char *content;    /* the file or -e's text; free() */
     size_t len;
@@ -63,7 +76,9 @@ void cli_print_tensor(FILE *out, const char *title, const cJSON *tensor);
 /* Any object of scalars, a line a member; nested ones by their path. */
 void cli_print_members(FILE *out, const cJSON *object);
 /* A problem+json, or whatever else came instead of an answer. */
-void cli_print_problem(FILE *out, const char *name, ClientResponse *response);
+void cli_print_problem(FILE *out, const char *name, const char *within, ClientResponse *response);
+/* Text from the service, without what a terminal would obey. */
+void cli_print_plain(FILE *out, const char *text);
 
 /* cli_call.c: one command under way */
 typedef struct {
@@ -76,12 +91,20 @@ typedef struct {
 /* What the answer means for the exit code; says on stderr what there is to say. */
 ExitCode cli_judge(CliCall *call, ClientStatus status);
 ExitCode cli_get(CliCall *call, const char *path);
+/* Members of an answer; one that is missing or of another kind is NULL, "" or 0. */
+const cJSON *cli_member(const cJSON *object, const char *key);
+const char *cli_member_text(const cJSON *object, const char *key);
+double cli_member_number(const cJSON *object, const char *key);
 /* The answer as it came, for --json and for forms that are not ours to lay out. */
 void cli_print_raw(const CliCall *call);
 /* The last answer as JSON; NULL, and the exit code, when it is none. */
 cJSON *cli_parse_answer(CliCall *call, ExitCode *code);
 /* Prints it raw with --json; else, when code is EXIT_OK, by `print`. */
 ExitCode cli_print_answer(CliCall *call, ExitCode code, void (*print)(const cJSON *answer));
+
+/* A list of records under `key` of the answers to GET path (with a query that pages can be added to): `head`, then each by `print`. One page, or
+ * with --all every one. */
+ExitCode cli_list(CliCall *call, const char *path, const char *key, const char *head, void (*print)(const cJSON *record));
 
 /* cli_runs.c: the commands about runs */
 ExitCode cli_runs_run(CliCall *call);

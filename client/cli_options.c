@@ -15,7 +15,7 @@ static const CommandRow commands[] = {
     {COMMAND_SHOW, "show", "PROGRAM", "what the service knows of it; its graph or matrix", 0, 0},
     {COMMAND_DATASET, "dataset", "put|list|show|rm", "keep data: put NAME [COLUMN=]FILE..., list, show NAME, rm NAME", 1, SIZE_MAX},
     {COMMAND_TRAIN, "train", "SPEC", "start a run from its specification, a JSON file (- is standard input)", 1, 1},
-    {COMMAND_RUNS, "runs", "", "list the runs, newest first", 0, 0},
+    {COMMAND_RUNS, "runs", "[RUN]", "list the runs, newest first; or tell about one", 0, 1},
     {COMMAND_WATCH, "watch", "RUN", "follow a run until it ends", 1, 1},
     {COMMAND_CANCEL, "cancel", "RUN", "stop a run; what it has learned is kept", 1, 1},
     {COMMAND_RESUME, "resume", "RUN", "go on with a cancelled or failed run", 1, 1},
@@ -50,10 +50,11 @@ static const OptionRow rows[] = {
     {"--graph", "FORM", TAKES_TEXT, AT_FIELD(graph), COMMAND_SHOW, "print the neuron graph: dot, json or svg"},
     {"--matrix", NULL, TAKES_NOTHING, AT_FIELD(matrix), COMMAND_SHOW, "print a closed function as its matrix"},
     {"--rows", "N", TAKES_TEXT, AT_FIELD(rows), COMMAND_DATASET, "with show: the first N rows"},
-    {"--watch", NULL, TAKES_NOTHING, AT_FIELD(watch), FOLLOWS, "and follow it"},
+    {"--watch", NULL, TAKES_NOTHING, AT_FIELD(watch), FOLLOWS, "and follow it, as `cajal watch` does; Ctrl-C leaves the run going"},
+    {"--all", NULL, TAKES_NOTHING, AT_FIELD(all), COMMAND_RUNS | COMMAND_DATASET, "with a list: all, not the newest 100 only"},
     {"--state", "STATE", TAKES_TEXT, AT_FIELD(state), COMMAND_RUNS, "queued, running, done, failed or cancelled ones only"},
     {"--step", "N", TAKES_TEXT, AT_FIELD(step), COMMAND_WEIGHTS, "of the checkpoint at this step (default: the last)"},
-    {"-o", "FILE", TAKES_TEXT, AT_FIELD(output), COMMAND_WEIGHTS, "where to (default: standard output)"},
+    {"-o", "FILE", TAKES_TEXT, AT_FIELD(output), COMMAND_WEIGHTS, "where to (default: standard output, unless that is a terminal)"},
     {"--json", NULL, TAKES_NOTHING, AT_FIELD(json), ANY, "print the service's answer as it came"},
     {"--url", "URL", TAKES_TEXT, AT_FIELD(url), ANY, "the service (default $CAJAL_URL, else " CLIENT_DEFAULT_URL ")"},
     {"--help", NULL, TAKES_NOTHING, AT_FIELD(help), ANY, "print this"},
@@ -71,23 +72,41 @@ static void print_whose(FILE *out, int mask) {
     fputs(some ? "]\n" : "\n", out);
 }
 
-void cli_options_help(FILE *out) {
-    fputs("usage: cajal COMMAND [OPTION...] [--] [OPERAND...]\n\n", out);
-    for (int i = 0; i < NCOMMANDS; i++)
-        fprintf(out, "  cajal %-8s%-18s%s\n", commands[i].name, commands[i].operands, commands[i].help);
-    fputs("\nPROGRAM is a file (- is standard input) with a program's text; or with a request's JSON, {\"term\": …,\n"
-          "\"context\": …, \"nat\": …}, when its name ends in .json or it begins with {; or the hash of a compiled program, sha256:…\n"
-          "An ARG is a JSON value: true, 3, [0.2, 0.8], {\"values\": [3, 1, 4]}.\n\n",
-          out);
+static void print_options(FILE *out, Command command) {
     for (int i = 0; i < NROWS; i++) {
         char left[64];
+        if (command && !(rows[i].commands & (int)command)) continue;
         snprintf(left, sizeof left, "%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
         fprintf(out, "  %-22s%s", left, rows[i].help);
-        print_whose(out, rows[i].commands);
+        print_whose(out, command ? ANY : rows[i].commands);
     }
+}
+
+static const CommandRow *command_row(Command command) {
+    const CommandRow *row = commands;
+    while (row->command != command) row++;
+    return row;
+}
+
+static void print_commands(FILE *out) {
+    fputs("usage: cajal COMMAND [OPTION...] [--] [OPERAND...]\n\n", out);
+    for (int i = 0; i < NCOMMANDS; i++) fprintf(out, "  cajal %-8s%-18s%s\n", commands[i].name, commands[i].operands, commands[i].help);
+}
+
+void cli_options_help(FILE *out, Command command) {
+    const CommandRow *row = command ? command_row(command) : NULL;
+    if (row) fprintf(out, "usage: cajal %s [OPTION...] %s\n\n%s\n", row->name, row->operands, row->help);
+    else print_commands(out);
+    if (!command || (command & TAKES_PROGRAM))
+        fputs("\nPROGRAM is a file (- is standard input) with a program's text; or with a request's JSON, {\"term\": …,\n"
+              "\"context\": …, \"nat\": …}, when its name ends in .json or it begins with {; or the hash of a compiled program, sha256:…\n"
+              "An ARG is a JSON value: true, 3, [0.2, 0.8], {\"values\": [3, 1, 4]}.\n",
+              out);
+    fputc('\n', out);
+    print_options(out, command);
     fputs("\n$CAJAL_TOKEN is sent as a bearer token when it is set.\n"
           "Exit codes: 0 done; 1 the program, its arguments or the request was refused (4xx); 2 wrong usage; 3 no answer\n"
-          "from the service; 4 the service failed (5xx).\n",
+          "from the service; 4 the service failed (5xx); 5 a run that was followed failed, was cancelled or was left going.\n",
           out);
 }
 
@@ -137,12 +156,6 @@ static Command find_command(const char *name) {
     for (int i = 0; i < NCOMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].command;
     return 0;
-}
-
-static const CommandRow *command_row(Command command) {
-    const CommandRow *row = commands;
-    while (row->command != command) row++;
-    return row;
 }
 
 static ExitCode check_operands(const CliOptions *o) {

@@ -1,16 +1,11 @@
 #include "client/cli.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* More than this is not read by people; --json has everything. */
 enum { MOST_ROWS = 40, MOST_COLUMNS = 24, MOST_VALUES = 1000, MOST_NESTING = 16, CELL = 32 };
-
-static const cJSON *get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
-static const char *text_of(const cJSON *object, const char *key) {
-    const char *text = cJSON_GetStringValue(get(object, key));
-    return text ? text : "";
-}
 
 static void print_number(Buf *out, double v) {
     if (v == 0) v = 0; /* no minus zero */
@@ -139,13 +134,13 @@ static void print_values(FILE *out, const cJSON *values) {
 
 void cli_print_tensor(FILE *out, const char *title, const cJSON *tensor) {
     if (!cJSON_IsObject(tensor)) return; /* null: not asked for */
-    const cJSON *values = get(tensor, "values");
-    const char *type = text_of(tensor, "type");
+    const cJSON *values = cli_member(tensor, "values");
+    const char *type = cli_member_text(tensor, "type");
     fprintf(out, "%s%s%s  ", title, *title && *type ? "  " : "", type);
-    print_shape(out, get(tensor, "shape"));
+    print_shape(out, cli_member(tensor, "shape"));
     fputc('\n', out);
     if (values) print_values(out, values);
-    else print_data(out, get(tensor, "data"));
+    else print_data(out, cli_member(tensor, "data"));
 }
 
 static void print_line(FILE *out, const char *label, const char *text) { fprintf(out, "%-10s%s\n", label, text); }
@@ -153,17 +148,17 @@ static void print_line(FILE *out, const char *label, const char *text) { fprintf
 static void print_variables(FILE *out, const char *label, const cJSON *list) {
     const cJSON *item;
     cJSON_ArrayForEach(item, list) {
-        const char *name = text_of(item, "name"), *type = text_of(item, "type");
-        bool smooth = cJSON_IsTrue(get(item, "smooth")), arrow = smooth && strstr(type, "-o");
+        const char *name = cli_member_text(item, "name"), *type = cli_member_text(item, "type");
+        bool smooth = cJSON_IsTrue(cli_member(item, "smooth")), arrow = smooth && strstr(type, "-o");
         fprintf(out, "%-10s%s%s%s%s%s%s  ", label, name, *name ? " : " : "", smooth ? "!" : "", arrow ? "(" : "", type,
                 arrow ? ")" : "");
-        if (cJSON_IsArray(get(item, "shape"))) print_shape(out, get(item, "shape"));
+        if (cJSON_IsArray(cli_member(item, "shape"))) print_shape(out, cli_member(item, "shape"));
         fputc('\n', out);
     }
 }
 
 static void print_counts(FILE *out, const cJSON *record) {
-    const cJSON *graph = get(record, "graph"), *verified = get(record, "verified"), *cached = get(record, "cached");
+    const cJSON *graph = cli_member(record, "graph"), *verified = cli_member(record, "verified"), *cached = cli_member(record, "cached");
     Buf line;
     buf_init(&line);
     static const struct {
@@ -171,29 +166,29 @@ static void print_counts(FILE *out, const cJSON *record) {
     } counts[] = {{"neurons", "neurons"}, {"weights", "weights"}, {"recurrent", "recurrent"}, {"macs", "multiply-adds a row"}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         if (i) buf_puts(&line, ", ");
-        print_scalar(&line, get(graph, counts[i].key));
+        print_scalar(&line, cli_member(graph, counts[i].key));
         buf_printf(&line, " %s", counts[i].unit);
     }
     print_line(out, "graph", buf_text(&line));
     buf_clear(&line);
-    buf_printf(&line, "%.0f cases%s", cJSON_GetNumberValue(get(verified, "cases")),
-               cJSON_IsTrue(get(verified, "exhaustive")) ? ", all there are" : "");
+    buf_printf(&line, "%.0f cases%s", cJSON_GetNumberValue(cli_member(verified, "cases")),
+               cJSON_IsTrue(cli_member(verified, "exhaustive")) ? ", all there are" : "");
     print_line(out, "verified", buf_text(&line));
     buf_clear(&line);
-    buf_printf(&line, "in %.0f us%s", cJSON_GetNumberValue(get(record, "compile_us")),
+    buf_printf(&line, "in %.0f us%s", cJSON_GetNumberValue(cli_member(record, "compile_us")),
                !cached ? "" : cJSON_IsTrue(cached) ? ", and kept: this time from the cache" : "");
     print_line(out, "compiled", buf_text(&line));
     buf_release(&line);
 }
 
 void cli_print_record(FILE *out, const cJSON *record) {
-    print_line(out, "program", text_of(record, "program"));
-    print_line(out, "text", text_of(record, "text"));
-    print_line(out, "type", text_of(record, "type"));
-    print_variables(out, "input", get(record, "inputs"));
-    print_variables(out, "argument", get(record, "args"));
-    fprintf(out, "%-10s%s  ", "output", text_of(get(record, "output"), "type"));
-    print_shape(out, get(get(record, "output"), "shape"));
+    print_line(out, "program", cli_member_text(record, "program"));
+    print_line(out, "text", cli_member_text(record, "text"));
+    print_line(out, "type", cli_member_text(record, "type"));
+    print_variables(out, "input", cli_member(record, "inputs"));
+    print_variables(out, "argument", cli_member(record, "args"));
+    fprintf(out, "%-10s%s  ", "output", cli_member_text(cli_member(record, "output"), "type"));
+    print_shape(out, cli_member(cli_member(record, "output"), "shape"));
     fputc('\n', out);
     print_counts(out, record);
 }
@@ -225,25 +220,47 @@ void cli_print_members(FILE *out, const cJSON *object) {
     buf_release(&path);
 }
 
-/* The service does not know the file's name: it goes in front of every place, " --> 1:15". */
-static void print_rendered(FILE *out, const char *name, const char *text) {
+void cli_print_plain(FILE *out, const char *text) {
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        bool high = *c == 0xC2 && c[1] >= 0x80 && c[1] < 0xA0; /* U+0080 to U+009F, in UTF-8 */
+        fputc(*c < 0x20 || *c == 0x7F || high ? '?' : *c, out);
+        if (high) c++;
+    }
+}
+
+/* The service does not know the file: its name goes in front of every place, " --> 1:15" and " --> /body/if", and in JSON what leads there. */
+static void print_place(FILE *out, const char *name, const char *within, const char *place, size_t len) {
+    const char *member = isdigit((unsigned char)*place) ? "/source:" : strncmp(place, "/context", 8) == 0 ? "" : "/term";
+    fprintf(out, "--> %s:%s%s%.*s", name, within ? within : "", within ? member : "", (int)len, place);
+}
+
+static void print_rendered(FILE *out, const char *name, const char *within, const char *text) {
     while (*text) {
         size_t len = strcspn(text, "\n"), blanks = strspn(text, " ");
-        if (strncmp(text + blanks, "--> ", 4) == 0)
-            fprintf(out, "%.*s--> %s:%.*s", (int)blanks, text, name, (int)(len - blanks - 4), text + blanks + 4);
-        else fwrite(text, 1, len, out);
+        if (strncmp(text + blanks, "--> ", 4) == 0) {
+            fprintf(out, "%*s", (int)blanks, "");
+            print_place(out, name, within, text + blanks + 4, len - blanks - 4);
+        } else fwrite(text, 1, len, out);
         fputc('\n', out);
         text += len + (text[len] == '\n');
     }
 }
 
-void cli_print_problem(FILE *out, const char *name, ClientResponse *response) {
+static void print_diagnostic(FILE *out, const char *name, const char *message, const cJSON *diagnostic, const char *code) {
+    const char *path = cli_member_text(diagnostic, "path"), *hint = cli_member_text(diagnostic, "hint");
+    fprintf(out, "cajal: %s: %s%s", name, path, *path ? ": " : "");
+    cli_print_plain(out, message);
+    fprintf(out, " (%s)\n", code);
+    if (*hint) fprintf(out, "  = help: %s\n", hint);
+}
+
+void cli_print_problem(FILE *out, const char *name, const char *within, ClientResponse *response) {
     const char *body = buf_text(&response->body);
     cJSON *problem = cJSON_Parse(body);
-    const char *rendered = text_of(problem, "rendered"), *code = text_of(problem, "code");
-    if (*rendered) print_rendered(out, name, rendered);
-    else if (*code) fprintf(out, "cajal: %s: %s (%s)\n", name, text_of(problem, "detail"), code);
+    const char *rendered = cli_member_text(problem, "rendered"), *code = cli_member_text(problem, "code");
+    if (*rendered) print_rendered(out, name, within, rendered);
+    else if (*code) print_diagnostic(out, name, cli_member_text(problem, "detail"), cJSON_GetArrayItem(cli_member(problem, "diagnostics"), 0), code);
     else fprintf(out, "cajal: the service answered with HTTP status %d: %.200s\n", response->status, body);
-    if (response->status >= 500 && *code) fprintf(out, "cajal: request %s\n", text_of(problem, "request_id"));
+    if (response->status >= 500 && *code) fprintf(out, "cajal: request %s\n", cli_member_text(problem, "request_id"));
     cJSON_Delete(problem);
 }

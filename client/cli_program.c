@@ -1,39 +1,16 @@
 #include "client/cli.h"
-#include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static ExitCode complain(const char *name, const char *what) {
-    fprintf(stderr, "cajal: %s: %s\n", name, what);
-    return EXIT_USAGE;
-}
-
-static ExitCode read_all(FILE *in, const char *name, CliProgram *program) {
-    Buf text;
-    char part[16384];
-    size_t n;
-    buf_init(&text);
-    text.cap = LIMIT_JSON_BYTES + 1;
-    while ((n = fread(part, 1, sizeof part, in)) > 0) buf_put(&text, part, n);
-    bool too_long = text.failed, failed = ferror(in);
-    program->content = buf_take(&text, &program->len);
-    if (failed) return complain(name, "cannot be read");
-    if (too_long || !program->content) return complain(name, "is larger than a request may be (8 MiB)");
-    if (memchr(program->content, 0, program->len)) return complain(name, "is no text: it holds a NUL byte");
-    return EXIT_OK;
-}
-
 static ExitCode read_file(const char *path, CliProgram *program) {
-    if (strcmp(path, "-") == 0) {
-        program->name = "<stdin>";
-        return read_all(stdin, program->name, program);
-    }
-    FILE *in = fopen(path, "rb");
-    if (!in) return complain(path, strerror(errno));
-    ExitCode code = read_all(in, path, program);
-    fclose(in);
-    return code;
+    Buf text;
+    buf_init(&text);
+    program->name = cli_file_name(path);
+    ExitCode code = cli_read(path, LIMIT_JSON_BYTES, &text);
+    program->content = buf_take(&text, &program->len);
+    if (code != EXIT_OK) return code;
+    if (!program->content) return cli_complain(program->name, "out of memory");
+    return memchr(program->content, 0, program->len) ? cli_complain(program->name, "is no text: it holds a NUL byte") : EXIT_OK;
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -51,11 +28,12 @@ ExitCode cli_program_read(const CliOptions *options, CliProgram *program) {
     if (options->text) {
         program->content = strdup(options->text);
         program->len = strlen(options->text);
-        if (!program->content) code = complain(program->name, "out of memory");
+        if (!program->content) code = cli_complain(program->name, "out of memory");
     } else code = read_file(options->operands.items[0], program);
     if (code != EXIT_OK) return code;
     const char *first = program->content + strspn(program->content, " \t\r\n");
     program->json = *first == '{' || ends_with(program->name, ".json"); /* no program's text begins with a brace */
+    if (program->json) program->within = "";
     return EXIT_OK;
 }
 
@@ -110,7 +88,7 @@ static ExitCode put_inputs(Buf *out, CliList inputs) {
     for (size_t i = 0; i < inputs.count; i++) {
         const char *item = inputs.items[i], *equals = strchr(item, '=');
         char *name = equals ? strndup(item, (size_t)(equals - item)) : NULL;
-        if (!name) return complain("--input", "wants NAME=JSON");
+        if (!name) return cli_complain("--input", "wants NAME=JSON");
         put_key(out, name);
         free(name);
         ExitCode code = put_json_option(out, "--input", equals + 1);
@@ -132,17 +110,13 @@ static ExitCode put_args(Buf *out, CliList args) {
     return EXIT_OK;
 }
 
-static bool is_number(const char *text) {
-    return *text && strlen(text) < 19 && strspn(text, "0123456789") == strlen(text) && (*text != '0' || !text[1]);
-}
-
 /* An argument by position, an input by name. */
 static void put_wrt(Buf *out, CliList wrt) {
     put_key(out, "wrt");
     buf_putc(out, '[');
     for (size_t i = 0; i < wrt.count; i++) {
         if (i) buf_puts(out, ", ");
-        if (is_number(wrt.items[i])) buf_puts(out, wrt.items[i]);
+        if (cli_is_number(wrt.items[i])) buf_puts(out, wrt.items[i]);
         else put_string(out, wrt.items[i]);
     }
     buf_putc(out, ']');
@@ -150,7 +124,7 @@ static void put_wrt(Buf *out, CliList wrt) {
 
 static ExitCode put_nat(const CliOptions *options, Buf *out) {
     if (!options->nat_dim && !options->overflow) return EXIT_OK;
-    if (options->nat_dim && !is_number(options->nat_dim)) return complain("--nat-dim", "wants a natural number");
+    if (options->nat_dim && !cli_is_number(options->nat_dim)) return cli_complain("--nat-dim", "wants a natural number");
     put_key(out, "nat");
     buf_putc(out, '{');
     if (options->nat_dim) {
@@ -167,7 +141,7 @@ static ExitCode put_members(const CliProgram *program, Buf *out) {
     cJSON *request = cJSON_ParseWithOpts(program->content, NULL, true);
     bool object = cJSON_IsObject(request), empty = !object || !request->child;
     cJSON_Delete(request);
-    if (!object) return complain(program->name, "is not a JSON object");
+    if (!object) return cli_complain(program->name, "is not a JSON object");
     if (empty) return EXIT_OK;
     const char *begin = strchr(program->content, '{') + 1, *end = strrchr(program->content, '}');
     buf_put(out, begin, (size_t)(end - begin));
@@ -206,6 +180,6 @@ ExitCode cli_program_body(const CliOptions *options, const CliProgram *program, 
     if (code == EXIT_OK) code = put_nat(options, out);
     if (code == EXIT_OK && call) code = put_call(options, program, out);
     buf_putc(out, '}');
-    if (code == EXIT_OK && out->failed) code = complain(program->name, "out of memory");
+    if (code == EXIT_OK && out->failed) code = cli_complain(program->name, "out of memory");
     return code;
 }

@@ -1,54 +1,22 @@
 #include "client/cli.h"
-#include <ctype.h>
-#include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-static const cJSON *get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
-static const char *text_of(const cJSON *object, const char *key) {
-    const char *text = cJSON_GetStringValue(get(object, key));
-    return text ? text : "";
-}
-static double number_of(const cJSON *object, const char *key) {
-    const cJSON *v = get(object, key);
-    return cJSON_IsNumber(v) ? v->valuedouble : 0;
-}
+#define HEAD "run              state                 step  name"
 
-/* What becomes part of a path must not be able to change it. */
-static bool is_word(const char *text) {
-    size_t len = strlen(text);
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)text[i]) && !strchr("._-", text[i])) return false;
-    return len > 0 && len <= 100 && text[0] != '.';
-}
+static bool is_word(const char *text) { return cli_is_word(text, strlen(text)); }
 
 static ExitCode refuse(const char *what, const char *text) {
     fprintf(stderr, "cajal: not a %s: %s\n", what, text);
     return EXIT_USAGE;
 }
 
-static bool read_all(FILE *in, Buf *out) {
-    char chunk[65536];
-    size_t n;
-    out->cap = LIMIT_JSON_BYTES;
-    while ((n = fread(chunk, 1, sizeof chunk, in)) > 0) buf_put(out, chunk, n);
-    return !ferror(in) && !out->failed;
-}
-
-static ExitCode read_spec(CliCall *call, const char *path) {
-    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    bool ok = in && read_all(in, &call->body);
-    if (!ok) perror(path);
-    if (in && in != stdin) fclose(in);
-    call->program.name = path; /* what a diagnostic calls it */
-    return ok ? EXIT_OK : EXIT_USAGE;
-}
-
 /* The run's id in the last answer; it is checked: it becomes part of a path. */
 static ExitCode answered_run(CliCall *call, char id[101]) {
     ExitCode code = EXIT_OK;
     cJSON *answer = cli_parse_answer(call, &code);
-    const char *text = text_of(answer, "id");
+    const char *text = cli_member_text(answer, "id");
     if (code == EXIT_OK && !is_word(text)) code = refuse("run's id", text);
     snprintf(id, 101, "%s", code == EXIT_OK ? text : "");
     cJSON_Delete(answer);
@@ -69,21 +37,23 @@ static ExitCode started(CliCall *call, ExitCode code) {
 }
 
 static ExitCode run_train(CliCall *call) {
-    ExitCode code = read_spec(call, call->options->operands.items[0]);
-    if (code != EXIT_OK) return code;
+    const char *path = call->options->operands.items[0];
     const char *headers[] = {"Accept: application/json", "Content-Type: application/json", NULL};
+    ExitCode code = cli_read(path, LIMIT_JSON_BYTES, &call->body);
+    if (code != EXIT_OK) return code;
+    call->program.name = cli_file_name(path); /* what a diagnostic calls it */
+    call->program.within = "/program";
     return started(call, cli_judge(call, client_request(call->client, "POST", "/runs", headers, call->body.data, call->body.len, &call->response)));
 }
 
-static void print_runs(const cJSON *answer) {
-    const cJSON *run, *runs = get(answer, "runs");
-    printf("%-16s %-10s %15s  %s\n", "run", "state", "step", "name");
-    cJSON_ArrayForEach(run, runs) {
-        char steps[48];
-        snprintf(steps, sizeof steps, "%.0f/%.0f", number_of(run, "step"), number_of(run, "steps"));
-        printf("%-16s %-10s %15s  %s\n", text_of(run, "id"), text_of(run, "state"), steps, text_of(run, "name"));
-    }
-    if (cJSON_IsString(get(answer, "next_page_token"))) printf("… and older ones\n");
+/* ---- one and all ---- */
+
+static void print_line(const cJSON *run) {
+    char steps[48];
+    snprintf(steps, sizeof steps, "%.0f/%.0f", cli_member_number(run, "step"), cli_member_number(run, "steps"));
+    printf("%-16s %-10s %15s  ", cli_member_text(run, "id"), cli_member_text(run, "state"), steps);
+    cli_print_plain(stdout, cli_member_text(run, "name"));
+    putchar('\n');
 }
 
 static ExitCode list_runs(CliCall *call) {
@@ -91,11 +61,46 @@ static ExitCode list_runs(CliCall *call) {
     char path[200];
     if (state && !is_word(state)) return refuse("state", state);
     snprintf(path, sizeof path, "/runs?limit=100%s%s", state ? "&state=" : "", state ? state : "");
-    return cli_print_answer(call, cli_get(call, path), print_runs);
+    return cli_list(call, path, "runs", HEAD, print_line);
 }
 
-static void print_state(const cJSON *answer) {
-    printf("%s: %s, step %.0f of %.0f\n", text_of(answer, "id"), text_of(answer, "state"), number_of(answer, "step"), number_of(answer, "steps"));
+static void print_text(const cJSON *run, const char *key) {
+    const char *text = cli_member_text(run, key);
+    if (!*text) return;
+    printf("%-14s ", key);
+    cli_print_plain(stdout, text);
+    putchar('\n');
+}
+
+static void print_run(const cJSON *run) {
+    static const char *const texts[] = {"id", "name", "state", "reason", "created", "started", "ended", "program"};
+    const cJSON *data, *latest, *step;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) print_text(run, texts[i]);
+    printf("%-14s %.0f of %.0f\n", "step", cli_member_number(run, "step"), cli_member_number(run, "steps"));
+    printf("%-14s %.0f\n", "parameters", cli_member_number(run, "parameters"));
+    cJSON_ArrayForEach(data, cli_member(run, "data"))
+        printf("%-14s %s, %.0f rows\n", data->string, cli_member_text(data, "name"), cli_member_number(data, "rows"));
+    cJSON_ArrayForEach(latest, cli_member(run, "latest")) {
+        if (cJSON_IsNumber(latest)) printf("%-14s %.6g\n", latest->string, latest->valuedouble);
+        else print_text(cli_member(run, "latest"), latest->string); /* NaN */
+    }
+    printf("%-14s", "checkpoints");
+    cJSON_ArrayForEach(step, cli_member(run, "checkpoints")) printf(" %.0f", step->valuedouble);
+    putchar('\n');
+}
+
+static ExitCode show_run(CliCall *call, const char *run) {
+    char path[160];
+    if (call->options->state || call->options->all) return cli_complain(run, "--state and --all are for the list of runs");
+    snprintf(path, sizeof path, "/runs/%s", run);
+    return cli_print_answer(call, cli_get(call, path), print_run);
+}
+
+/* ---- actions ---- */
+
+static void print_state(const cJSON *run) {
+    const char *id = cli_member_text(run, "id"), *state = cli_member_text(run, "state");
+    printf("%s: %s, step %.0f of %.0f\n", id, state, cli_member_number(run, "step"), cli_member_number(run, "steps"));
 }
 
 static ExitCode act(CliCall *call, const char *run, const char *action) {
@@ -107,32 +112,34 @@ static ExitCode act(CliCall *call, const char *run, const char *action) {
 static ExitCode save(const CliCall *call) {
     const Buf *body = &call->response.body;
     const char *path = call->options->output;
-    FILE *out = path && strcmp(path, "-") != 0 ? fopen(path, "wb") : stdout;
+    bool file = path && strcmp(path, "-") != 0;
+    FILE *out = file ? fopen(path, "wb") : stdout;
     bool ok = out && fwrite(body->data, 1, body->len, out) == body->len && fflush(out) == 0;
-    if (!ok) perror(path ? path : "cajal: standard output");
-    if (out && out != stdout && fclose(out) != 0 && ok) {
-        perror(path);
-        ok = false;
-    }
-    return ok ? EXIT_OK : EXIT_USAGE;
+    if (file && out && fclose(out) != 0) ok = false;
+    return ok ? EXIT_OK : cli_complain(file ? path : "standard output", strerror(errno));
 }
 
 static ExitCode save_weights(CliCall *call, const char *run) {
     const char *step = call->options->step;
-    char path[200];
-    if (step && (strspn(step, "0123456789") != strlen(step) || !*step || strlen(step) > 20)) return refuse("step", step);
-    snprintf(path, sizeof path, "/runs/%s/weights%s%s", run, step ? "?step=" : "", step ? step : "");
     const char *headers[] = {"Accept: application/vnd.safetensors", NULL};
+    char path[200];
+    if (step && !cli_is_number(step)) return refuse("step", step);
+    if (!call->options->output && isatty(STDOUT_FILENO))
+        return cli_complain("weights", "are no text for a terminal: -o FILE, or -o - if you mean it");
+    snprintf(path, sizeof path, "/runs/%s/weights%s%s", run, step ? "?step=" : "", step ? step : "");
     ExitCode code = cli_judge(call, client_request(call->client, "GET", path, headers, NULL, 0, &call->response));
     return code == EXIT_OK ? save(call) : code;
 }
 
 ExitCode cli_runs_run(CliCall *call) {
+    CliList operands = call->options->operands;
     if (call->options->command == COMMAND_TRAIN) return run_train(call);
-    if (call->options->command == COMMAND_RUNS) return list_runs(call);
-    const char *run = call->options->operands.items[0];
+    if (!operands.count) return list_runs(call);
+    const char *run = operands.items[0];
     if (!is_word(run)) return refuse("run's id", run);
+    call->program.name = run; /* what a diagnostic is about */
     switch (call->options->command) {
+    case COMMAND_RUNS: return show_run(call, run);
     case COMMAND_WATCH: return cli_watch(call, run);
     case COMMAND_RESUME: return started(call, act(call, run, "resume"));
     case COMMAND_WEIGHTS: return save_weights(call, run);

@@ -148,6 +148,9 @@ static int wait_stream(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 static void set_stream(Stream *stream) {
     curl_easy_setopt(stream->curl, CURLOPT_WRITEFUNCTION, take_stream);
     curl_easy_setopt(stream->curl, CURLOPT_WRITEDATA, stream);
+    curl_easy_setopt(stream->curl, CURLOPT_TCP_KEEPALIVE, 1L); /* a peer that is gone without a word is noticed within a minute */
+    curl_easy_setopt(stream->curl, CURLOPT_TCP_KEEPIDLE, 15L);
+    curl_easy_setopt(stream->curl, CURLOPT_TCP_KEEPINTVL, 5L);
     curl_easy_setopt(stream->curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(stream->curl, CURLOPT_XFERINFOFUNCTION, wait_stream);
     curl_easy_setopt(stream->curl, CURLOPT_XFERINFODATA, stream);

@@ -3,8 +3,9 @@
 set -u
 passed=0 failed=0
 work=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+experiments=$(realpath "$(dirname "$0")/../client/experiments")
+server='' second=''
+trap '[ -z "$server" ] || kill "$server"; [ -z "$second" ] || kill -KILL "$second"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
 # Runs cajal: its exit code has to be the one given, and what it prints has to contain each of the patterns before `--`.
@@ -35,9 +36,27 @@ cajal_says() { # what code pattern... -- arg...
     fi
 }
 
+# Counts the last command, a check of its own, as a test.
+check() { # what code-of-the-check
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "cli: $1"
+        head -n 20 out err
+    fi
+}
+
+# Runs a command line on a terminal of its own, so many columns wide; what it shows goes to `out`.
+on_terminal() { # kind columns command-line
+    : >err
+    TERM=$1 script -qec "stty cols $2; $3" /dev/null >out </dev/null
+}
+
 NOT='\x:2. if x then false else true'
 echo "$NOT" >not.cj
 echo '{"term": {"app": ["f", "b"]}, "context": {"f": "!(2 -o 2)", "b": "2"}}' >apply.json
+echo '{"term": "q"}' >term.json
 printf -- '-- twice\n\\x:2.\n  if x then x else true\n' >twice.cj
 printf '\\x:2. x\0' >nul.cj
 
@@ -62,7 +81,13 @@ cajal_says "a data set from standard input" 0 'columns   label u8, x u8[3], y u8
 cajal_says "data sets" 0 'cli-data' 'label u8, x u8[3]' -- dataset list
 cajal_says "a data set's record" 0 'name      cli-data' 'sha256    ' -- dataset show cli-data
 cajal_says "a data set's rows" 0 'label  [2]' '  7  9' 'x  [2,3]' '  4    5  255' -- dataset show cli-data --rows 5
+cajal_says "a data set from a pipe with a name" 0 'columns   label u8, x u8[3], y u8[3], z u8[3]' -- dataset put cli-data z=<(cat x.idx)
 cajal_says "a data set's record as it came" 0 '"name":"cli-data"' -- dataset show cli-data --json
+for i in $(seq 101); do cajal dataset put "many-$i" x=x.idx >/dev/null; done
+cajal_says "as many data sets as a page has" 0 'many-101' '… and older ones: --all' -- dataset list
+cajal_says "all data sets" 0 'many-1 ' 'cli-data' -- dataset list --all
+[ "$(grep -c '^data set ' out)" -eq 1 ] && [ "$(grep -c '^many-' out)" -eq 101 ]
+check "every one once, below one heading" $?
 cajal_says "a data set removed" 0 -- dataset rm cli-data
 # y = 2x over four rows, one column as safetensors
 python3 - >line.safetensors <<'PYTHON'
@@ -86,16 +111,44 @@ import struct
 data = open("line.out", "rb").read()
 assert b"bind.f" in data and abs(struct.unpack("<f", data[-4:])[0] - 2) < 1e-3
 PYTHON
+cajal weights "$run" | cmp -s - line.out
+check "weights on standard output" $?
+cajal_says "a run's record" 0 'name           cli line' 'state          done' 'step           60 of 60' 'train          cli-line, 4 rows' 'checkpoints    0 60' -- runs "$run"
+cajal_says "all runs" 0 "$run" -- runs --all
+
+on_terminal xterm 60 "cajal watch $run" && grep -qF '60/60' out && grep -q '\[####' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | awk 'length > 59 { exit 1 }'
+check "a bar as wide as its terminal" $?
+on_terminal xterm 20 "cajal watch $run" && grep -qF '60/60' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | grep -F '60/60' | awk 'length > 19 { exit 1 }'
+check "a narrow terminal" $?
+on_terminal dumb 80 "cajal watch $run" && grep -qF '60/60' out && ! grep -q $'\x1b' out
+check "a terminal that cannot go back" $?
+on_terminal xterm 80 "cajal weights $run"
+[ $? -eq 2 ] && grep -qF -e '-o FILE' out
+check "no weights on a terminal" $?
+
+jq '.name = "a\u001b[31mb\nc"' line.json | cajal train - >/dev/null
+cajal_says "a name is shown without what a terminal obeys" 0 '/60  a?[31mb?c' -- runs
+jq '.optimizer.sgd.lr = 1e30' line.json >wild.json
+cajal train wild.json --watch >out 2>err
+[ $? -eq 5 ] && grep -q ' failed: ' out
+check "a run that fails, followed" $?
 jq '.steps = 50000000' line.json >long.json
 run=$(cajal train long.json)
 cajal watch "$run" >out 2>err &
 sleep 1
 kill -INT $!
 wait $!
-if [ $? -eq 0 ] && grep -qF "cajal watch $run" err; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "cli: an interrupted watch"; cat out err; fi
+[ $? -eq 5 ] && grep -qF "cajal watch $run" err
+check "an interrupted watch" $?
+cajal_says "a run that goes on after its watch was interrupted" 0 'state          running' -- runs "$run"
 cajal_says "a cancelled run" 0 "$run: " -- cancel "$run"
-cajal_says "a cancelled run, followed" 0 'cancelled' -- watch "$run"
+cajal watch "$run" >out 2>err
+[ $? -eq 5 ] && grep -qF "$run cancelled" out
+check "a cancelled run, followed" $?
 cajal_says "versions" 0 'version' -- version
+cajal_says "help about one command" 0 'usage: cajal weights [OPTION...] RUN' '--step N' -- weights --help
+grep -q -e --cotangent out
+check "and of no other" $((1 - $?))
 cajal_says "help" 0 '--cotangent JSON' 'Exit codes: 0 done' -- --help
 
 cajal_says "a place in a file" 1 'error[linear_reused]' ' --> twice.cj:3:' '^' -- compile twice.cj
@@ -104,14 +157,30 @@ cajal_says "a wrong argument" 1 'shape_mismatch' -- eval not.cj '[1, 2, 3]'
 cajal_says "a hash nobody knows" 1 'not_found' -- show "sha256:$(printf '0%.0s' {1..64})"
 
 cajal_says "a data set nobody knows" 1 'cli-data: There is no data set cli-data. (not_found)' -- dataset rm cli-data
+cajal_says "data that is none, from standard input" 1 '<stdin>: ' '(bad_tensor)' -- dataset put cli-data - <not.cj
 cajal_says "data that is none" 1 'not.cj: ' '(bad_tensor)' -- dataset put cli-data not.cj
 
 jq '.optimizer.sgd.lr = -1' line.json >bad.json
 cajal_says "a run that cannot be" 1 'bad.json: ' 'learning rate' '(bad_run)' -- train bad.json
-cajal_says "a run nobody knows" 1 'not_found' -- watch r-nobody
+cajal_says "a place in a specification" 1 'bad.json: /optimizer/sgd/lr: ' -- train bad.json
+jq '.program.source = "f y"' line.json >bad.json
+cajal_says "a place in a specification's program" 1 ' --> bad.json:/program/source:1:3' '^' -- train bad.json
+jq '.program.context.x = "R["' line.json >bad.json
+cajal_says "a place in a specification's context" 1 ' --> bad.json:/program/context/x' -- train bad.json
+cajal_says "a place in a request's term" 1 ' --> term.json:/term' -- compile term.json
+cajal_says "a run nobody knows" 1 'r-nobody: There is no run r-nobody. (not_found)' -- watch r-nobody
+cajal_says "weights nobody knows" 1 'not_found' -- weights r-nobody -o nothing
+[ ! -e nothing ]
+check "no file where there are no weights" $?
 cajal_says "a run done already" 1 'conflict' -- cancel "$(cajal runs --state "done" --json | jq -r '.runs[0].id')"
 
 cajal_says "no such specification" 2 'nowhere.json: No such file' -- train nowhere.json
+head -c 9000000 /dev/zero >huge.json
+cajal_says "a specification beyond the limit" 2 'huge.json: is larger than a request may be (8 MiB)' -- train huge.json
+cajal_says "a folder as specification" 2 'Is a directory' -- train .
+cajal_says "weights that cannot be written" 2 '/dev/full: No space left' -- weights "$(cajal runs --state "done" --json | jq -r '.runs[0].id')" -o /dev/full
+cajal_says "a state of one run" 2 'for the list' -- runs r-nobody --state "done"
+cajal_says "all of one data set" 2 'dataset list' -- dataset show cli-line --all
 cajal_says "no run's id" 2 "not a run's id: ../x" -- watch ../x
 cajal_says "no such data" 2 'nowhere.idx: No such file' -- dataset put cli-data x=nowhere.idx
 cajal_says "no data" 2 'a file is missing' -- dataset put cli-data
@@ -126,6 +195,55 @@ cajal_says "an unknown option" 2 'no such option: --frobnicate' -- compile not.c
 cajal_says "an option of another command" 2 'does not take --decode' -- compile not.cj --decode
 cajal_says "an option without its value" 2 'a value is missing after --url' -- compile not.cj --url
 cajal_says "nobody there" 3 'no answer from the service' -- compile not.cj --url http://127.0.0.1:1
+
+# The experiments' report: a run that came to nothing is a row, and who is first at what all reach is right.
+mkdir results
+jq -n '{task: "iterate", lr: 0.001, batch: 32, seed: 0, state: "done", curves: {}} as $run | [
+    $run + {model: "d", curves: {"test.psnr": [[100, 200, 300], ["NaN", 15, 20]], "test.loss": [[100, 200, 300], [0.3, 0.2, 0.1]]}},
+    $run + {model: "t", curves: {"test.psnr": [[100, 200, 300], [10, 12, 14.5]], "test.loss": [[100, 200, 300], [0.25, 0.24, 0.23]]}},
+    $run + {model: "i", state: "refused", reason: "a | b"},
+    $run + {model: "d", lr: 0.1, state: "failed", curves: {"test.psnr": [[100], ["NaN"]], "test.loss": [[100], ["Infinity"]]}}]' >results/results.json
+python3 -B "$experiments/report.py" results >out 2>err && tr -s ' ' <out >results/report &&
+    grep -qF '| iterate | 32 | 0.001 | 0 | PSNR ≥ 14.50 dB | 6,400 | 9,600 | – | D |' results/report &&
+    grep -qF '| iterate | 32 | 0.001 | 0 | loss ≤ 0.2300 | 6,400 | 9,600 | – | D |' results/report &&
+    grep -qF '| I | refused |' results/report && grep -qF 'a / b' results/report && grep -qF '| D | failed | inf | nan |' results/report &&
+    cmp -s out <(cat results/table.md; echo) && [ "$(wc -l <results/curves.csv)" -eq 15 ]
+check "the experiments' tables" $?
+python3 -c 'import sys, xml.dom.minidom as dom; svg = dom.parse(sys.argv[1]); sys.exit(len(svg.getElementsByTagName("polyline")) != 6)' results/figure.svg
+check "the experiments' figure" $?
+/usr/bin/python3 -B "$experiments/experiments.py" --tasks iterate --models x >out 2>err
+[ $? -eq 2 ] && grep -qF 'some of d,t,i are wanted' err
+check "a model that is none" $?
+
+# A daemon that is killed and started anew while a run is followed: no event is lost, none comes twice.
+start_second() { # listen
+    : >second.log
+    cajald --listen "$1" --data second >second.log 2>&1 &
+    second=$!
+    disown "$second" # its death is no news
+    for _ in $(seq 200); do grep -q 'ready on' second.log && break; sleep 0.1; done
+    address=$(grep -o -m1 'ready on http://[^ ]*' second.log | cut -c17-)
+}
+start_second 127.0.0.1:0
+export CAJAL_URL="http://$address"
+cajal dataset put cli-line line.safetensors >/dev/null
+run=$(jq '.steps = 1000000 | .checkpoint = {every: 50000}' line.json | cajal train -)
+cajal watch "$run" --json >events 2>err &
+watching=$!
+cajal watch "$run" >out 2>&1 &
+telling=$!
+for _ in $(seq 100); do grep -q '"metric"' events && break; sleep 0.1; done
+kill -KILL "$second"
+while kill -0 "$second" 2>/dev/null; do sleep 0.1; done
+sleep 1.5
+start_second "$address"
+wait "$watching" && jq -se '[.[].seq] == [range(1; length + 1)] and (map(select(.event == "end")) | length) == 1 and .[-1].state == "done"' events >/dev/null
+check "a run followed over the daemon's death" $?
+wait "$telling" && grep -q 'connection is lost' out && grep -q "$run done" out
+check "and it says that the connection was lost" $?
+kill "$second"
+while kill -0 "$second" 2>/dev/null; do sleep 0.1; done
+second=''
 
 # A server that is none of ours: python's answers POST with 501.
 : >port

@@ -110,7 +110,7 @@ refused "a column without a name" 400 bad_request
 cat >"$work/run.json" <<'RUN'
 {"name": "smoke", "program": {"source": "f : !(R[3] -o R[3]), x : R[3] |- f x"}, "bind": {"x": {"column": "x"}, "f": {"weights": {}}},
  "data": {"train": "smoke"}, "loss": {"mse": {"target": "x"}}, "optimizer": {"sgd": {"lr": 0.000001}}, "batch_size": 2, "steps": 20,
- "evaluate": {"every": 10}, "checkpoint": {"every": 10}}
+ "evaluate": {"every": 10, "metrics": ["mae"]}, "checkpoint": {"every": 10}}
 RUN
 ask POST /runs -d "@$work/run.json"
 expect "a run" 202 RunStarted .state '"queued"'

