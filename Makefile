@@ -126,7 +126,7 @@ agree: all
 	@tests/support/with_daemon.sh $(BUILD) tests/torch/agree.py
 
 # The paper's experiments in a reduced form: client/experiments/README.md
-EXPERIMENTS ?= --batch 32 --lr 1e-3,1e-4 --epochs 1 --out experiments-results
+EXPERIMENTS ?= --batch 32 --lr 1e-3,1e-4 --steps 1875 --images 200,60000 --out experiments-results
 experiments: deps
 	@command -v npm >/dev/null || deploy/install-deps.sh deploy/packages-experiments.txt
 	@$(MAKE) -s -j$(JOBS) all

@@ -113,7 +113,7 @@ static void plan_net(Link *k, const SpecBind *bind, const Type *type) {
     Dims *inputs = ARENA_ARRAY(&k->cx->arena, Dims, bind->nof);
     for (uint32_t i = 0; i < bind->nof; i++) {
         const uint32_t from = bind->from[i];
-        const char *at = cx_printf(k->cx, "%s/of", bind->pointer);
+        const char *at = bind->of_pointers[i];
         inputs[i] = from == LINK_NONE ? link_column_plain(k, bind->of[i], at) : link_shape(k, k->out->variables[k->variable_of[from]], at);
     }
     const Dims gives = net_plan(k, &k->nets[bind->net], inputs, bind->pointer);
@@ -258,11 +258,29 @@ static void emit_all(Link *k, const Graph *program) {
     out->forward = rewrite_finish_as_is(&level.rw);
 }
 
+/* What an iteration's step reads of the weights are inputs of the iteration. */
+static void check_learns(Link *k) {
+    const Graph *g = k->out->forward;
+    bool *trained = ARENA_ARRAY(&k->cx->arena, bool, g->nnodes), learns = false;
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        const GNode *n = &g->nodes[i];
+        const Slot *slot = n->op == OP_input ? &g->slots[node_attrs(g, n)[0]] : NULL;
+        trained[i] = slot && slot->role == SLOT_WEIGHT && k->out->weights[slot->index].train;
+        for (uint32_t x = 0; x < n->nin; x++) trained[i] = trained[i] || trained[node_ins(g, n)[x]];
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) learns = learns || (g->outputs[i].role == OUT_LOSS && trained[g->outputs[i].node]);
+    if (!learns) link_fail(k, ERR_bad_run, "/bind", "The program's value does not depend on any weight that is trained.");
+}
+
 /* ---- the run ---- */
 
 static void check_rows(Link *k) {
     if (!k->train->rows) link_fail(k, ERR_bad_run, "/data/train", "The data set \"%s\" has no rows.", k->spec->train_data);
     if (k->test && !k->test->rows) link_fail(k, ERR_bad_run, "/data/test", "The data set \"%s\" has no rows.", k->spec->test_data);
+    for (int test = 0; test < 2; test++)
+        if ((test && k->test ? k->test : k->train)->rows > LIMIT_RUN_ROWS)
+            link_fail(k, ERR_too_large, test ? "/data/test" : "/data/train", "A run takes data sets of at most %llu rows.",
+                      (unsigned long long)LIMIT_RUN_ROWS);
     if (k->spec->batch_size > k->train->rows)
         link_fail(k, ERR_bad_run, "/batch_size", "A batch of %llu is larger than the data: \"%s\" has %llu row%s.",
                   (unsigned long long)k->spec->batch_size, k->spec->train_data, (unsigned long long)k->train->rows, k->train->rows == 1 ? "" : "s");
@@ -298,8 +316,10 @@ Linked *link_run(Cx *cx, const Spec *spec, const Program *p, const Checked *chec
     loss_target(k);
     link_settle_columns(k);
     k->out->target = link_slot(k, spec->target);
+    k->out->slots[k->out->target].probability = spec->loss == LOSS_BCE;
     link_settle_weights(k);
     emit_all(k, program);
+    check_learns(k);
     graph_free(rewrite_give(cx, program));
     count_cost(k);
     return k->out;

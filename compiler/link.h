@@ -35,6 +35,7 @@ typedef struct {
     const Type *type;            /* as /eval takes it: R[…] (a number a row: R[1]), 2 or N[k], or what it is bound to */
     double scale, shift;
     bool needed;                 /* by a binding; else only by the loss */
+    bool probability;            /* the target of bce: once scaled, from 0 to 1 */
 } LinkSlot;
 
 typedef struct {

@@ -16,7 +16,8 @@
  * and its first depends on something batched in earnest (a cotangent, a target) where rows are to be summed.
  * Besides: after structure no contraction has an axis of one element or a permuted operand; contraction makes no product with a larger space than
  * there was in its tree; share makes parts that are results. Steps are optimised before what contains them.
- * Ownership: the graphs made are guarded by the Cx (rewrite.h). Errors: too_large. */
+ * Ownership: the graphs made are guarded by the Cx (rewrite.h). Errors: too_large, also when memory runs out on the way: the result is a function of
+ * the graph alone, never a graph half optimised. */
 #ifndef CAJAL_OPTIMISE_H
 #define CAJAL_OPTIMISE_H
 #include "compiler/rewrite.h"

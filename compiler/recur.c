@@ -68,26 +68,36 @@ static void specialise(Recurrence *rec) {
 
 /* ---- constant base ---- */
 
-static bool run_step(const Recurrence *rec, const double *state, double *next) {
+static void run_step(const Recurrence *rec, const double *state, double *next) {
     NaiveOutput out;
     const Graph *g = rec->step;
     NaiveInput *inputs = ARENA_ARRAY(&rec->cx->arena, NaiveInput, g->nslots);
     for (uint32_t i = 0; i < g->nslots; i++) inputs[i].data = state;
-    if (!naive_eval(g, 1, inputs, &out)) return false;
+    if (!naive_eval(g, 1, inputs, &out)) rewrite_no_memory(rec->cx);
     memcpy(next, out.data, rec->size * sizeof *next);
     naive_release(&out, 1);
-    return true;
+}
+
+/* What running a step takes, sizes included; INFINITY when it calls a network. Steps nest at most LIMIT_GRAPH_DEPTH deep. */
+static double run_work(const Graph *step) {
+    double work = cost_sum(graph_cost(step));
+    for (uint32_t i = 0; i < step->nnodes; i++) {
+        const GNode *n = &step->nodes[i];
+        if (n->op == OP_call) return INFINITY;
+        work += (double)n->size;
+        for (uint32_t k = 0; k < n->nsub; k++) work += run_work(step->subs[n->sub + k]);
+    }
+    return work;
 }
 
 /* states [n, size], the first given */
 static const double *run_states(const Recurrence *rec, const double *base, size_t n) {
     size_t cells;
     if (__builtin_mul_overflow(n, rec->size, &cells) || cells > OPTIMISE_CELLS) return NULL;
-    if ((double)n * (cost_sum(graph_cost(rec->step)) + (double)rec->size) > OPTIMISE_WORK) return NULL;
+    if ((double)n * run_work(rec->step) > OPTIMISE_WORK) return NULL;
     double *states = ARENA_ARRAY(&rec->cx->arena, double, cells);
     memcpy(states, base, rec->size * sizeof *states);
-    for (size_t i = 1; i < n; i++)
-        if (!run_step(rec, states + (i - 1) * rec->size, states + i * rec->size)) return NULL;
+    for (size_t i = 1; i < n; i++) run_step(rec, states + (i - 1) * rec->size, states + i * rec->size);
     return states;
 }
 

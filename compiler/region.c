@@ -7,6 +7,15 @@ static double node_cost(const Graph *g, uint32_t node) { return cost_sum(op_cost
 
 /* ---- roots ---- */
 
+/* Whether constant inputs make a constant that one evaluation finds. Iterations are recur's; their derivatives, and sums over the batch, are more
+ * than one value. */
+static bool folds(Op op) {
+    switch (op) {
+    case OP_iter: case OP_iter_vjp: case OP_part: case OP_call: case OP_reduce: return false;
+    default: return true;
+    }
+}
+
 /* The root of a node that is no leaf, by the linear groups of its op's row: what varies must be one group with one root, and a constant in
  * that group must be zero, else the node is affine. */
 static uint32_t root_of(const Graph *g, const uint32_t *root, uint32_t node) {
@@ -25,7 +34,7 @@ static uint32_t root_of(const Graph *g, const uint32_t *root, uint32_t node) {
         uint32_t x = node_ins(g, n)[k];
         if (linear[k] == group && root[x] == ROOT_NONE && g->nodes[x].op != OP_zero) return node;
     }
-    return linear[0] == '*' || (n->nin && !linear[0]) ? node : found;
+    return folds(n->op) ? found : node;
 }
 
 Regions *region_find(Cx *cx, const Graph *g, double work) {
@@ -96,7 +105,7 @@ static Graph *extract(Cx *cx, Regions *r, uint32_t node, uint32_t ncone) {
         }
     }
     graph_output(rw->to, OUT_VALUE, 0, rw->moved[node]);
-    if (rw->to->failed) cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for another graph.");
+    if (rw->to->failed) rewrite_no_memory(cx);
     return rw->to;
 }
 
@@ -107,6 +116,7 @@ static double cone_work(const Regions *r, uint32_t ncone, size_t rows) {
     return work * (double)rows;
 }
 
+/* A region calls no network, and its sizes are part of the work: the evaluator can only fail for want of memory. */
 const double *region_table(Cx *cx, Regions *r, uint32_t node, size_t cells) {
     uint32_t root = r->root[node];
     size_t size = r->g->nodes[node].size, rows = root == ROOT_NONE ? 1 : r->g->nodes[root].size, all;
@@ -119,18 +129,13 @@ const double *region_table(Cx *cx, Regions *r, uint32_t node, size_t cells) {
     }
     r->budget -= work;
     Graph *region = extract(cx, r, node, ncone);
-    double *basis = ARENA_ARRAY(&cx->arena, double, rows * rows), *table = NULL;
+    double *basis = ARENA_ARRAY(&cx->arena, double, rows * rows);
     for (size_t i = 0; i < rows; i++) basis[i * rows + i] = 1;
+    double *table = ARENA_ARRAY(&cx->arena, double, all); /* before there is a result to be lost */
     NaiveOutput out;
-    if (naive_eval(region, rows, &(NaiveInput){basis, root != ROOT_NONE}, &out)) {
-        jmp_buf *on_fail = cx->arena.on_fail;
-        cx->arena.on_fail = NULL; /* out.data must be freed first */
-        table = ARENA_ARRAY(&cx->arena, double, all);
-        cx->arena.on_fail = on_fail;
-        if (table)
-            for (size_t i = 0; i < rows; i++) memcpy(table + i * size, out.data + (out.batched ? i * size : 0), size * sizeof *table);
-        naive_release(&out, 1);
-    }
+    if (!naive_eval(region, rows, &(NaiveInput){basis, root != ROOT_NONE}, &out)) rewrite_no_memory(cx);
+    for (size_t i = 0; i < rows; i++) memcpy(table + i * size, out.data + (out.batched ? i * size : 0), size * sizeof *table);
+    naive_release(&out, 1);
     graph_free(rewrite_give(cx, region));
     return table;
 }

@@ -4,8 +4,10 @@
 
 static void release_graph(void *graph) { graph_free(graph); }
 
+void rewrite_no_memory(Cx *cx) { cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory to compile this program."); }
+
 Graph *rewrite_guard(Cx *cx, Graph *g) {
-    if (!g) cx_fail(cx, ERR_too_large, AT_NOWHERE, NULL, "There is no memory for another graph.");
+    if (!g) rewrite_no_memory(cx);
     cx_guard(cx, g, release_graph);
     return g;
 }

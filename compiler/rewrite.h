@@ -39,6 +39,8 @@ Graph *rewrite_finish_as_is(Rewrite *rw);
 Graph *rewrite_prune(Cx *cx, const Graph *g);
 /* The graph is the caller's from now on. */
 Graph *rewrite_give(Cx *cx, Graph *g);
+/* Ends the compilation as too_large: what a program is compiled to must not depend on how much memory there happens to be. */
+_Noreturn void rewrite_no_memory(Cx *cx);
 /* Guards a graph against the Cx's failure; NULL is too_large. */
 Graph *rewrite_guard(Cx *cx, Graph *g);
 

@@ -50,11 +50,14 @@ static bool find_pairs(Share *s) {
         const GNode *n = &s->g->nodes[v];
         if (n->op != OP_iter_vjp) continue;
         const GNode *result = &s->g->nodes[node_ins(s->g, n)[n->nin - 1]];
+        const Graph *sub = s->g->subs[n->sub];
         int64_t attrs[] = {1, 1, node_attrs(s->g, n)[0], 1, 0, 0};
-        Graph *step = rewrite_give(s->cx, rewrite_guard(s->cx, graph_copy(s->g->subs[n->sub])));
+        if ((uint64_t)copy->nnodes + copy->inside + sub->nnodes + sub->inside >= LIMIT_GRAPH_NODES) break; /* no room to look for more */
+        Graph *step = rewrite_give(s->cx, rewrite_guard(s->cx, graph_copy(sub)));
         uint32_t found = graph_add(copy, &(NodeSpec){.op = OP_iter, .ins = node_ins(s->g, n), .nin = n->nin - 1, .dims = node_dims(s->g, result),
                                                      .rank = result->rank, .attrs = attrs, .nattr = 6, .subs = &step, .nsub = 1});
-        if (copy->failed || found >= s->g->nnodes || s->vjp[found] != NONE || !s->looks || depends(s, v, found)) continue;
+        if (copy->failed) rewrite_no_memory(s->cx);
+        if (found >= s->g->nnodes || s->vjp[found] != NONE || !s->looks || depends(s, v, found)) continue;
         s->vjp[found] = v;
         any = true;
     }

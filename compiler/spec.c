@@ -88,6 +88,10 @@ const char *spec_name(SpecReader *r, const char *text, const char *pointer) {
     return text;
 }
 
+const char *spec_string_place(SpecReader *r, JsonNode node, const char *pointer, uint32_t index) {
+    return json_kind(node) == JSON_STRING ? pointer : spec_item(r, pointer, index);
+}
+
 const char **spec_strings(SpecReader *r, JsonNode node, const char *pointer, uint32_t most, uint32_t *count) {
     const bool one = json_kind(node) == JSON_STRING;
     const size_t n = one ? 1 : json_count(&r->spec->json, node);
@@ -95,7 +99,7 @@ const char **spec_strings(SpecReader *r, JsonNode node, const char *pointer, uin
     const char **made = ARENA_ARRAY(&r->spec->arena, const char *, n);
     JsonNode at = one ? node : json_items(&r->spec->json, node);
     for (*count = 0; *count < n && at; at = at->next, (*count)++)
-        made[*count] = spec_string(r, at, one ? pointer : spec_item(r, pointer, *count));
+        made[*count] = spec_string(r, at, spec_string_place(r, node, pointer, *count));
     if (*count != n) longjmp(r->unwind, 1); /* no memory to open the array */
     return made;
 }

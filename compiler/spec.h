@@ -78,6 +78,7 @@ typedef struct {
     bool train;
     uint32_t net;                /* NET, NET_FUNCTION: index into nets */
     const char **of;             /* NET: other bindings, else columns; as many as the network has inputs */
+    const char **of_pointers;    /* the place of each */
     const uint32_t *from;        /* which: index into binds, UINT32_MAX = a column */
     uint32_t nof;
     const char *pointer;
@@ -106,7 +107,7 @@ typedef struct {
 
 typedef struct {
     ScheduleKind kind;           /* lr(step), by steps: */
-    uint64_t every, warmup, over; /* STEP: times gamma every `every`; COSINE: to lr_min over `over` steps (0: all that are left); WARMUP:
+    uint64_t every, warmup, over; /* STEP: times gamma every `every`; COSINE: to lr_min over `over` steps (0, not given: all that are left); WARMUP:
                                    * linearly from 0 over `warmup`, then constant (also before STEP and COSINE, which begin behind it) */
     double gamma, lr_min;
 } SpecSchedule;

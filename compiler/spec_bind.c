@@ -24,6 +24,8 @@ static void read_bound_net(SpecReader *r, const BindFields *f, SpecBind *bind) {
     const SpecNet *net = &r->spec->nets[bind->net];
     at = spec_under(r, bind->pointer, "of");
     bind->of = spec_strings(r, f->of, at, LIMIT_RUN_VALUES, &bind->nof);
+    bind->of_pointers = ARENA_ARRAY(&r->spec->arena, const char *, bind->nof);
+    for (uint32_t i = 0; i < bind->nof; i++) bind->of_pointers[i] = spec_string_place(r, f->of, at, i);
     if (bind->nof != net->ninputs)
         spec_fail(r, at, "The network \"%s\" has %u input%s, and %u %s given.", net->name, net->ninputs,
                   net->ninputs == 1 ? "" : "s", bind->nof,
@@ -77,8 +79,7 @@ static void resolve(SpecReader *r, uint32_t self) {
     for (uint32_t i = 0; i < bind->nof; i++) {
         from[i] = find_bind(s, self, bind->of[i]);
         if (from[i] != NONE && s->binds[from[i]].kind == BIND_NET_FUNCTION)
-            spec_fail(r, spec_item(r, spec_under(r, bind->pointer, "of"), i),
-                      "\"%.60s\" is bound to a network as a function; it has no value.", bind->of[i]);
+            spec_fail(r, bind->of_pointers[i], "\"%.60s\" is bound to a network as a function; it has no value.", bind->of[i]);
     }
     bind->from = from;
 }

@@ -30,8 +30,7 @@ static void read_value(SpecReader *r, JsonNode node, const char *pointer, const 
         spec_fail(r, of,
                   v.by ? "\"conv2d_by\" takes two inputs: the image and the kernel." : "\"layers\" take one input; \"conv2d_by\" alone takes two.");
     uint32_t *from = ARENA_ARRAY(&r->spec->arena, uint32_t, value->nof);
-    for (uint32_t i = 0; i < value->nof; i++) from[i] = find_value(r, net, value->of[i],
-                                                                   json_kind(v.of) == JSON_STRING ? of : spec_item(r, of, i));
+    for (uint32_t i = 0; i < value->nof; i++) from[i] = find_value(r, net, value->of[i], spec_string_place(r, v.of, of, i));
     value->from = from;
     if (v.by) spec_layer_by(r, v.by, spec_under(r, pointer, "conv2d_by"), value);
     else spec_layers(r, v.layers, spec_under(r, pointer, "layers"), value);
@@ -48,17 +47,30 @@ static void read_let(SpecReader *r, JsonNode node, const char *pointer, SpecNet 
     net->nvalues++;
 }
 
-static void read_long(SpecReader *r, JsonNode inputs, JsonNode let, const char *out, SpecNet *net) {
+static void read_inputs(SpecReader *r, JsonNode inputs, SpecNet *net) {
     const char *at = spec_under(r, net->pointer, "inputs");
     uint32_t n;
-    const char **names = spec_strings(r, inputs, at, LIMIT_RUN_VALUES, &n);
-    net->inputs = names;
-    for (uint32_t i = 0; i < n; i++) {
-        spec_name(r, names[i], spec_item(r, at, i));
-        refuse_twice(r, net, names[i], spec_item(r, at, i));
-        net->ninputs++;
+    net->inputs = spec_strings(r, inputs, at, LIMIT_RUN_VALUES, &n);
+    for (uint32_t i = 0; i < n; i++, net->ninputs++) {
+        const char *place = spec_string_place(r, inputs, at, i);
+        refuse_twice(r, net, spec_name(r, net->inputs[i], place), place);
     }
-    at = spec_under(r, net->pointer, "let");
+}
+
+/* A value that the output does not need would have weights that never learn. */
+static void refuse_unused(SpecReader *r, const SpecNet *net) {
+    bool *used = ARENA_ARRAY(&r->spec->arena, bool, (size_t)net->ninputs + net->nvalues);
+    used[net->out] = true;
+    for (uint32_t v = net->nvalues; v-- > 0;) {
+        const SpecValue *value = &net->values[v];
+        if (!used[net->ninputs + v]) spec_fail(r, value->pointer, "The output of this network does not need its value \"%s\".", value->name);
+        for (uint32_t i = 0; i < value->nof; i++) used[value->from[i]] = true;
+    }
+}
+
+static void read_long(SpecReader *r, JsonNode inputs, JsonNode let, const char *out, SpecNet *net) {
+    const char *at = spec_under(r, net->pointer, "let");
+    read_inputs(r, inputs, net);
     const size_t values = json_count(&r->spec->json, let);
     if (!values || values > LIMIT_RUN_VALUES) spec_fail(r, at, "\"let\" must be an array of 1 to %d values.", LIMIT_RUN_VALUES);
     net->values = ARENA_ARRAY(&r->spec->arena, SpecValue, values);
@@ -66,6 +78,7 @@ static void read_long(SpecReader *r, JsonNode inputs, JsonNode let, const char *
     for (JsonNode node = json_items(&r->spec->json, let); node; node = node->next) read_let(r, node, spec_item(r, at, i++), net);
     if (i != values) longjmp(r->unwind, 1); /* no memory to open the array */
     net->out = find_value(r, net, out, spec_under(r, net->pointer, "out"));
+    refuse_unused(r, net);
 }
 
 static void read_short(SpecReader *r, JsonNode layers, SpecNet *net) {

@@ -31,6 +31,8 @@ const char *spec_string(SpecReader *r, JsonNode node, const char *pointer);
 const char *spec_name(SpecReader *r, const char *text, const char *pointer);
 /* "x" or ["x", "y"]: at least one string, at most `most`. */
 const char **spec_strings(SpecReader *r, JsonNode node, const char *pointer, uint32_t most, uint32_t *count);
+/* Where string `index` of these stands: the place of the node itself when it is the bare name. */
+const char *spec_string_place(SpecReader *r, JsonNode node, const char *pointer, uint32_t index);
 /* {"run": id, "name": …} or {"init": …, "std": …}; name: what it is when not given. */
 typedef struct {
     InitKind init;

@@ -24,6 +24,8 @@ static void read_columns(SpecReader *r, JsonNode columns) {
     s->columns = ARENA_ARRAY(&s->arena, SpecColumn, n);
     for (JsonNode node = columns->child; node; node = node->next) {
         SpecColumn *column = &s->columns[s->ncolumns++];
+        if (!*node->string || strlen(node->string) > LIMIT_RUN_NAME)
+            spec_fail(r, "/data/columns", "The name of a column has 1 to %d bytes.", LIMIT_RUN_NAME);
         const char *pointer = spec_under(r, "/data/columns", node->string);
         *column = (SpecColumn){.name = node->string, .scale = 1, .pointer = pointer};
         spec_decode(r, node, pointer, fields, column);
@@ -100,13 +102,17 @@ static void read_optimizer(SpecReader *r, JsonNode node) {
 
 /* ---- schedule ---- */
 
-static void check_schedule(SpecReader *r, const SpecSchedule *s, const char *at) {
-    const uint64_t most = LIMIT_RUN_STEPS;
-    if (s->kind == SCHEDULE_STEP && (!s->every || s->every > most))
-        spec_fail(r, at, "The schedule \"step\" needs \"every\", from 1 to %llu steps.", (unsigned long long)most);
+static void check_length(SpecReader *r, uint64_t steps, uint64_t least, const char *at, JsonNode body, const char *key) {
+    if (steps >= least && steps <= LIMIT_RUN_STEPS) return;
+    spec_fail(r, json_get(body, key) ? spec_under(r, at, key) : at, "This schedule needs \"%s\", from %llu to %llu steps.", key,
+              (unsigned long long)least, (unsigned long long)LIMIT_RUN_STEPS);
+}
+
+static void check_schedule(SpecReader *r, const SpecSchedule *s, const char *at, JsonNode body) {
+    if (s->kind == SCHEDULE_STEP) check_length(r, s->every, 1, at, body, "every");
     if (s->kind == SCHEDULE_STEP && !(s->gamma > 0)) spec_fail(r, spec_under(r, at, "gamma"), "\"gamma\" must be larger than 0.");
-    if (s->kind == SCHEDULE_WARMUP && !s->warmup) spec_fail(r, at, "The schedule \"warmup\" needs \"over\", at least 1 step.");
-    if (s->warmup > most || s->over > most) spec_fail(r, at, "A schedule has at most %llu steps.", (unsigned long long)most);
+    if (s->kind == SCHEDULE_COSINE) check_length(r, s->over, json_get(body, "over") != NULL, at, body, "over");
+    check_length(r, s->warmup, s->kind == SCHEDULE_WARMUP, at, body, s->kind == SCHEDULE_WARMUP ? "over" : "warmup");
     if (!(s->lr_min >= 0 && s->lr_min <= r->spec->optimizer.lr))
         spec_fail(r, spec_under(r, at, "lr_min"), "\"lr_min\" must be from 0 to the learning rate.");
 }
@@ -128,7 +134,7 @@ static void read_schedule(SpecReader *r, JsonNode node) {
     const char *at;
     s.kind = (ScheduleKind)spec_choice(r, node, "/schedule", schedule_names, "a schedule", &body, &at);
     if (body) spec_decode(r, body, at, tables[s.kind], &s);
-    check_schedule(r, &s, at);
+    check_schedule(r, &s, at, body);
     r->spec->schedule = s;
 }
 
@@ -148,6 +154,13 @@ static void read_metrics(SpecReader *r, JsonNode metrics) {
     if (!i) spec_fail(r, "/evaluate/metrics", "\"metrics\" must be an array of at least one metric.");
 }
 
+/* Nothing would come of such an evaluation. */
+static void refuse_loss_alone(SpecReader *r, const char *pointer) {
+    bool others = r->spec->test_data != NULL;
+    for (MetricKind kind = 0; kind < METRIC_COUNT; kind++) others = others || (kind != METRIC_LOSS && r->spec->metrics[kind]);
+    if (!others) spec_fail(r, pointer, "Every step reports the loss on train data: give \"test\" data, or a metric other than \"loss\".");
+}
+
 static void read_evaluate(SpecReader *r, JsonNode evaluate) {
     struct { uint64_t every, rows; JsonNode metrics; } e = {0};
     static const Field fields[] = {{"every", FIELD_UINT, 0, true, NULL}, {"rows", FIELD_UINT, 8, false, NULL},
@@ -157,9 +170,10 @@ static void read_evaluate(SpecReader *r, JsonNode evaluate) {
         spec_fail(r, "/evaluate/every", "\"every\" must be from 1 to %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
     if (json_get(evaluate, "rows") && !e.rows)
         spec_fail(r, "/evaluate/rows", "\"rows\" must be at least 1; leave it away to evaluate on all.");
+    if (e.metrics) read_metrics(r, e.metrics);
+    refuse_loss_alone(r, e.metrics ? "/evaluate/metrics" : "/evaluate");
     r->spec->evaluate_every = e.every;
     r->spec->evaluate_rows = e.rows;
-    if (e.metrics) read_metrics(r, e.metrics);
 }
 
 static void read_checkpoint(SpecReader *r, JsonNode checkpoint) {

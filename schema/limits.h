@@ -38,6 +38,7 @@
 
 /* Runs */
 #define LIMIT_POINTS 100000 /* of one metric in an answer */
+#define LIMIT_METRICS_ANSWER ((size_t)128 << 20)
 #define LIMIT_RUN_BYTES ((size_t)64 << 20) /* a specification read */
 #define LIMIT_RUN_NAME 100      /* bytes: of runs, data sets, columns, networks, their inputs and values */
 #define LIMIT_RUN_NETS 256
@@ -46,6 +47,7 @@
 #define LIMIT_RUN_BINDS 1024    /* and columns with a scale */
 #define LIMIT_RUN_STEPS ((uint64_t)1 << 40)
 #define LIMIT_RUN_BATCH 65536   /* rows a step */
+#define LIMIT_RUN_ROWS ((uint64_t)1 << 28) /* of a data set: an epoch's order takes 1 GiB */
 
 /* Graphs */
 #define LIMIT_GRAPH_NODES 200000  /* those of sub-graphs included */

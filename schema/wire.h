@@ -11,7 +11,7 @@
 #include "schema/errors.h"
 #include "schema/limits.h"
 
-enum { WIRE_VERSION = 3, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
+enum { WIRE_VERSION = 4, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
 
 /* FRAME(name, direction, meaning); ids pair a reply with its request */
 #define WIRE_FRAMES(FRAME) \
@@ -23,7 +23,8 @@ enum { WIRE_VERSION = 3, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, 
     FRAME(ping, daemon, "")                                    FRAME(pong, worker, "") \
     FRAME(link, daemon, "check a run, or make what serves it") FRAME(linked, worker, "the record or graph, or what is wrong") \
     FRAME(data, daemon, "a data set of the run to come")       FRAME(train, daemon, "begin or go on") \
-    FRAME(news, worker, "what happens in a run")               FRAME(stop, daemon, "end the run after this step")
+    FRAME(news, worker, "what happens in a run")               FRAME(stop, daemon, "end the run after this step") \
+    FRAME(saved, daemon, "a checkpoint is written")
 typedef enum {
     FRAME_NONE,
 #define FRAME(name, direction, meaning) FRAME_##name,

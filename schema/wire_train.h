@@ -6,12 +6,13 @@
  *   daemon → worker   train   begin; a checkpoint to go on from is the frame's area
  *   worker → daemon   news    what happens: any number, END is the last
  *   daemon → worker   stop    end after this step, with a checkpoint
+ *   daemon → worker   saved   the oldest checkpoint sent is written, or failed to be: at most WIRE_CHECKPOINTS are sent ahead of the disk
  * As in wire.h: messages point into the frame's body; a get checks everything. */
 #ifndef CAJAL_WIRE_TRAIN_H
 #define CAJAL_WIRE_TRAIN_H
 #include "schema/wire.h"
 
-enum { WIRE_COLUMNS = 256, WIRE_ROW_RANK = 8, WIRE_NEWS_VALUES = 4096 };
+enum { WIRE_COLUMNS = 256, WIRE_ROW_RANK = 8, WIRE_NEWS_VALUES = 4096, WIRE_CHECKPOINTS = 2 };
 
 /* A column of a data set: safetensors' dtype, a row's shape, and where its rows begin in the file. */
 typedef struct {

@@ -179,6 +179,12 @@ static bool read_wrt(Eval *ev) {
 
 /* ---- values ---- */
 
+/* A run's columns come as the data set has them; their tangents as types do. */
+static ValueForm form_of(const Eval *ev, size_t i) {
+    if (!ev->request.model.stored || i >= ev->ninputs) return VALUE_PLAIN;
+    return model_has_number(ev->resolve.entry->model, entry_inputs(ev->resolve.entry)->names[i]) ? VALUE_NUMBERS : VALUE_COLUMN;
+}
+
 static bool read_value(Eval *ev, size_t i) {
     char name[NAME_ROOM], pointer[NAME_ROOM];
     const Given *g = &ev->given[i];
@@ -188,8 +194,9 @@ static bool read_value(Eval *ev, size_t i) {
     bool absent = !g->tensor && (!g->node || (tangent && json_kind(g->node) == JSON_NULL));
     if (absent) return tangent || err_set(&ev->err, ERR_missing_input, pointer, "%s is missing.", name);
     if (!type->vector) return err_set(&ev->err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
-    if (g->tensor) return value_of_bulk(g->tensor, ev->call->body.data, type, name, &ev->values[i], &ev->err);
-    return value_of_json(&ev->json, g->node, type, name, pointer, &ev->values[i], &ev->err);
+    const ValueForm form = form_of(ev, i);
+    if (g->tensor) return value_of_bulk(g->tensor, ev->call->body.data, type, form, name, &ev->values[i], &ev->err);
+    return value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->err);
 }
 
 /* All batched values have the same rows. */
@@ -322,7 +329,7 @@ static bool choose_results(Eval *ev) {
 static size_t aligned(size_t at) { return (at + 63) / 64 * 64; }
 
 static bool in_place(const Eval *ev, const Value *v) {
-    return !v->owned && ev->call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
+    return !v->owned && !v->widen && ev->call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
 }
 
 static bool too_large(Eval *ev) {
@@ -427,7 +434,7 @@ static unsigned char *place_values(Eval *ev, const TensorMsg *tensors, const Val
     for (uint32_t i = 0; base && i < n; i++) {
         const unsigned char *source = from[i]->data;
         if (moves && !from[i]->owned) source = base + (source - old);
-        if (source != base + tensors[i].offset) memcpy(base + tensors[i].offset, source, value_bytes(from[i]));
+        if (source != base + tensors[i].offset) value_copy(from[i], source, base + tensors[i].offset);
     }
     return base;
 }

@@ -88,7 +88,7 @@ bool launch_file_open(const Server *server, LaunchFile *f) {
         f->chosen = f->rows[i];
         f->fd = runfile_open(server->config->data, f->id, &f->chosen);
         if (f->fd < 0)
-            log_put(&server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=damaged", f->id, (unsigned long long)f->chosen.step);
+            log_put(&server->log, LOG_WARN, "checkpoint not used", "run=%s step=%llu cause=\"missing or damaged\"", f->id, (unsigned long long)f->chosen.step);
     }
     return f->fd >= 0;
 }
@@ -104,6 +104,16 @@ bool launch_open(Launch *l) {
         return false;
     }
     return true;
+}
+
+bool launch_is_stale(const Launch *l) {
+    RunCheckpoint row;
+    for (uint32_t i = 0; i < l->facts.nsources; i++) {
+        const LaunchFile *f = &l->sources[i];
+        if (f->fd < 0 || f->chosen.step == f->rows[f->n - 1].step) continue;
+        if (store_run_checkpoint(l->server->store, f->id, true, f->rows[f->n - 1].step, &row) == ERR_conflict) return true;
+    }
+    return false;
 }
 
 uint64_t launch_step(const Launch *l) { return l->own.fd >= 0 ? l->own.chosen.step : 0; }

@@ -37,6 +37,9 @@ typedef struct {
 Launch *launch_new(Server *server, const char *id);
 /* Opens and checks the files; on a thread. False: failure says why. */
 bool launch_open(Launch *l);
+/* The newest checkpoint of a run that weights come from was pruned before it could be opened, for there is a newer one: launch again. Reads the
+ * database; in the loop. */
+bool launch_is_stale(const Launch *l);
 /* The step to go on from; 0 also for the beginning. */
 uint64_t launch_step(const Launch *l);
 /* The frames. False: the worker is lost, or memory is short. */

@@ -125,6 +125,13 @@ bool model_open_bound(const Model *m, Variant *v) {
     return v->cx.diag.code == ERR_NONE && v->ninputs == m->inputs.n;
 }
 
+bool model_has_number(const Model *m, const char *name) {
+    const RunDataFacts *data = &m->facts.train;
+    for (uint32_t i = 0; i < data->ncolumns; i++)
+        if (data->columns[i].name_len == strlen(name) && memcmp(data->columns[i].name, name, strlen(name)) == 0) return data->columns[i].rank == 0;
+    return false;
+}
+
 uint32_t model_variable(const Model *m, const char *name) {
     for (uint32_t i = 0; i < m->facts.nvariables; i++)
         if (strcmp(m->facts.variables[i].name, name) == 0) return i;

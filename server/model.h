@@ -42,6 +42,8 @@ void model_put_link(Buf *out, const Model *model, Derive derive, uint64_t nat_li
 void model_pack(Buf *out, const LinkedMsg *linked);
 /* Reads the types of the program's variables into an opened variant. False: damaged. */
 bool model_open_bound(const Model *model, Variant *v);
+/* The data set has one number a row of this column. */
+bool model_has_number(const Model *model, const char *column);
 /* The variable's index by name; UINT32_MAX: none. */
 uint32_t model_variable(const Model *model, const char *name);
 #endif

@@ -31,9 +31,10 @@ static void take_points(Training *t, const NewsMsg *m) {
     training_metric(t, g.step, (double)g.step * per_step, g.wanted);
 }
 
-static void take_area(Training *t, Frame *frame, const NewsMsg *m) {
-    training_checkpoint(t, m->step, m->area_size, frame->area);
+static bool take_area(Training *t, Frame *frame, const NewsMsg *m) {
+    const int fd = frame->area;
     frame->area = -1;
+    return training_checkpoint(t, m->step, m->area_size, fd);
 }
 
 static void take_end(NewsEnd *end, const NewsMsg *m) {
@@ -55,8 +56,7 @@ NewsResult news_take(Training *t, Frame *frame, NewsEnd *end) {
     case NEWS_READY: training_set_versions(t, (const char *)m.text, m.text_len); break;
     case NEWS_POINTS: take_points(t, &m); break;
     case NEWS_CHECKPOINT:
-        if (frame->area >= 0) take_area(t, frame, &m);
-        else result = NEWS_BAD;
+        if (!take_area(t, frame, &m)) result = NEWS_BAD;
         break;
     case NEWS_LOG: training_log(t, "%.*s", (int)(m.text_len < 900 ? m.text_len : 900), (const char *)m.text); break;
     case NEWS_END:

@@ -51,14 +51,18 @@ Pool *pool_new(const PoolSpec *spec) {
     pool->program = strdup(spec->program);
     pool->n = spec->workers;
     for (int i = 0; i < pool->n; i++)
-        pool->workers[i] = (Worker){.pool = pool, .index = i, .sock = -1, .pidfd = -1, .box.fd = -1, .out_end = &pool->workers[i].out_first};
+        pool->workers[i] = (Worker){.pool = pool, .index = i, .sock = -1, .pidfd = -1, .box.fd = -1, .resting = true, .out_end = &pool->workers[i].out_first};
     if (pool->program) return pool;
     free(pool);
     return NULL;
 }
 
 void pool_start(Pool *pool) {
-    for (int i = 0; i < pool->n; i++) start_worker(&pool->workers[i]);
+    for (Worker *w = pool->workers; w < pool->workers + pool->n; w++) {
+        if (!w->resting) continue;
+        w->resting = false;
+        if (w->pidfd < 0) start_worker(w); /* else it is still ending */
+    }
 }
 
 int pool_size(const Pool *pool) { return pool->n; }
@@ -128,11 +132,13 @@ static void arm(Worker *w, void (*fire)(void *), int64_t due) {
 static void restart_later(Worker *w) {
     int64_t now = loop_now(), ms = 0;
     bool young = now - w->started < YOUNG_SECONDS * SECOND || w->killed == END_SILENT;
-    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT || w->killed == END_STOPPED;
+    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT || w->killed == END_STOPPED ||
+                w->killed == END_DISMISSED;
     if (!ours) w->young_deaths = young ? w->young_deaths + 1 : 0;
     if (!ours && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
     if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;
     w->state = WORKER_DOWN;
+    if (w->resting) return;
     arm(w, start_worker, now + ms * 1000000);
 }
 
@@ -188,6 +194,16 @@ void pool_kill(Worker *w, WorkerEnd why) {
     kill(w->pid, SIGKILL);
 }
 
+static void on_stayed(void *arg) { kill(((Worker *)arg)->pid, SIGKILL); }
+
+void pool_dismiss(Worker *w) {
+    w->killed = END_DISMISSED;
+    w->resting = true;
+    loop_unwatch(w->pool->spec.loop, &w->on_sock);
+    shutdown(w->sock, SHUT_RDWR); /* which a worker takes as the end */
+    arm(w, on_stayed, loop_now() + SECOND);
+}
+
 /* " in <op>": the kernel that ran when the process ended. The page is the dead worker's: any number may stand there. */
 static const char *last_op(Worker *w) {
     static const char *const words[OP_COUNT] = {
@@ -217,7 +233,7 @@ static void on_exit_of(void *arg, uint32_t events) {
     /* What it said before it ended still counts. */
     if (!w->killed) read_frames(w);
     describe_end(w);
-    log_put(w->pool->spec.log, LOG_WARN, "worker ended", "pid=%d how=\"%s\"", (int)w->pid, w->last_end);
+    log_put(w->pool->spec.log, w->killed == END_DISMISSED ? LOG_INFO : LOG_WARN, "worker ended", "pid=%d how=\"%s\"", (int)w->pid, w->last_end);
     w->pool->spec.metrics->worker_deaths += !w->killed;
     close_all(w);
     restart_later(w);

@@ -1,9 +1,9 @@
 /* The worker processes: started, greeted, reaped, started again; frames to and from them.
  *
- * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause
- * that doubles while processes end young; those that the daemon ends for a job's sake do not count. Each has a process group of its own, so that a
- * terminal's signals reach the daemon alone. Workers are an array for the life of the pool: a Worker is a place, its processes come and
- * go.
+ * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause that doubles
+ * while processes end young; those that the daemon ends for a job's sake do not count. After one that is dismissed its place rests until
+ * pool_start. Each has a process group of its own, so that a terminal's signals reach the daemon alone. Workers are an array for the life of
+ * the pool: a Worker is a place, its processes come and go.
  * Ownership: frames given to `frame` are released by the pool afterwards. */
 #ifndef CAJAL_POOL_H
 #define CAJAL_POOL_H
@@ -23,7 +23,7 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
     WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
     WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
     WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed") \
-    WORKER_END(STOPPED, "its run was stopped")
+    WORKER_END(STOPPED, "its run was stopped")              WORKER_END(DISMISSED, "it was not needed any more")
 typedef enum {
 #define WORKER_END(name, words) END_##name,
     WORKER_ENDS(WORKER_END)
@@ -47,6 +47,7 @@ typedef struct Worker {
     int64_t started;
     unsigned young_deaths;
     WorkerEnd killed;   /* why the daemon ended it; ITSELF: it did not */
+    bool resting;       /* down, or about to be, until pool_start */
     bool leaving;       /* it takes nothing more: its socket is closed, or it is dead already */
     Outgoing *out_first, **out_end;
 } Worker;
@@ -70,7 +71,10 @@ typedef struct {
 } PoolSpec;
 
 Pool *pool_new(const PoolSpec *spec); /* copies the strings; the processes start in pool_start */
+/* Starts what rests: everything at first, later what was dismissed. */
 void pool_start(Pool *pool);
+/* An idle worker is to end, and its place to rest. */
+void pool_dismiss(Worker *worker);
 /* Ends all processes: a second to leave by themselves, then SIGKILL. */
 void pool_free(Pool *pool);
 int pool_size(const Pool *pool);

@@ -337,9 +337,13 @@ static void file_opened(void *arg) {
         link_model(v);
         return;
     }
-    bool damaged = v->file < 0;
+    const Model *model = v->entry->model;
+    RunCheckpoint row;
+    bool unread = v->file < 0;
+    bool pruned = unread && store_run_checkpoint(v->entry->programs->server->store, model->run.id, true, model->checkpoint.step, &row) != ERR_NONE;
     close_file(v);
-    give_up(v, ERR_internal, damaged ? "The checkpoint is damaged." : "Nobody waits for it any more.");
+    if (pruned) give_up(v, ERR_conflict, "The checkpoint was pruned at this moment; ask again.");
+    else give_up(v, ERR_internal, unread ? "The checkpoint is damaged." : "Nobody waits for it any more.");
 }
 
 static void start_model(Variant *v) {

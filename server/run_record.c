@@ -14,6 +14,7 @@ static void put_head(Buf *out, const StoredRun *run) {
     buf_printf(out, "{\"id\":\"%s\",\"name\":", run->id);
     json_put_string(out, run->name);
     buf_printf(out, ",\"state\":\"%s\"", run_state_names[p->state]);
+    if (p->code) buf_printf(out, ",\"code\":\"%s\"", err_name(p->code));
     if (*p->reason) {
         buf_puts(out, ",\"reason\":");
         json_put_string(out, p->reason);

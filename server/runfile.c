@@ -87,7 +87,11 @@ bool runfile_share(const char *data, const char *from, const char *to, uint64_t 
     errno = ENAMETOOLONG;
     bool ok = path_of(old, data, from, step, "") && path_of(new, data, to, step, "") && folder_of(folder, data, to) && make_folders(data, to) &&
               link(old, new) == 0 && sync_folder(folder);
-    return ok || refuse(err, step, errno);
+    if (ok) return true;
+    const int cause = errno;
+    runfile_remove_all(data, to);
+    if (cause != ENOENT) return refuse(err, step, cause);
+    return err_set(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment.", (unsigned long long)step);
 }
 
 int runfile_open(const char *data, const char *id, const RunCheckpoint *c) {
@@ -106,22 +110,24 @@ void runfile_remove(const char *data, const char *id, uint64_t step) {
     if (path_of(path, data, id, step, "")) unlink(path);
 }
 
-/* A checkpoint that is half-written or has no row. */
-static bool is_leftover(const char *name, const char *id, Store *store) {
+typedef enum { FILES_ALL, FILES_HALF_WRITTEN, FILES_LEFT_OVER } Files;
+
+/* A file of the run that is half-written, or (LEFT_OVER) has no row. */
+static bool is_leftover(const char *name, const char *id, Files which, Store *store) {
     RunCheckpoint row;
     char *end;
     uint64_t step = strtoull(name, &end, 10);
     if (end == name || strncmp(end, suffix, sizeof suffix - 1) != 0) return false;
     end += sizeof suffix - 1;
-    return *end ? strcmp(end, temporary) == 0 : store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
+    if (*end) return strcmp(end, temporary) == 0;
+    return which == FILES_LEFT_OVER && store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
 }
 
-/* store: only what is left over; NULL: all of the run's. */
-static void remove_files(const char *folder, const char *id, Store *store) {
+static void remove_files(const char *folder, const char *id, Files which, Store *store) {
     char path[PATH_ROOM];
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (*e->d_name == '.' || (store && !is_leftover(e->d_name, id, store))) continue;
+        if (*e->d_name == '.' || (which != FILES_ALL && !is_leftover(e->d_name, id, which, store))) continue;
         if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
     }
     if (dir) closedir(dir);
@@ -130,18 +136,20 @@ static void remove_files(const char *folder, const char *id, Store *store) {
 void runfile_remove_all(const char *data, const char *id) {
     char folder[PATH_ROOM];
     if (!folder_of(folder, data, id)) return;
-    remove_files(folder, id, NULL);
+    remove_files(folder, id, FILES_ALL, NULL);
     rmdir(folder);
 }
 
+/* A damaged database does not say what is known. */
 void runfile_sweep(const char *data, Store *store) {
     char runs[PATH_ROOM], folder[PATH_ROOM];
+    const bool healthy = store_healthy(store);
     DIR *dir = folder_of(runs, data, "") ? opendir(runs) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (*e->d_name == '.') continue;
-        ErrCode code = store_run_exists(store, e->d_name);
+        if (*e->d_name == '.' || !folder_of(folder, data, e->d_name)) continue;
+        const ErrCode code = healthy ? store_run_exists(store, e->d_name) : ERR_internal;
         if (code == ERR_not_found) runfile_remove_all(data, e->d_name);
-        else if (code == ERR_NONE && folder_of(folder, data, e->d_name)) remove_files(folder, e->d_name, store);
+        else remove_files(folder, e->d_name, code ? FILES_HALF_WRITTEN : FILES_LEFT_OVER, store);
     }
     if (dir) closedir(dir);
 }

@@ -71,9 +71,11 @@ void handle_runs(Call *call) {
 
 /* ---- one run ---- */
 
-/* Answers when there is none. */
-static bool find(Call *call, StoredRun *run) {
-    ErrCode code = store_run_get(call->server->store, call->param.text, run);
+typedef ErrCode GetRun(Store *store, const char *id, StoredRun *out);
+
+/* Answers when there is none. get: store_run_get, store_run_head */
+static bool find(Call *call, GetRun *get, StoredRun *run) {
+    ErrCode code = get(call->server->store, call->param.text, run);
     if (code == ERR_not_found) call_fail(call, code, "There is no run %.100s.", call->param.text);
     else if (code) call_fail(call, code, "The run's record is damaged, or the database does not answer.");
     return code == ERR_NONE;
@@ -87,7 +89,7 @@ static void put_step(void *arg, const RunCheckpoint *c) {
 static void answer_record(Call *call) {
     StoredRun run;
     Buf body, steps;
-    if (!find(call, &run)) return;
+    if (!find(call, store_run_get, &run)) return;
     buf_init(&body);
     buf_init(&steps);
     store_run_checkpoints(call->server->store, run.seq, put_step, &steps);
@@ -171,7 +173,7 @@ void handle_run_cancel(Call *call) {
     const char *id = call->param.text;
     if (!scheduler_find(scheduler, id)) {
         StoredRun run;
-        if (!find(call, &run)) return;
+        if (!find(call, store_run_head, &run)) return;
         call_fail(call, ERR_conflict, "The run is %s; only a queued or running one can be cancelled.", run_state_names[run.progress.state]);
         stored_run_release(&run);
         return;
@@ -182,11 +184,20 @@ void handle_run_cancel(Call *call) {
     scheduler_cancel(scheduler, id);
 }
 
-void handle_run_resume(Call *call) {
+static void resume(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
     StoredRun run;
     Order *o;
-    if (!find(call, &run)) return;
+    if (!find(call, store_run_get, &run)) return;
+    if (!scheduler_resume(scheduler, &run)) call_fail(call, ERR_internal, "Memory is short.");
+    else if ((o = order_new(call, true, resumed))) scheduler_wait(scheduler, run.id, &o->wait);
+    stored_run_release(&run);
+}
+
+void handle_run_resume(Call *call) {
+    Scheduler *scheduler = call->server->scheduler;
+    StoredRun run;
+    if (!find(call, store_run_head, &run)) return;
     RunState state = run.progress.state;
     if (scheduler_find(scheduler, run.id) || (state != RUN_CANCELLED && state != RUN_FAILED)) {
         call_fail(call, ERR_conflict, "The run is %s; only a cancelled or failed one can be resumed.", state_name(call->server, &run));
@@ -194,10 +205,8 @@ void handle_run_resume(Call *call) {
         call_fail(call, ERR_conflict, "The run is being deleted.");
     } else if (scheduler_full(scheduler)) {
         call_fail(call, ERR_queue_full, "Too many runs are waiting.");
-    } else if (!scheduler_resume(scheduler, &run)) {
-        call_fail(call, ERR_internal, "Memory is short.");
-    } else if ((o = order_new(call, true, resumed))) {
-        scheduler_wait(scheduler, run.id, &o->wait);
+    } else {
+        resume(call);
     }
     stored_run_release(&run);
 }
@@ -237,7 +246,7 @@ static void note_contents(RunDeletion *d, const StoredRun *run) {
 
 void handle_run_delete(Call *call) {
     StoredRun run;
-    if (!find(call, &run)) return;
+    if (!find(call, store_run_get, &run)) return;
     RunDeletion *d = calloc(1, sizeof *d);
     if (!d) {
         call_fail(call, ERR_internal, "Memory is short.");
@@ -276,7 +285,7 @@ void handle_run_events(Call *call) {
     StoredRun run;
     uint64_t after;
     const char *last = call->headers.last_event_id, *from = call_query(call, "after");
-    if (!read_number(call, last ? last : from, last ? "Last-Event-ID" : "?after", &after) || !find(call, &run)) return;
+    if (!read_number(call, last ? last : from, last ? "Last-Event-ID" : "?after", &after) || !find(call, store_run_head, &run)) return;
     bool over = !scheduler_find(call->server->scheduler, run.id);
     if (over && call->form == FORM_SSE && after >= run.progress.events) {
         /* Tells an EventSource not to come again. */

@@ -93,7 +93,7 @@ static bool read_keys(Query *q) {
 
 static bool look_up(Query *q) {
     StoredRun run;
-    ErrCode code = store_run_get(q->call->server->store, q->call->param.text, &run);
+    ErrCode code = store_run_head(q->call->server->store, q->call->param.text, &run);
     if (code) {
         call_fail(q->call, code, code == ERR_not_found ? "There is no run %.100s." : "The record of run %.100s cannot be read.", q->call->param.text);
         return false;
@@ -102,6 +102,17 @@ static bool look_up(Query *q) {
     strcpy(q->id, run.id);
     stored_run_release(&run);
     return true;
+}
+
+/* What the points take in an answer, at most. */
+static bool hold(Query *q) {
+    enum { JSON_POINT = 48, CSV_POINT = 48 + RUN_KEY }; /* a step and a number in full */
+    const size_t bytes = q->nkeys * q->most * (q->call->form == FORM_CSV ? CSV_POINT : JSON_POINT);
+    if (bytes > LIMIT_METRICS_ANSWER)
+        call_fail(q->call, ERR_too_large, "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
+    else if (!call_hold(q->call, bytes)) call_fail(q->call, ERR_queue_full, "The requests in flight take too much memory.");
+    else return true;
+    return false;
 }
 
 void handle_run_metrics(Call *call) {
@@ -113,7 +124,8 @@ void handle_run_metrics(Call *call) {
     q->call = call;
     buf_init(&q->out);
     bool ok = call_query_uint(call, "from", 0, 0, INT64_MAX, &q->from) &&
-              call_query_uint(call, "max_points", 1000, SERIES_LEAST_POINTS, LIMIT_POINTS, &q->most) && look_up(q) && read_keys(q);
+              call_query_uint(call, "max_points", 1000, SERIES_LEAST_POINTS, LIMIT_POINTS, &q->most) && look_up(q) && read_keys(q) &&
+              hold(q);
     if (!ok) {
         free(q);
         return;

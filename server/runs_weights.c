@@ -10,10 +10,13 @@
 typedef struct {
     Call *call;
     char id[RUN_ID + 1];
-    RunCheckpoint *rows; /* ascending */
-    size_t n;
+    int64_t seq;
     bool chosen;         /* ?step= */
     uint64_t step;
+    uint64_t below;      /* else the newest of a smaller step */
+    RunCheckpoint row;   /* which is tried */
+    bool any, found, opened;
+    uint64_t held;
     Buf head;
     Area area;
     Err err;
@@ -25,7 +28,6 @@ static void end(Weights *w) {
     call_on_cancel(w->call, NULL, NULL);
     if (w->area.fd >= 0) area_release(&w->area);
     buf_release(&w->head);
-    free(w->rows);
     call_drop(w->call);
     free(w);
 }
@@ -68,43 +70,73 @@ static bool read_file(Weights *w, int fd, const RunCheckpoint *c) {
     return ok;
 }
 
-/* The newest that is good, or the one asked for. */
 static void read_weights(void *arg) {
     Weights *w = arg;
-    int fd = -1;
-    for (size_t i = w->n; i-- && fd < 0;) {
-        const RunCheckpoint *c = &w->rows[i];
-        if (w->chosen && c->step != w->step) continue;
-        fd = runfile_open(w->call->server->config->data, w->id, c);
-        if (fd >= 0) read_file(w, fd, c);
+    int fd = runfile_open(w->call->server->config->data, w->id, &w->row);
+    w->opened = fd >= 0;
+    if (!w->opened) return;
+    read_file(w, fd, &w->row);
+    close(fd);
+}
+
+/* ---- in the loop ---- */
+
+static void note_row(void *arg, const RunCheckpoint *c) {
+    Weights *w = arg;
+    w->any = true;
+    if (w->chosen ? c->step != w->step : c->step >= w->below) return;
+    w->row = *c;
+    w->found = true;
+}
+
+/* The answer's bytes, at most. */
+static bool hold(Weights *w) {
+    const uint64_t more = w->row.bytes > w->held ? w->row.bytes - w->held : 0;
+    w->held += more;
+    return call_hold(w->call, more);
+}
+
+static void answer(void *arg);
+
+/* Finds the row to try. False: answered. */
+static bool try(Weights *w) {
+    Call *call = w->call;
+    w->any = w->found = false;
+    ErrCode code = store_run_checkpoints(call->server->store, w->seq, note_row, w);
+    if (code) call_fail(call, code, "The database does not answer.");
+    else if (!w->any) call_fail(call, ERR_conflict, "The run has no checkpoint yet.");
+    else if (!w->found && w->chosen) call_fail(call, ERR_not_found, "The run has no checkpoint of step %llu.", (unsigned long long)w->step);
+    else if (!w->found) call_fail(call, ERR_internal, "The run's checkpoints are damaged.");
+    else if (!hold(w)) call_fail(call, ERR_queue_full, "The requests in flight take too much memory.");
+    else {
+        w->task = (Task){.work = read_weights, .done = answer, .arg = w};
+        tasks_add(call->server->tasks, &w->task);
+        return true;
     }
-    if (fd >= 0) close(fd);
-    else err_set(&w->err, ERR_internal, "", "The checkpoint is damaged; see the log.");
+    return false;
+}
+
+/* A file that was not to be opened is damaged, if its row is still there: the one before may do. Else it was pruned at that moment, and there is a
+ * newer one. */
+static bool try_another(Weights *w) {
+    RunCheckpoint row;
+    const bool damaged = store_run_checkpoint(w->call->server->store, w->id, true, w->row.step, &row) == ERR_NONE;
+    if (damaged) w->below = w->row.step;
+    if (!damaged || !w->chosen) return try(w);
+    call_fail(w->call, ERR_internal, "The checkpoint is damaged.");
+    return false;
 }
 
 static void answer(void *arg) {
     Weights *w = arg;
     size_t len = w->area.fd >= 0 ? w->area.size : 0;
+    if (!w->opened && !w->cancelled && try_another(w)) return;
     if (w->err.code) call_fail_err(w->call, &w->err);
-    else if (!w->cancelled) call_answer_area(w->call, form_type(FORM_SAFETENSORS), &w->head, &w->area, 0, len);
+    else if (w->opened && !w->cancelled) call_answer_area(w->call, form_type(FORM_SAFETENSORS), &w->head, &w->area, 0, len);
     end(w);
 }
 
 static void on_cancel(void *arg) { ((Weights *)arg)->cancelled = true; }
-
-static void add_row(void *arg, const RunCheckpoint *c) {
-    Weights *w = arg;
-    RunCheckpoint *rows = realloc(w->rows, (w->n + 1) * sizeof *rows);
-    if (!rows) return;
-    w->rows = rows;
-    rows[w->n++] = *c;
-}
-
-static bool has_step(const Weights *w) {
-    for (size_t i = 0; i < w->n; i++)
-        if (w->rows[i].step == w->step) return true;
-    return !w->chosen;
-}
 
 /* False: answered. */
 static bool look_up(Weights *w) {
@@ -112,19 +144,15 @@ static bool look_up(Weights *w) {
     StoredRun run;
     if (!call_query_uint(call, "step", 0, 0, INT64_MAX, &w->step)) return false;
     w->chosen = call_query(call, "step") != NULL;
-    ErrCode code = store_run_get(call->server->store, call->param.text, &run);
+    ErrCode code = store_run_head(call->server->store, call->param.text, &run);
     if (code) {
         call_fail(call, code, code == ERR_not_found ? "There is no run %.100s." : "The record of run %.100s cannot be read.", call->param.text);
         return false;
     }
     strcpy(w->id, run.id);
-    code = store_run_checkpoints(call->server->store, run.seq, add_row, w);
+    w->seq = run.seq;
     stored_run_release(&run);
-    if (code) call_fail(call, code, "The database does not answer.");
-    else if (!w->n) call_fail(call, ERR_conflict, "The run has no checkpoint yet.");
-    else if (!has_step(w)) call_fail(call, ERR_not_found, "The run has no checkpoint of step %llu.", (unsigned long long)w->step);
-    else return true;
-    return false;
+    return true;
 }
 
 void handle_run_weights(Call *call) {
@@ -133,15 +161,9 @@ void handle_run_weights(Call *call) {
         call_fail(call, ERR_internal, "Memory is short.");
         return;
     }
-    w->call = call;
-    w->area.fd = -1;
+    *w = (Weights){.call = call, .below = UINT64_MAX, .area.fd = -1};
     buf_init(&w->head);
     call_keep(call);
-    if (!look_up(w)) {
-        end(w);
-        return;
-    }
     call_on_cancel(call, on_cancel, w);
-    w->task = (Task){.work = read_weights, .done = answer, .arg = w};
-    tasks_add(call->server->tasks, &w->task);
+    if (!look_up(w) || !try(w)) end(w);
 }

@@ -10,6 +10,8 @@
 /* How long a worker may take to end a run by itself. */
 #define CANCEL_NS ((int64_t)120000000) /* its threads, at idle priority, must have died by 200 ms */
 #define DRAIN_NS ((int64_t)5000000000)
+/* How long a process that has nothing to train stays: starting one takes longer (40 ms) than many a short run. */
+#define REST_NS ((int64_t)3000000000)
 
 /* WAITING for a worker; LAUNCHING: its files are being opened; TRAINING; ENDING: what it said last is being written; OVER: so is its last state. */
 typedef enum { WAITING, LAUNCHING, TRAINING, ENDING, OVER } Phase;
@@ -36,7 +38,8 @@ typedef struct Turn {
 struct Scheduler {
     Server *server;
     Pool *pool;
-    bool started, draining;
+    bool draining;
+    Timer rest;
     Turn *first, *last; /* in order of creation */
     size_t count;
     Map turns;           /* by id */
@@ -86,6 +89,7 @@ static void leave(Turn *p) {
     call_waits(p, true);
     turn_free(p);
     events_publish(s->server, seq);
+    next(s);
 }
 
 /* ---- endings ---- */
@@ -96,14 +100,14 @@ static void release_worker(Turn *p) {
     loop_untimer(p->scheduler->server->loop, &p->stop);
 }
 
-static void finish(Turn *p, RunState state, const char *reason) {
+static void finish(Turn *p, RunState state, ErrCode code, const char *reason) {
     Server *server = p->scheduler->server;
     uint64_t *counters[RUN_STATES] = {[RUN_DONE] = &server->metrics->runs_done, [RUN_FAILED] = &server->metrics->runs_failed,
                                       [RUN_CANCELLED] = &server->metrics->runs_cancelled};
     ++*counters[state];
     p->phase = OVER;
     training_end_attempt(p->t, state == RUN_DONE ? NULL : *reason ? reason : "cancelled");
-    training_set_state(p->t, state, reason);
+    training_set_state(p->t, state, code, reason);
     log_put(&server->log, LOG_INFO, "run over", "id=%s state=%s step=%llu reason=\"%s\"", p->t->id, run_state_names[state],
             (unsigned long long)p->t->step, reason);
 }
@@ -121,7 +125,7 @@ static void retry(Turn *p) {
     Training *t = p->t;
     char reason[300];
     uint64_t reached = t->nkept ? t->kept[t->nkept - 1] : 0;
-    if (!p->deaths || reached > p->reached) p->deaths = 0;
+    if (reached > p->reached) p->deaths = 0;
     p->reached = reached;
     training_log(t, "The worker died (%s).", p->how);
     if (++p->deaths <= SCHEDULER_RETRIES) {
@@ -130,21 +134,21 @@ static void retry(Turn *p) {
         return;
     }
     snprintf(reason, sizeof reason, "The worker died %u times without coming to a new checkpoint, the last time by %s.", p->deaths, p->how);
-    finish(p, RUN_FAILED, reason);
+    finish(p, RUN_FAILED, ERR_worker_crash, reason);
 }
 
 /* Once everything the worker sent is written. */
 static void conclude(Turn *p) {
     Training *t = p->t;
     bool writing = t->writing || t->narrived;
-    if (p->phase != ENDING || (writing && !*t->trouble)) return;
-    if (*t->trouble) finish(p, RUN_FAILED, t->trouble);
-    else if (p->cancelled && (p->died || p->end.stopped)) finish(p, RUN_CANCELLED, "");
+    if (p->phase != ENDING || (writing && !t->trouble)) return;
+    if (t->trouble) finish(p, RUN_FAILED, t->trouble, t->trouble_text);
+    else if (p->cancelled && (p->died || p->end.stopped)) finish(p, RUN_CANCELLED, ERR_NONE, "");
     else if (p->scheduler->draining && (p->died || p->end.stopped)) wait_again(p, "The service ended.");
     else if (p->died) retry(p);
-    else if (p->end.code) finish(p, RUN_FAILED, p->end.text);
+    else if (p->end.code) finish(p, RUN_FAILED, p->end.code, p->end.text);
     else if (p->end.stopped) wait_again(p, "The worker stopped.");
-    else finish(p, RUN_DONE, "");
+    else finish(p, RUN_DONE, ERR_NONE, "");
 }
 
 static void end_training(Turn *p) {
@@ -169,10 +173,17 @@ static void stop(Turn *p, int64_t patience) {
     pool_send(p->worker, FRAME_stop, 0, &none, -1);
 }
 
+/* After the worker's end, or its last word, there is nobody to be told. */
+static void on_saved(Training *t) {
+    const Turn *p = t->owner;
+    const Buf none = {0};
+    if (p->phase == TRAINING) pool_send(p->worker, FRAME_saved, 0, &none, -1);
+}
+
 static void on_changed(Training *t) {
     Turn *p = t->owner;
-    if (*t->trouble && p->phase == WAITING) finish(p, RUN_FAILED, t->trouble);
-    if (*t->trouble && p->phase == TRAINING) stop(p, CANCEL_NS);
+    if (t->trouble && p->phase == WAITING) finish(p, RUN_FAILED, t->trouble, t->trouble_text);
+    if (t->trouble && p->phase == TRAINING) stop(p, CANCEL_NS);
     conclude(p);
     if (p->waits && !t->flushing && !t->now.dirty) call_waits(p, false);
     if (p->phase == OVER && !training_busy(t)) leave(p);
@@ -188,11 +199,11 @@ static void launched(void *arg) {
     p->launch = NULL;
     if (p->cancelled) {
         release_worker(p);
-        finish(p, RUN_CANCELLED, "");
+        finish(p, RUN_CANCELLED, ERR_NONE, "");
     } else if (!p->opened) {
         release_worker(p);
-        finish(p, RUN_FAILED, l->failure.message ? l->failure.message : "Memory is short.");
-    } else if (s->draining || !p->worker) {
+        finish(p, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
+    } else if (s->draining || !p->worker || launch_is_stale(l)) {
         release_worker(p);
         p->phase = WAITING;
     } else {
@@ -202,7 +213,7 @@ static void launched(void *arg) {
         if (!first) snprintf(reason, sizeof reason, "It goes on from step %llu.", (unsigned long long)from);
         training_resume_at(p->t, from);
         training_begin_attempt(p->t, from);
-        training_set_state(p->t, RUN_RUNNING, reason);
+        training_set_state(p->t, RUN_RUNNING, ERR_NONE, reason);
         p->phase = TRAINING;
         p->died = p->stopping = false;
         p->end = (NewsEnd){0};
@@ -221,7 +232,7 @@ static void launch(Turn *p, Worker *worker) {
     Server *server = p->scheduler->server;
     p->launch = launch_new(server, p->t->id);
     if (!p->launch) {
-        finish(p, RUN_FAILED, "Memory is short.");
+        finish(p, RUN_FAILED, ERR_internal, "Memory is short.");
         return;
     }
     p->phase = LAUNCHING;
@@ -240,11 +251,13 @@ static Turn *first_waiting(const Scheduler *s) {
 
 static void next(Scheduler *s) {
     Turn *p;
-    if (s->draining || !s->count) return;
-    if (!s->started) {
-        s->started = true;
-        pool_start(s->pool);
+    if (s->draining) return;
+    if (!s->count) {
+        if (!s->rest.on) loop_timer(s->server->loop, &s->rest, loop_now() + REST_NS);
+        return;
     }
+    loop_untimer(s->server->loop, &s->rest);
+    pool_start(s->pool);
     for (int i = 0; i < pool_size(s->pool); i++) {
         Worker *worker = pool_worker(s->pool, i);
         if (!pool_takes(worker) || worker->data || !(p = first_waiting(s))) continue;
@@ -253,6 +266,12 @@ static void next(Scheduler *s) {
 }
 
 /* ---- the pool ---- */
+
+static void on_rest(void *arg) {
+    Scheduler *s = arg;
+    for (int i = 0; i < pool_size(s->pool); i++)
+        if (pool_takes(pool_worker(s->pool, i))) pool_dismiss(pool_worker(s->pool, i));
+}
 
 static void on_ready(void *arg, Worker *worker) {
     (void)worker;
@@ -302,6 +321,7 @@ static Turn *enter(Scheduler *s, const StoredRun *run) {
     *p = (Turn){.scheduler = s, .t = t};
     t->owner = p;
     t->changed = on_changed;
+    t->saved = on_saved;
     insert(s, p);
     return p;
 }
@@ -314,7 +334,7 @@ bool scheduler_add(Scheduler *s, const StoredRun *run) {
 
 bool scheduler_resume(Scheduler *s, const StoredRun *run) {
     Turn *p = enter(s, run);
-    if (p) training_set_state(p->t, RUN_QUEUED, "");
+    if (p) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "");
     return p != NULL;
 }
 
@@ -336,7 +356,7 @@ void scheduler_cancel(Scheduler *s, const char *id) {
     Turn *p = turn_of(s, id);
     if (!p) return;
     p->cancelled = true;
-    if (p->phase == WAITING) finish(p, RUN_CANCELLED, "");
+    if (p->phase == WAITING) finish(p, RUN_CANCELLED, ERR_NONE, "");
     stop(p, CANCEL_NS);
 }
 
@@ -384,7 +404,7 @@ static bool load(Scheduler *s, const char *id) {
     bool ran = run.progress.state == RUN_RUNNING;
     Turn *p = enter(s, &run);
     if (p && ran) training_lost_attempt(p->t);
-    if (p && ran) training_set_state(p->t, RUN_QUEUED, "The service was started again; the run goes on from its last checkpoint.");
+    if (p && ran) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
     stored_run_release(&run);
     return p != NULL;
 }
@@ -415,7 +435,7 @@ Scheduler *scheduler_new(Server *server, const PoolSpec *spec) {
     own.events = (PoolEvents){.ready = on_ready, .frame = on_frame, .died = on_died};
     own.arg = s;
     own.idle = true;
-    if (s) s->server = server;
+    if (s) *s = (Scheduler){.server = server, .rest = {.fire = on_rest, .arg = s}};
     if (s) s->pool = pool_new(&own);
     if (s && s->pool) return s;
     free(s);
@@ -428,6 +448,7 @@ void scheduler_free(Scheduler *s) {
         after = p->next;
         turn_free(p);
     }
+    loop_untimer(s->server->loop, &s->rest);
     map_release(&s->turns);
     pool_free(s->pool);
     free(s);

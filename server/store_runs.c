@@ -45,6 +45,7 @@ static bool read_progress(sqlite3_stmt *s, StoredRun *out) {
     p->versions = strdup(store_column_text(s, 14));
     p->attempts = strdup(store_column_text(s, 15));
     p->events = (uint64_t)sqlite3_column_int64(s, 16);
+    p->code = err_from_name(store_column_text(s, 17));
     return out->name && out->program && p->reason && p->latest && p->versions && p->attempts;
 }
 
@@ -74,27 +75,30 @@ static void sum_run(unsigned char out[STORE_SUM], const StoredRun *r) {
 static bool read_whole(Store *store, sqlite3_stmt *s, StoredRun *out) {
     unsigned char sum[STORE_SUM];
     if (!read_progress(s, out)) return false;
-    out->spec = strdup(store_column_text(s, 17));
-    out->facts = strdup(store_column_text(s, 18));
-    out->canonical = copy_blob(s, 19, &out->canonical_len);
-    out->link = copy_blob(s, 20, &out->link_len);
+    out->spec = strdup(store_column_text(s, 18));
+    out->facts = strdup(store_column_text(s, 19));
+    out->canonical = copy_blob(s, 20, &out->canonical_len);
+    out->link = copy_blob(s, 21, &out->link_len);
     if (!out->spec || !out->facts || !out->canonical || !out->link) return false;
     sum_run(sum, out);
-    if (store_sum_is(s, 21, sum)) return true;
+    if (store_sum_is(s, 22, sum)) return true;
     log_put(store->log, LOG_ERROR, "damaged run", "id=%s", out->id);
     return false;
 }
 
-ErrCode store_run_get(Store *store, const char *id, StoredRun *out) {
-    sqlite3_stmt *s = store->run;
+static ErrCode get(Store *store, sqlite3_stmt *s, const char *id, bool whole, StoredRun *out) {
     *out = (StoredRun){0};
     store_bind_text(s, 1, id);
     StoreStep at = store_step(store, s, "run");
-    ErrCode code = at == STEP_END ? ERR_not_found : at == STEP_ROW && read_whole(store, s, out) ? ERR_NONE : ERR_internal;
+    bool read = at == STEP_ROW && (whole ? read_whole(store, s, out) : read_progress(s, out));
     store_finish(s);
-    if (code) stored_run_release(out);
-    return code;
+    if (read) return ERR_NONE;
+    stored_run_release(out);
+    return at == STEP_END ? ERR_not_found : ERR_internal;
 }
+
+ErrCode store_run_get(Store *store, const char *id, StoredRun *out) { return get(store, store->run, id, true, out); }
+ErrCode store_run_head(Store *store, const char *id, StoredRun *out) { return get(store, store->run_head, id, false, out); }
 
 ErrCode store_runs(Store *store, RunState state, int64_t before, size_t limit, bool (*row)(void *arg, const StoredRun *run), void *arg,
                    bool *more) {
@@ -387,6 +391,7 @@ static void bind_progress(sqlite3_stmt *s, const RunProgress *p) {
     store_bind_text(s, 9, p->versions);
     store_bind_text(s, 10, p->attempts);
     sqlite3_bind_int64(s, 11, (int64_t)p->events);
+    store_bind_text(s, 12, p->code ? err_name(p->code) : "");
 }
 
 static ErrCode hold_data(Store *store, const char *id, bool held) {
@@ -399,7 +404,7 @@ static ErrCode hold_data(Store *store, const char *id, bool held) {
 static ErrCode put_progress(Store *store, const RunFlush *f) {
     sqlite3_stmt *s = store->run_progress;
     bind_progress(s, &f->progress);
-    sqlite3_bind_int64(s, 12, f->seq);
+    sqlite3_bind_int64(s, 13, f->seq);
     ErrCode code = store_outcome(store, s, "run");
     return code ? code : hold_data(store, f->id, f->progress.state <= RUN_RUNNING);
 }
@@ -445,11 +450,11 @@ static ErrCode add_row(Store *store, StoredRun *r) {
     sum_run(sum, r);
     bind_progress(s, &r->progress);
     const char *texts[] = {r->id, r->name, r->spec, r->program, r->facts, r->forked_from};
-    for (int i = 0; i < 6; i++) store_bind_text(s, 12 + i, texts[i]);
-    sqlite3_bind_blob64(s, 18, r->canonical, r->canonical_len, SQLITE_STATIC);
-    sqlite3_bind_blob64(s, 19, r->link, r->link_len, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 20, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 21, r->created);
+    for (int i = 0; i < 6; i++) store_bind_text(s, 13 + i, texts[i]);
+    sqlite3_bind_blob64(s, 19, r->canonical, r->canonical_len, SQLITE_STATIC);
+    sqlite3_bind_blob64(s, 20, r->link, r->link_len, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 21, sum, STORE_SUM, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 22, r->created);
     ErrCode code = store_outcome(store, s, "run");
     r->seq = sqlite3_last_insert_rowid(store->writer);
     return code;

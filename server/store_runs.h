@@ -15,6 +15,7 @@ extern const char *const run_state_names[RUN_STATES + 1]; /* NULL at the end */
 /* What changes while a run runs. */
 typedef struct {
     RunState state;
+    ErrCode code;       /* why it failed; ERR_NONE: it has not */
     const char *reason; /* "" for none */
     int64_t started, ended; /* 0: not yet */
     uint64_t step, steps;
@@ -36,6 +37,8 @@ void stored_run_release(StoredRun *run);
 
 /* ERR_not_found, ERR_internal (damaged). */
 ErrCode store_run_get(Store *store, const char *id, StoredRun *out);
+/* As store_run_get, without its canonical, link, spec and facts, which may be megabytes. */
+ErrCode store_run_head(Store *store, const char *id, StoredRun *out);
 /* ERR_NONE, ERR_not_found, ERR_internal. From any thread. */
 ErrCode store_run_exists(Store *store, const char *id);
 /* Runs without their canonical, link, spec and facts, newest first, those with seq below `before` (INT64_MAX: all), of one state or

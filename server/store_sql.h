@@ -47,23 +47,24 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
 
 /* What a list of runs needs of one (store_runs.c, read_progress). */
 #define RUN_COLUMNS \
-    "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events"
+    "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code"
 
 #define RUN_STATEMENTS(STATEMENT) \
     STATEMENT(begin, writer, "BEGIN IMMEDIATE") \
     STATEMENT(commit, writer, "COMMIT") \
     STATEMENT(rollback, writer, "ROLLBACK") \
     STATEMENT(run, reader, "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum FROM runs WHERE id = ?1") \
+    STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?1") \
     STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_active, reader, "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY seq") \
     STATEMENT(run_there, writer, "SELECT 1 FROM runs WHERE id = ?1") \
     STATEMENT(program_held, writer, "SELECT 1 FROM runs WHERE program = ?1 AND state IN ('queued', 'running') LIMIT 1") \
-    STATEMENT(add_run, writer, "INSERT INTO runs (state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events," \
+    STATEMENT(add_run, writer, "INSERT INTO runs (state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code," \
               " id, name, spec, program, facts, forked_from, canonical, link, checksum, created)" \
-              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)") \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)") \
     STATEMENT(run_progress, writer, "UPDATE runs SET state = ?1, reason = ?2, started = ?3, ended = ?4, step = ?5, steps = ?6, epoch = ?7," \
-              " latest = ?8, versions = ?9, attempts = ?10, events = ?11 WHERE seq = ?12") \
+              " latest = ?8, versions = ?9, attempts = ?10, events = ?11, code = ?12 WHERE seq = ?13") \
     STATEMENT(delete_run, writer, "DELETE FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running')") \
     STATEMENT(add_run_data, writer, "INSERT OR REPLACE INTO run_data (run, dataset, sha256, held)" \
               " SELECT ?1, name, sha256, 1 FROM datasets WHERE name = ?2 AND sha256 = ?3") \

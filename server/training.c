@@ -12,8 +12,6 @@
 #define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
 /* Of events and points that wait to be written: more means that the disk does not follow. */
 enum { MOST_BYTES = 64 << 20 };
-/* Of checkpoints that wait to be written. */
-#define MOST_WAITING ((uint64_t)512 << 20)
 
 static int64_t now_us(void) {
     struct timespec t;
@@ -78,7 +76,7 @@ Training *training_new(Server *server, const StoredRun *run) {
     Training *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     const RunProgress *p = &run->progress;
-    *t = (Training){.server = server, .seq = run->seq, .state = p->state, .started = p->started, .ended = p->ended, .step = p->step,
+    *t = (Training){.server = server, .seq = run->seq, .state = p->state, .code = p->code, .started = p->started, .ended = p->ended, .step = p->step,
                     .steps = p->steps, .epoch = p->epoch, .events = p->events, .versions = strdup(p->versions)};
     t->timer = (Timer){.fire = on_due, .arg = t};
     strcpy(t->id, run->id);
@@ -137,8 +135,8 @@ static bool seal(Training *t, Batch *b) {
     buf_put(&b->attempts, t->attempts.data, t->attempts.len);
     put_attempt(&b->attempts, t);
     b->nkeys = t->nkeys;
-    b->progress = (RunProgress){.state = t->state, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step, .steps = t->steps,
-                                .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
+    b->progress = (RunProgress){.state = t->state, .code = t->code, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step,
+                                .steps = t->steps, .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
                                 .events = t->events};
     return b->latest && b->versions && b->reason && !b->attempts.failed && !b->events.failed;
 }
@@ -154,8 +152,9 @@ static void flush_work(void *arg) {
     for (size_t i = 0; i < b->npruned && !t->outcome; i++) runfile_remove(data, t->id, b->pruned[i]);
 }
 
-static void say_trouble(Training *t, const char *text) {
-    if (!*t->trouble) snprintf(t->trouble, sizeof t->trouble, "%s", text);
+static void say_trouble(Training *t, ErrCode code, const char *text) {
+    if (!t->trouble) snprintf(t->trouble_text, sizeof t->trouble_text, "%s", text);
+    if (!t->trouble) t->trouble = code;
     log_put(&t->server->log, LOG_ERROR, "run not written", "id=%s cause=\"%s\"", t->id, text);
 }
 
@@ -170,7 +169,7 @@ static void flush_done(void *arg) {
         events_publish(t->server, t->seq);
     } else {
         t->server->metrics->store_failures++;
-        say_trouble(t, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
+        say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
         loop_timer(t->server->loop, &t->timer, loop_now() + AGAIN_NS);
     }
     t->changed(t);
@@ -185,7 +184,7 @@ static void start_flush(Training *t) {
         t->next = (Batch){0};
     }
     if (!again && !seal(t, &t->now)) {
-        say_trouble(t, "Memory is short.");
+        say_trouble(t, ERR_internal, "Memory is short.");
         batch_release(&t->now);
         t->changed(t);
         return;
@@ -215,7 +214,7 @@ void training_put_event(Buf *out, uint64_t seq, const char *event, const char *m
 void training_event(Training *t, const char *event, const char *members) {
     Buf *out = &t->next.events;
     training_put_event(out, ++t->events, event, members);
-    if (out->len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, "The disk does not follow.");
+    if (out->len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, ERR_internal, "The disk does not follow.");
     training_save(t, false);
 }
 
@@ -233,14 +232,16 @@ void training_log(Training *t, const char *format, ...) {
     buf_release(&members);
 }
 
-void training_set_state(Training *t, RunState state, const char *reason) {
+void training_set_state(Training *t, RunState state, ErrCode code, const char *reason) {
     Buf members;
     t->state = state;
+    t->code = code;
     snprintf(t->reason, sizeof t->reason, "%s", reason);
     if (state == RUN_RUNNING && !t->started) t->started = now_us();
     t->ended = state > RUN_RUNNING ? now_us() : 0;
     buf_init(&members);
     buf_printf(&members, ",\"state\":\"%s\",\"step\":%llu", run_state_names[state], (unsigned long long)t->step);
+    if (code) buf_printf(&members, ",\"code\":\"%s\"", err_name(code));
     if (*reason) {
         buf_puts(&members, ",\"reason\":");
         json_put_string(&members, reason);
@@ -333,7 +334,7 @@ void training_point(Training *t, const char *key, size_t len, Point point) {
         size_t room = b->room ? b->room * 2 : 1024, bytes;
         KeyedPoint *points = __builtin_mul_overflow(room, sizeof *points, &bytes) ? NULL : realloc(b->points, bytes);
         if (!points) {
-            say_trouble(t, "Memory is short.");
+            say_trouble(t, ERR_internal, "Memory is short.");
             return;
         }
         b->points = points;
@@ -384,7 +385,7 @@ static void write_done(void *arg) {
     close(t->arrived[0].fd);
     memmove(t->arrived, t->arrived + 1, --t->narrived * sizeof *t->arrived);
     if (t->err.code) {
-        say_trouble(t, t->err.message);
+        say_trouble(t, t->err.code, t->err.message);
     } else {
         t->server->metrics->checkpoints++;
         t->next.checkpoints[t->next.ncheckpoints++] = t->written;
@@ -393,6 +394,7 @@ static void write_done(void *arg) {
         training_event(t, "checkpoint", members);
         training_save(t, true);
     }
+    t->saved(t);
     start_write(t);
     t->changed(t);
 }
@@ -405,12 +407,12 @@ static void start_write(Training *t) {
     tasks_add(t->server->tasks, &t->write);
 }
 
-void training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd) {
-    uint64_t waiting = 0;
-    for (size_t i = 0; i < t->narrived; i++) waiting += t->arrived[i].bytes;
-    /* When the disk does not follow, the newest is wanted most; the first may be being written. */
-    bool full = t->narrived == TRAINING_CHECKPOINTS || (t->narrived > 1 && waiting > MOST_WAITING);
-    if (full) close(t->arrived[--t->narrived].fd);
+bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd) {
+    if (t->narrived == WIRE_CHECKPOINTS) {
+        close(fd);
+        return false;
+    }
     t->arrived[t->narrived++] = (Arrived){step, bytes, fd};
     start_write(t);
+    return true;
 }

@@ -1,8 +1,8 @@
 /* A run that is queued or running, as the daemon has it in memory: its progress, and what of it is not in the database yet.
  *
  * Events and points collect for a moment (TRAINING_FLUSH_NS) and are written together, in one transaction with the record; only then are they
- * published (events.h). Checkpoints are written to their files first, in the order they came. All in the loop's thread; files and database on
- * task threads.
+ * published (events.h). Checkpoints are written to their files first, in the order they came; a worker that is ahead of the disk waits for it.
+ * All in the loop's thread; files and database on task threads.
  * Ownership: a Training is its maker's (training_free), who does not free it while training_busy. */
 #ifndef CAJAL_TRAINING_H
 #define CAJAL_TRAINING_H
@@ -12,7 +12,7 @@
 #include "server/store_runs.h"
 
 #define TRAINING_FLUSH_NS ((int64_t)200000000)
-enum { TRAINING_CHECKPOINTS = 64 }; /* written in one flush, and waiting to be written */
+enum { TRAINING_CHECKPOINTS = 64 }; /* in one flush */
 
 /* What is not written yet. */
 typedef struct {
@@ -40,6 +40,7 @@ typedef struct Training {
     int64_t seq;
     char id[RUN_ID + 1];
     RunState state;
+    ErrCode code;             /* why it failed */
     char reason[400];
     int64_t started, ended;   /* microseconds of the Unix epoch; 0: not yet */
     uint64_t step, steps;
@@ -56,8 +57,10 @@ typedef struct Training {
     char sources[RUN_SOURCES][RUN_ID + 1]; /* runs that weights come from; "": no more */
     uint64_t *kept;           /* their steps, ascending */
     size_t nkept;
-    char trouble[400];        /* what failed in writing; "": nothing */
+    ErrCode trouble;          /* what failed in writing; ERR_NONE: nothing */
+    char trouble_text[400];
     void (*changed)(struct Training *t); /* a flush or a checkpoint has been written, or has failed: the maker's */
+    void (*saved)(struct Training *t);   /* of a checkpoint, before `changed`: there is room for another */
     void *owner;
     /* the module's */
     Batch next, now;
@@ -66,7 +69,7 @@ typedef struct Training {
     Timer timer;
     int64_t flushed;
     ErrCode outcome;
-    Arrived arrived[TRAINING_CHECKPOINTS];
+    Arrived arrived[WIRE_CHECKPOINTS];
     size_t narrived;
     RunCheckpoint written;
     Err err;
@@ -78,7 +81,8 @@ void training_free(Training *t);
 /* Something of it is being written, or waits for that. */
 bool training_busy(const Training *t);
 
-void training_set_state(Training *t, RunState state, const char *reason);
+/* code: why it failed, else ERR_NONE. */
+void training_set_state(Training *t, RunState state, ErrCode code, const char *reason);
 /* An event's line. */
 void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members);
 /* An event whose members beside seq, event and time are `members`: ",\"text\":…"; "" for none. */
@@ -97,8 +101,8 @@ void training_point(Training *t, const char *key, size_t len, Point point);
 void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[RUN_KEYS]);
 uint32_t training_key(Training *t, const char *key, size_t len); /* RUN_KEYS: none */
 void training_set_versions(Training *t, const char *json, size_t len);
-/* Takes the descriptor over. */
-void training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd);
+/* Takes the descriptor over. False: the worker did not wait for those before. */
+bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd);
 /* Writes what there is: soon, or in this pass of the loop. */
 void training_save(Training *t, bool now);
 #endif

@@ -7,6 +7,7 @@
 
 typedef struct {
     const Type *type;
+    ValueForm form;
     const char *name, *pointer;
     Err *err;
 } Want;
@@ -137,11 +138,35 @@ static bool list_of_values(const Want *w, Json *json, JsonNode node, Value *out)
 
 /* ---- the two forms ---- */
 
+/* One number a row, as VALUE_NUMBERS has them. */
+static bool take_numbers(const Want *w, const double *data, size_t rows, bool batched, Value *out) {
+    const bool boolean = w->type->kind == TYPE_BOOL;
+    if (w->type->kind == TYPE_REAL) {
+        if (!value_fill(out, rows, 1, 0)) return no_memory(w);
+        memcpy(out->owned, data, rows * sizeof *data);
+        out->batched = batched;
+        return true;
+    }
+    if (!take_discrete(w, boolean, out, rows, batched)) return false;
+    for (size_t i = 0; i < rows; i++) {
+        int64_t v;
+        if (!put_natural(w, data[i], &v)) return false;
+        if (boolean) ((uint8_t *)out->owned)[i] = (uint8_t)v;
+        else ((int64_t *)out->owned)[i] = v;
+    }
+    return true;
+}
+
 static bool dense_of_json(const Want *w, const Json *json, JsonNode node, Value *out) {
     Tensor t;
     if (!json_numbers(json, node, &t, w->err)) {
         snprintf(w->err->pointer, sizeof w->err->pointer, "%s", w->pointer);
         return false;
+    }
+    if (w->form == VALUE_NUMBERS && t.rank == 1 && t.count) {
+        const bool ok = take_numbers(w, t.data, t.count, true, out);
+        tensor_release(&t);
+        return ok;
     }
     *out = (Value){.dtype = DT_F64, .data = t.data, .owned = t.data};
     return fit(w, t.shape, t.rank, out);
@@ -154,6 +179,7 @@ static bool read_json(const Want *w, Json *json, JsonNode node, Value *out) {
         *(uint8_t *)out->owned = cJSON_IsTrue(node);
         return true;
     case JSON_NUMBER:
+        if (w->form == VALUE_NUMBERS) return take_numbers(w, &node->valuedouble, 1, false, out);
         return take_discrete(w, false, out, 1, false) && put_natural(w, node->valuedouble, out->owned);
     case JSON_OBJECT: return list_of_values(w, json, node, out);
     case JSON_NUMBERS:
@@ -163,9 +189,9 @@ static bool read_json(const Want *w, Json *json, JsonNode node, Value *out) {
     }
 }
 
-bool value_of_json(Json *json, JsonNode node, const Type *type, const char *name, const char *pointer, Value *out, Err *err) {
+bool value_of_json(Json *json, JsonNode node, const Type *type, ValueForm form, const char *name, const char *pointer, Value *out, Err *err) {
     *out = (Value){0};
-    if (read_json(&(Want){type, name, pointer, err}, json, node, out)) return true;
+    if (read_json(&(Want){type, form, name, pointer, err}, json, node, out)) return true;
     value_release(out);
     return false;
 }
@@ -197,11 +223,39 @@ static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned 
     return true;
 }
 
-bool value_of_bulk(const BulkTensor *t, const unsigned char *body, const Type *type, const char *name, Value *out, Err *err) {
-    Want w = {type, name, "", err};
+/* One real number a row. */
+static bool numbers_of_bulk(const Want *w, const BulkTensor *t, Value *out) {
+    if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "", "%s has an empty axis.", w->name);
+    if (t->count > LIMIT_ROWS) return err_set(w->err, ERR_too_large, "", "%s has more than %zu rows.", w->name, LIMIT_ROWS);
+    out->batched = t->rank == 1;
+    out->rows = t->count;
+    out->cols = 1;
+    return true;
+}
+
+bool value_of_bulk(const BulkTensor *t, const unsigned char *body, const Type *type, ValueForm form, const char *name, Value *out, Err *err) {
+    Want w = {type, form, name, "", err};
+    const bool integer = t->dtype != DT_F32 && t->dtype != DT_F64, single = form == VALUE_NUMBERS && t->rank < 2;
     const unsigned char *data = body + t->offset;
     *out = (Value){0};
-    if (t->dtype != DT_F32 && t->dtype != DT_F64) return discrete_of_bulk(&w, t, data, out);
-    *out = (Value){.dtype = (uint8_t)t->dtype, .data = data};
-    return fit(&w, t->shape, t->rank, out);
+    if (integer && (form == VALUE_PLAIN || (single && type->kind != TYPE_REAL))) return discrete_of_bulk(&w, t, data, out);
+    if (single && type->kind != TYPE_REAL) return mismatch(&w, "is one integer a row");
+    const DType wide = t->dtype == DT_I64 ? DT_F64 : DT_F32;
+    *out = (Value){.dtype = (uint8_t)(integer ? wide : t->dtype), .widen = integer, .data = data};
+    return single ? numbers_of_bulk(&w, t, out) : fit(&w, t->shape, t->rank, out);
+}
+
+void value_copy(const Value *v, const void *data, void *to) {
+    const size_t n = v->rows * v->cols;
+    if (!v->widen) {
+        memcpy(to, data, value_bytes(v));
+    } else if (v->dtype == DT_F32) {
+        for (size_t i = 0; i < n; i++) ((float *)to)[i] = ((const uint8_t *)data)[i];
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            int64_t x;
+            memcpy(&x, (const char *)data + i * sizeof x, sizeof x);
+            ((double *)to)[i] = (double)x;
+        }
+    }
 }

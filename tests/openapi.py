@@ -152,7 +152,10 @@ def check_errors(document):
         for operation in (o for method, o in item.items() if method != "parameters"):
             for status, response in operation["responses"].items():
                 described.setdefault(status, []).append(response)
+    of_runs = document["components"]["schemas"]["Run"]["properties"]["code"]["description"]  # why one failed, which no answer's status tells
     for name, status in table.items():
+        if f"`{name}`" in of_runs:
+            continue
         texts = [Schemas(document).resolve(r["$ref"])["description"] if "$ref" in r else r["description"] for r in described.get(status, [])]
         if not any(f"`{name}`" in text for text in texts):
             yield f"no operation's {status} names {name}"

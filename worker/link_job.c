@@ -1,5 +1,6 @@
 #include "worker/link_job.h"
 #include "compiler/canon.h"
+#include "compiler/optimise.h"
 #include "compiler/rewrite.h"
 #include "worker/file_map.h"
 #include "worker/train_checkpoint.h"
@@ -28,7 +29,7 @@ typedef struct {
     Err err; /* of reading the specification */
     char pointer[LINK_POINTER];
     FileMap file;
-    Graph *graph;
+    Graph *graph, *forward;
     Buf info, types, bytes;
     uint32_t ninputs;
     double macs;
@@ -105,8 +106,9 @@ static void check_run(Job *job) {
     Linked *linked = link_spec(job);
     Fault fault = {0};
     size_t bytes;
-    job->graph = link_train(&job->cx, linked, job->spec.batch_size); /* freed with the job */
-    if (!model_measure(&job->spec, linked, job->graph, linked->forward, job->threads, &bytes, &fault)) {
+    job->graph = link_train(&job->cx, linked, job->spec.batch_size); /* freed with the job, as is the other */
+    job->forward = optimise_graph(&job->cx, linked->forward);
+    if (!model_measure(&job->spec, linked, job->graph, job->forward, job->threads, &bytes, &fault)) {
         if (bytes) strcpy(job->pointer, "/batch_size"); /* else the weights alone are too much */
         fail(job, &fault);
     }
@@ -229,6 +231,7 @@ void link_job_answer(const LinkMsg *m, int area, unsigned threads, Buf *out) {
     if (job.err.code || job.cx.diag.code) put_failure(&job, out);
     else put_success(&job, out);
     graph_free(job.graph);
+    graph_free(job.forward);
     file_map_release(&job.file);
     buf_release(&job.info);
     buf_release(&job.types);

@@ -142,7 +142,8 @@ static bool handle(Worker *w, Frame *frame) {
     case FRAME_data:
         reads = train_take(&w->inbox, frame), type = FRAME_NONE;
         break;
-    case FRAME_stop: /* the run it is for has just ended */
+    case FRAME_stop:
+    case FRAME_saved: /* the run it is for has just ended */
         reads = frame->len == 0, type = FRAME_NONE;
         break;
     default:

@@ -14,6 +14,32 @@ static size_t batch_bytes(const Feed *feed, const FeedColumn *c) {
     return feed->room * (c->discrete ? sizeof(int64_t) : c->count * feed_element(feed));
 }
 
+/* ---- a row ---- */
+
+static const unsigned char *row_of(const FeedColumn *c, uint64_t row) { return c->rows + row * c->count * dtype_size(c->dtype); }
+
+#define SCALE(To, From) \
+    for (size_t i = 0; i < c->count; i++) ((To *)to)[i] = (To)((double)((const From *)from)[i] * c->scale + c->shift)
+#define LOOK_UP(To) \
+    for (size_t i = 0; i < c->count; i++) ((To *)to)[i] = ((const To *)c->table)[from[i]]
+
+static bool is_plain(const Feed *feed, const FeedColumn *c) {
+    return c->dtype == (feed->f64 ? DT_F64 : DT_F32) && c->scale == 1 && c->shift == 0;
+}
+
+static void gather_row(const Feed *feed, const FeedColumn *c, const unsigned char *from, void *to) {
+    const bool f64 = feed->f64;
+    if (is_plain(feed, c)) memcpy(to, from, c->count * feed_element(feed));
+    else if (c->dtype == DT_F32 && f64) SCALE(double, LooseF32);
+    else if (c->dtype == DT_F32) SCALE(float, LooseF32);
+    else if (c->dtype == DT_F64 && f64) SCALE(double, LooseF64);
+    else if (c->dtype == DT_F64) SCALE(float, LooseF64);
+    else if (c->dtype == DT_I64 && f64) SCALE(double, LooseI64);
+    else if (c->dtype == DT_I64) SCALE(float, LooseI64);
+    else if (f64) LOOK_UP(double);
+    else LOOK_UP(float);
+}
+
 /* ---- opening ---- */
 
 static int64_t discrete_at(const FeedColumn *c, uint64_t row) {
@@ -27,6 +53,22 @@ static bool check_discrete(const FeedColumn *c, const ColumnMsg *column, uint64_
         if (v < 0 || v >= places)
             return fault_set(fault, ERR_bad_run, "Column \"%.*s\" has %lld in row %llu; its variable takes 0 to %lld.",
                              (int)column->name_len, (const char *)column->name, (long long)v, (unsigned long long)r, (long long)places - 1);
+    }
+    return true;
+}
+
+/* So far from 0 or 1 a scale with few digits may lead. */
+#define PROBABILITY_SLACK 1e-5
+
+static bool check_probability(const Feed *feed, const FeedColumn *c, const ColumnMsg *column, Fault *fault) {
+    for (uint64_t r = 0; r < feed->rows; r++) {
+        gather_row(feed, c, row_of(c, r), c->batch);
+        for (size_t i = 0; i < c->count; i++) {
+            const double v = feed->f64 ? ((const double *)c->batch)[i] : (double)((const float *)c->batch)[i];
+            if (!(v >= -PROBABILITY_SLACK && v <= 1 + PROBABILITY_SLACK))
+                return fault_set(fault, ERR_bad_run, "Column \"%.*s\" has %g in row %llu; as a target of bce it is from 0 to 1.",
+                                 (int)column->name_len, (const char *)column->name, v, (unsigned long long)r);
+        }
     }
     return true;
 }
@@ -54,13 +96,12 @@ static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slo
     c->batch = aligned_alloc(64, (batch_bytes(feed, c) + 63) / 64 * 64);
     const bool tabled = !c->discrete && (c->dtype == DT_U8 || c->dtype == DT_BOOL);
     if (!c->batch || (tabled && !fill_table(feed, c))) return fault_set(fault, ERR_internal, "The worker is out of memory.");
-    return !c->discrete || check_discrete(c, column, feed->rows, slot->size, fault);
+    if (c->discrete) return check_discrete(c, column, feed->rows, slot->size, fault);
+    return !slot->probability || check_probability(feed, c, column, fault);
 }
 
 bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Fault *fault) {
     *feed = (Feed){.rows = msg->rows, .f64 = f64, .room = room, .ncolumns = linked->nslots};
-    if (msg->rows > FEED_ROWS)
-        return fault_set(fault, ERR_too_large, "A run takes data sets of at most %llu rows.", (unsigned long long)FEED_ROWS);
     feed->columns = calloc(linked->nslots + (size_t)1, sizeof *feed->columns);
     bool ok = feed->columns || fault_set(fault, ERR_internal, "The worker is out of memory.");
     if (ok && !file_map_open(&feed->file, fd, msg->bytes)) ok = fault_set(fault, ERR_internal, "A data set cannot be mapped.");
@@ -84,37 +125,14 @@ void feed_release(Feed *feed) {
     *feed = (Feed){0};
 }
 
-/* ---- gathering ---- */
-
-#define SCALE(To, From) \
-    for (size_t i = 0; i < c->count; i++) ((To *)to)[i] = (To)((double)((const From *)from)[i] * c->scale + c->shift)
-#define LOOK_UP(To) \
-    for (size_t i = 0; i < c->count; i++) ((To *)to)[i] = ((const To *)c->table)[from[i]]
-
-static bool is_plain(const Feed *feed, const FeedColumn *c) {
-    return c->dtype == (feed->f64 ? DT_F64 : DT_F32) && c->scale == 1 && c->shift == 0;
-}
-
-static void gather_row(const Feed *feed, const FeedColumn *c, const unsigned char *from, void *to) {
-    const bool f64 = feed->f64;
-    if (is_plain(feed, c)) memcpy(to, from, c->count * feed_element(feed));
-    else if (c->dtype == DT_F32 && f64) SCALE(double, LooseF32);
-    else if (c->dtype == DT_F32) SCALE(float, LooseF32);
-    else if (c->dtype == DT_F64 && f64) SCALE(double, LooseF64);
-    else if (c->dtype == DT_F64) SCALE(float, LooseF64);
-    else if (c->dtype == DT_I64 && f64) SCALE(double, LooseI64);
-    else if (c->dtype == DT_I64) SCALE(float, LooseI64);
-    else if (f64) LOOK_UP(double);
-    else LOOK_UP(float);
-}
+/* ---- batches ---- */
 
 /* Data row `row` into row `at` of every column's batch. */
 static void gather(Feed *feed, uint64_t row, size_t at) {
     for (uint32_t s = 0; s < feed->ncolumns; s++) {
         const FeedColumn *c = &feed->columns[s];
         if (c->discrete) ((int64_t *)c->batch)[at] = discrete_at(c, row);
-        else
-            gather_row(feed, c, c->rows + row * c->count * dtype_size(c->dtype), (char *)c->batch + at * c->count * feed_element(feed));
+        else gather_row(feed, c, row_of(c, row), (char *)c->batch + at * c->count * feed_element(feed));
     }
 }
 

@@ -97,7 +97,7 @@ static void name_culprit(Loop *l, double loss, char *out, size_t room) {
     const TrainModel *m = l->l->model;
     const uint32_t column = feed_nonfinite(l->l->train), weight = isfinite(loss) ? model_nonfinite(m) : UINT32_MAX;
     if (column != UINT32_MAX) snprintf(out, room, "The column \"%.100s\" in this batch", m->linked->slots[column].name);
-    else if (!isfinite(loss)) snprintf(out, room, "The loss");
+    else if (!isfinite(loss)) snprintf(out, room, "The loss%s", l->spec->loss == LOSS_BCE ? " (bce takes an output from 0 to 1)" : "");
     else if (weight != UINT32_MAX) snprintf(out, room, "The gradient of \"%.100s\"", m->linked->weights[weight].name);
     else snprintf(out, room, "The norm of the gradients");
 }
@@ -108,7 +108,7 @@ static bool handle_nonfinite(Loop *l, double loss, Fault *fault) {
     const unsigned long long step = l->news->step + 1;
     if (l->spec->skip_nonfinite && l->skipped++) return true;
     name_culprit(l, loss, what, sizeof what);
-    if (!l->spec->skip_nonfinite) return fault_set(fault, ERR_bad_run, "%s is not finite at step %llu.", what, step);
+    if (!l->spec->skip_nonfinite) return fault_set(fault, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
     news_say(l->news, NEWS_LOG, "%s is not finite at step %llu: no update.", what, step);
     return true;
 }

@@ -1,6 +1,8 @@
 #include "worker/train_metrics.h"
 #include <math.h>
 
+#define PSNR_MOST 100.0 /* dB */
+
 static double at(const MetricRows *m, const void *data, size_t i) {
     return m->f64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
 }
@@ -24,8 +26,8 @@ static void add_psnr(Metrics *m, const MetricRows *rows, size_t row) {
         high = fmax(high, t);
         error += d * d;
     }
-    if (error == 0) add(m, METRIC_PSNR, 100);
-    else if (high > low) add(m, METRIC_PSNR, 10 * log10((high - low) * (high - low) / (error / (double)rows->size)));
+    const double psnr = error == 0 ? PSNR_MOST : 10 * log10((high - low) * (high - low) / (error / (double)rows->size));
+    if (error == 0 || high > low) add(m, METRIC_PSNR, psnr > PSNR_MOST ? PSNR_MOST : psnr); /* not a number stays it */
 }
 
 static void add_accuracy(Metrics *m, const MetricRows *rows, size_t row) {

@@ -1,8 +1,8 @@
 /* Metrics over rows, in double.
  *
  *   loss      the mean of the rows' losses
- *   psnr      per row 10·log₁₀(peak²/mse), peak = max − min of the row's target, 100 dB where the error is zero; then averaged. A row
- *             whose target is constant has no peak and is left out
+ *   psnr      per row 10·log₁₀(peak²/mse), peak = max − min of the row's target, and 100 dB at most; then averaged. A row whose target is
+ *             constant has no peak and is left out, unless it is met exactly
  *   accuracy  how often the largest element of the value (the first one, of equals) stands where the target's does
  *   mae       the mean of |value − target| over all elements
  * Where nothing counted a metric is not a number. */

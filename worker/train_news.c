@@ -49,10 +49,16 @@ void news_point(News *news, const char *key, double value) {
 
 /* False when the frame has no business here. */
 static bool answer(News *news, const Frame *frame) {
-    if (frame->len || (frame->type != FRAME_stop && frame->type != FRAME_ping)) return false;
-    if (frame->type == FRAME_stop) news->stop = true;
-    else news->ended = post_frame(news->sock, FRAME_pong, frame->id, NULL, -1) < 0;
-    return true;
+    if (frame->len) return false;
+    switch (frame->type) {
+    case FRAME_stop: news->stop = true; return true;
+    case FRAME_saved:
+        if (!news->unsaved) return false;
+        news->unsaved--;
+        return true;
+    case FRAME_ping: news->ended = post_frame(news->sock, FRAME_pong, frame->id, NULL, -1) < 0; return true;
+    default: return false;
+    }
 }
 
 /* What has come meanwhile, without waiting for more. */
@@ -93,6 +99,11 @@ void news_say(News *news, NewsKind kind, const char *format, ...) {
 
 void news_checkpoint(News *news, const Area *file) {
     flush(news);
+    while (!news->ended && news->unsaved == WIRE_CHECKPOINTS) {
+        post_wait(news->sock, POLLIN, -1);
+        look(news);
+    }
+    news->unsaved++;
     post(news, (NewsMsg){.kind = NEWS_CHECKPOINT, .area_size = file->size}, file->fd);
 }
 

@@ -1,4 +1,4 @@
-/* A run's conversation with the daemon: news out, in order; stop and ping in.
+/* A run's conversation with the daemon: news out, in order; stop, saved and ping in.
  *
  * Points are gathered and leave together, at the latest after NEWS_MS or when a frame is full, and before any other news.
  * Keys of points are lent until news_release.
@@ -20,6 +20,7 @@ typedef struct {
     PointMsg *points;
     uint32_t npoints;
     uint64_t sent_ns;
+    uint32_t unsaved; /* checkpoints that are not on the disk yet */
     bool stop, ended, malformed;
 } News;
 
@@ -29,6 +30,7 @@ void news_point(News *news, const char *key, double value);
 /* Between steps: sends points that have waited, looks for frames. True: go on. */
 bool news_poll(News *news);
 void news_say(News *news, NewsKind kind, const char *format, ...) __attribute__((format(printf, 3, 4))); /* READY, LOG */
+/* Waits while WIRE_CHECKPOINTS before it are not written. */
 void news_checkpoint(News *news, const Area *file);
 void news_end(News *news, ErrCode code, const char *text);
 #endif

@@ -3,7 +3,8 @@
 
 Models: d (direct: the program iterates a learned step), t (typed: one learned tensor of the same type), i (indirect: convolutions).
 Tasks:  iterate (an image dilated as often as its digit says), conditional (odd digits only).
-Every combination of the values given for --tasks, --models, --lr, --batch and of the seeds is a run. The service trains them one after the other.
+Every combination of the values given for --tasks, --models, --lr, --batch, --images and of the seeds is a run. The service trains them one after the
+other.
 Into --out, anew after each run: results.json (every curve), curves.csv, table.md, figure.svg. report.py makes the latter from the first.
 """
 import argparse
@@ -23,7 +24,7 @@ KEYS = ("test.loss", "test.psnr", "train.loss")
 OVER = ("done", "failed", "cancelled")
 PATIENCE = 300  # seconds that the service may be away once there are runs
 EXAMPLES = """examples:
-  experiments.py --batch 32 --lr 1e-3,1e-4 --epochs 1                      what `make experiments` does
+  experiments.py --batch 32 --lr 1e-3,1e-4 --steps 1875 --images 200,60000  what `make experiments` does
   experiments.py                                                           all of the paper's settings: days on a small machine
   experiments.py --models d --lr 1e-3 --batch 32 --warmup 500 --clip 0.1   does the direct model start better so?
   report.py results                                                        tables and figure once more from results/results.json"""
@@ -101,6 +102,7 @@ def parse(argv):
     p.add_argument("--lr", type=several(float), default=[1e-3, 5e-4, 1e-4], metavar="A,B", help="learning rates (default 1e-3,5e-4,1e-4)")
     p.add_argument("--batch", type=several(int), default=[32, 64, 128], metavar="A,B", help="batch sizes (default 32,64,128)")
     p.add_argument("--seeds", type=int, default=1, metavar="N", help="how many, from 0 (default 1)")
+    p.add_argument("--images", type=several(int), default=[mnist.TRAIN], metavar="A,B", help="train on so many, the first ones (default: all)")
     p.add_argument("--epochs", type=int, default=10, metavar="N", help="passes over the training data (default 10)")
     p.add_argument("--steps", type=int, metavar="N", help="instead of epochs")
     p.add_argument("--warmup", type=int, metavar="N", help="the learning rate grows over the first N steps (default: it is constant)")
@@ -110,11 +112,17 @@ def parse(argv):
     return p.parse_args(argv)
 
 
+def data_name(name, task, part, count):
+    return f"{name}-{task}-{part}" + (f"-{count}" if count not in (None, mnist.TRAIN) else "")
+
+
 def put_data(service, options):
     name, folder = ("fashion", mnist.fashion()) if options.fashion else ("mnist", mnist.fetch(options.mnist))
-    for task, part in itertools.product(options.tasks, ("train", "test")):
-        print(f"data: {name}-{task}-{part}", flush=True)
-        service.ask("PUT", f"/datasets/{name}-{task}-{part}", mnist.prepare(folder, task, part), "application/vnd.safetensors")
+    for task in options.tasks:
+        for part, count in [("test", None)] + [("train", count) for count in options.images]:
+            to = data_name(name, task, part, count)
+            print(f"data: {to}", flush=True)
+            service.ask("PUT", f"/datasets/{to}", mnist.prepare(folder, task, part, count), "application/vnd.safetensors")
     return name
 
 
@@ -123,11 +131,11 @@ def remark(options):
     return ", ".join(f"{what} {value:g}" for what, value in (("warmup", options.warmup), ("clip", options.clip)) if value)
 
 
-def make_spec(options, data, task, model, lr, batch, seed):
+def make_spec(options, data, task, model, lr, batch, images, seed):
     with open(os.path.join(HERE, "specs", f"{task}-{model}.json"), encoding="utf-8") as f:
         spec = json.load(f)
-    spec["name"] = f"{task} {model.upper()} lr {lr:g} batch {batch} seed {seed} {remark(options)}".rstrip()
-    spec["data"].update({part: f"{data}-{task}-{part}" for part in ("train", "test")})
+    spec["name"] = f"{task} {model.upper()} lr {lr:g} batch {batch} images {images} seed {seed} {remark(options)}".rstrip()
+    spec["data"].update(train=data_name(data, task, "train", images), test=data_name(data, task, "test", None))
     spec["optimizer"]["adam"]["lr"] = lr
     spec.update(batch_size=batch, seed=seed)
     if options.steps:
@@ -145,9 +153,10 @@ def make_spec(options, data, task, model, lr, batch, seed):
 def start(service, options, data):
     """Queues every run, in an order that has a first comparison of the models early. One that is refused is a result already."""
     results = []
-    for seed, batch, lr, task, model in itertools.product(range(options.seeds), options.batch, options.lr, options.tasks, options.models):
-        spec = make_spec(options, data, task, model, lr, batch, seed)
-        result = {"task": task, "model": model, "lr": lr, "batch": batch, "seed": seed, "name": spec["name"], "state": "queued", "curves": {},
+    settings = itertools.product(range(options.seeds), options.images, options.batch, options.lr, options.tasks, options.models)
+    for seed, images, batch, lr, task, model in settings:
+        spec = make_spec(options, data, task, model, lr, batch, images, seed)
+        result = {"task": task, "model": model, "lr": lr, "batch": batch, "images": images, "seed": seed, "name": spec["name"], "state": "queued", "curves": {},
                   "remark": remark(options)}
         try:
             result["id"] = service.ask("POST", "/runs", json.dumps(spec).encode(), patience=PATIENCE)["id"]

@@ -15,6 +15,7 @@ FILES = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+TRAIN = 60000  # images of either set's training part
 FASHION = "/usr/share/datasets/fashion-mnist"  # Debian's dataset-fashion-mnist
 
 
@@ -96,9 +97,10 @@ def safetensors(columns):
     return len(text).to_bytes(8, "little") + text + b"".join(np.ascontiguousarray(a).tobytes() for a in columns.values())
 
 
-def prepare(folder, task, part):
-    """The data set of a task ("iterate" or "conditional") and a part ("train" or "test") as safetensors: x, label and the target y."""
+def prepare(folder, task, part, count=None):
+    """The data set of a task ("iterate" or "conditional") and a part ("train" or "test") as safetensors: x, label and the target y; with
+    count, of its first images only."""
     stem = {"train": "train", "test": "t10k"}[part]
-    x = read_idx(os.path.join(folder, stem + "-images-idx3-ubyte"))
-    label = read_idx(os.path.join(folder, stem + "-labels-idx1-ubyte"))
+    x = read_idx(os.path.join(folder, stem + "-images-idx3-ubyte"))[:count]
+    label = read_idx(os.path.join(folder, stem + "-labels-idx1-ubyte"))[:count]
     return safetensors({"y": targets(x, label, task == "conditional"), "x": x, "label": label})

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Tables and figure of the experiments' results. By itself: report.py FOLDER writes those of FOLDER/results.json anew.
 
-A result is a run: its setting (task, model, lr, batch, seed), id, state, perhaps a reason and a remark, and curves {key: [steps, values]}, which
+A result is a run: its setting (task, model, lr, batch, images, seed), id, state, perhaps a reason and a remark, and curves {key: [steps, values]}, which
 are empty where it came to nothing. Values that are not finite are strings, "NaN", as the service writes them.
 """
 import csv
@@ -31,7 +31,7 @@ def reached(result, key, good):
     return next((step for step, v in curve(result, key) if good(v)), None)
 
 
-def images(result, step):
+def seen(result, step):
     return "–" if step is None else f"{step * result['batch']:,}"
 
 
@@ -50,15 +50,15 @@ def grid(head, rows):
 
 def setting(result):
     """What the models are compared at."""
-    return (result["task"], result["batch"], -result["lr"], result["seed"])
+    return (result["task"], result["images"], result["batch"], -result["lr"], result["seed"])
 
 
 def shown(key):
-    task, batch, lr, seed = key
-    return [task, batch, f"{-lr:g}", seed]
+    task, images, batch, lr, seed = key
+    return [task, f"{images:,}", batch, f"{-lr:g}", seed]
 
 
-SETTING = ["task", "batch", "lr", "seed"]
+SETTING = ["task", "images", "batch", "lr", "seed"]
 
 
 def runs_table(results, levels):
@@ -67,7 +67,7 @@ def runs_table(results, levels):
         top = best(r, "test.psnr", max)
         row = shown(setting(r)) + [r["model"].upper(), r["state"], last(r, "test.loss", 4), last(r, "test.psnr", 2)]
         row += ["–" if top is None else f"{top:.2f}"]
-        row += [images(r, reached(r, "test.psnr", lambda v, level=level: v >= level)) for level in levels]
+        row += [seen(r, reached(r, "test.psnr", lambda v, level=level: v >= level)) for level in levels]
         rows.append(row + ["; ".join(filter(None, (r.get("remark"), r.get("reason"))))])
     return grid(SETTING + ["model", "state", "test loss", "test PSNR", "best PSNR"] + [f"≥ {level:g} dB" for level in levels] + ["remark"], rows)
 
@@ -81,7 +81,7 @@ def race(group, key, pick, worst, name):
     steps = {r["model"]: reached(r, key, (lambda v: v >= level) if pick is max else (lambda v: v <= level)) for r in group}
     fewest = min(steps.values())
     first = ", ".join(m.upper() for m in MODELS if steps.get(m) == fewest)
-    by_model = {r["model"]: images(r, steps[r["model"]]) for r in group}
+    by_model = {r["model"]: seen(r, steps[r["model"]]) for r in group}
     return [name.format(level), *(by_model.get(m, "–") for m in MODELS), first]
 
 
@@ -106,15 +106,16 @@ def panel(results, key, title, label, rates, **more):
 
 
 def draw(path, results):
-    """A column a task, and for each batch size a row of test losses and one of PSNRs; the model is the colour, the learning rate the dash, later
+    """A column a task, and for each batch size and number of images a row of test losses and one of PSNRs; the model is the colour, the learning rate the dash, later
     seeds are paler."""
     rates = sorted({r["lr"] for r in results}, reverse=True)
     tasks = sorted({r["task"] for r in results}, reverse=True)
     rows = []
-    for batch in sorted({r["batch"] for r in results if r["curves"]}):
-        some = {task: [r for r in results if r["task"] == task and r["batch"] == batch] for task in tasks}
-        rows.append([panel(some[t], "test.loss", f"{t}, batch {batch}: test loss", "L1, logarithmic", rates, log=True) for t in tasks])
-        rows.append([panel(some[t], "test.psnr", f"{t}, batch {batch}: test PSNR", "dB", rates, least=0) for t in tasks])
+    for images, batch in sorted({(r["images"], r["batch"]) for r in results if r["curves"]}):
+        some = {task: [r for r in results if (r["task"], r["images"], r["batch"]) == (task, images, batch)] for task in tasks}
+        where = f"{images:,} images, batch {batch}"
+        rows.append([panel(some[t], "test.loss", f"{t}, {where}: test loss", "L1, logarithmic", rates, log=True) for t in tasks])
+        rows.append([panel(some[t], "test.psnr", f"{t}, {where}: test PSNR", "dB", rates, least=0) for t in tasks])
     models = {r["model"] for r in results}
     legend = [{"label": name, "colour": colour} for m, (name, colour) in MODELS.items() if m in models]
     legend += [{"label": f"learning rate {lr:g}", "dash": DASHES[k % len(DASHES)]} for k, lr in enumerate(rates)]
@@ -124,10 +125,10 @@ def draw(path, results):
 def write_curves(path, results):
     with open(path, "w", encoding="utf-8", newline="") as f:
         out = csv.writer(f)
-        out.writerow(["task", "model", "lr", "batch", "seed", "key", "step", "value"])
+        out.writerow(["task", "model", "lr", "batch", "images", "seed", "key", "step", "value"])
         for r in results:
             for key, points in r["curves"].items():
-                out.writerows([r["task"], r["model"], r["lr"], r["batch"], r["seed"], key, *point] for point in zip(*points))
+                out.writerows([r["task"], r["model"], r["lr"], r["batch"], r["images"], r["seed"], key, *point] for point in zip(*points))
 
 
 def write(folder, results, levels=LEVELS):

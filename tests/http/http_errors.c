@@ -27,8 +27,10 @@ typedef struct {
 
 static int setup(void **state) {
     Pair *p = *state = calloc(1, sizeof *p);
-    if (p) ask_start(&p->shared, NULL);
-    return p ? 0 : -1;
+    if (!p) return -1;
+    ask_start(&p->shared, NULL);
+    toy_data(&p->shared);
+    return 0;
 }
 
 static int release_own(void **state) {
@@ -179,11 +181,27 @@ static void reach_bad_run(Pair *p) {
     ask_part(&p->shared, "diagnostics.0.path", "'/data/train'");
 }
 
+/* No answer's, but a failed run's. */
+static void reach_nonfinite(Pair *p) {
+    Ask *a = &p->shared;
+    char id[TOY_ID], route[128];
+    ask(a, 202, "POST /runs",
+        "{'program': {'source': 'f : !(R[4] -o R[4]), x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {}}},"
+        " 'data': {'train': 'toy'}, 'loss': {'mse': {'target': 'y'}}, 'optimizer': {'sgd': {'lr': 1e30}}, 'batch_size': 16, 'steps': 100}");
+    snprintf(id, sizeof id, "%s", ask_text(a, "id"));
+    toy_wait(a, id, "failed");
+    assert_string_equal(ask_text(a, "code"), "nonfinite");
+    assert_non_null(strstr(ask_text(a, "reason"), "is not finite at step"));
+    const char *lines[] = {"Accept: application/x-ndjson", NULL};
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/events"), lines, NULL, 0);
+    ask_body_has(a, "\"state\":\"failed\"");
+    ask_body_has(a, "\"code\":\"nonfinite\"");
+}
+
 /* A run that runs is not deleted, and one that is over not cancelled. */
 static void reach_conflict(Pair *p) {
     Ask *a = &p->shared;
     char id[TOY_ID], route[128];
-    toy_data(a);
     toy_post(a, 1000000000, 1000000000, id);
     ask_refused(a, "conflict", toy_route(route, "DELETE", id, ""), NULL);
     ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);

@@ -263,6 +263,10 @@ static void test_metrics(void **state) {
     ask_header(a, "Content-Type", "text/csv");
     assert_memory_equal(a->response.body.data, "key,step,value\ntrain.mae,1000,", 30);
     ask_refused(a, "bad_request", toy_route(route, "GET", id, "/metrics?max_points=3"), NULL);
+    char many[1000];
+    int at = snprintf(many, sizeof many, "GET /runs/%s/metrics?max_points=100000&keys=k", id);
+    for (int i = 0; i < 40; i++) at += snprintf(many + at, sizeof many - (size_t)at, ",k%d", i);
+    ask_refused(a, "too_large", many, NULL);
 }
 
 /* A million points list and thin in a moment. */
@@ -444,6 +448,62 @@ static void test_serving_binary(void **state) {
     buf_release(&body);
 }
 
+static void bulk_body(Buf *body, const char *header, const void *bytes, size_t len) {
+    buf_init(body);
+    buf_u64(body, strlen(header));
+    buf_puts(body, header);
+    buf_put(body, bytes, len);
+}
+
+/* Columns in the dtypes that a data set may have: the same values, however they are written. */
+static void test_serving_dtypes(void **state) {
+    static const unsigned char u8[] = {3, 0, 255, 1};
+    static const int64_t i64[] = {3, 0, 255, 1}, pick[] = {1};
+    static const struct {
+        const char *dtype;
+        const void *bytes;
+        size_t len;
+    } forms[] = {{"U8", u8, sizeof u8}, {"I64", i64, sizeof i64}};
+    Ask *a = *state;
+    char id[TOY_ID], route[200], text[300];
+    const char *headers[] = {"Content-Type: application/vnd.safetensors", "Accept: application/json", NULL};
+    Buf body, expected;
+    toy_post(a, 10, 10, id);
+    toy_wait(a, id, "done");
+    snprintf(text, sizeof text, "{'run': '%s', 'columns': {'x': [[3, 0, 255, 1]]}}", id);
+    ask(a, 200, "POST /eval", text);
+    buf_init(&expected);
+    buf_put(&expected, a->response.body.data, a->response.body.len);
+    snprintf(route, sizeof route, "POST /eval?run=%s", id);
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, "{\"columns.x\":{\"dtype\":\"%s\",\"shape\":[1,4],\"data_offsets\":[0,%zu]}}", forms[i].dtype, forms[i].len);
+        bulk_body(&body, text, forms[i].bytes, forms[i].len);
+        ask_bytes(a, 200, route, headers, body.data, body.len);
+        assert_string_equal(buf_text(&a->response.body), buf_text(&expected));
+        buf_release(&body);
+    }
+    buf_release(&expected);
+    /* A column of one integer a row is that also as JSON. */
+    ask(a, 202, "POST /runs",
+        "{'program': {'source': 'k : N[2], f : !(N[2] -o R[4]) |- f k'}, 'bind': {'k': {'column': 'label'}, 'f': {'weights': {}}},"
+        " 'data': {'train': 'toy'}, 'loss': {'mse': {'target': 'y'}}, 'optimizer': {'adam': {}}, 'batch_size': 16, 'steps': 10}");
+    snprintf(id, sizeof id, "%s", ask_text(a, "id"));
+    toy_wait(a, id, "done");
+    snprintf(text, sizeof text, "{'run': '%s', 'columns': {'k': [1]}}", id);
+    ask_refused(a, "unknown_input", "POST /eval", text);
+    snprintf(text, sizeof text, "{'run': '%s', 'columns': {'label': [1]}}", id);
+    ask(a, 200, "POST /eval", text);
+    ask_part(a, "shape", "[1, 4]");
+    buf_init(&expected);
+    buf_put(&expected, a->response.body.data, a->response.body.len);
+    bulk_body(&body, "{\"columns.label\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", pick, sizeof pick);
+    snprintf(route, sizeof route, "POST /eval?run=%s", id);
+    ask_bytes(a, 200, route, headers, body.data, body.len);
+    assert_string_equal(buf_text(&a->response.body), buf_text(&expected));
+    buf_release(&body);
+    buf_release(&expected);
+}
+
 /* An evaluation beside a run that trains is answered as ever. */
 static void test_beside_training(void **state) {
     Ask *a = *state;
@@ -462,7 +522,7 @@ int main(void) {
         cmocka_unit_test(test_list),         cmocka_unit_test(test_queue),             cmocka_unit_test(test_events),
         cmocka_unit_test(test_live),         cmocka_unit_test(test_metrics),           cmocka_unit_test(test_many_points),
         cmocka_unit_test(test_fork),         cmocka_unit_test(test_weights_of_another), cmocka_unit_test(test_serving),
-        cmocka_unit_test(test_serving_binary), cmocka_unit_test(test_beside_training), cmocka_unit_test(ask_ends_well),
+        cmocka_unit_test(test_serving_binary), cmocka_unit_test(test_serving_dtypes), cmocka_unit_test(test_beside_training), cmocka_unit_test(ask_ends_well),
     };
     return cmocka_run_group_tests(tests, setup, ask_teardown);
 }

@@ -1,6 +1,7 @@
 /* Runs that nobody should ask for: contents of data sets and checkpoints that do not fit, runs deleted while others need them, files that a crash
  * left, streams that nobody reads. */
 #include "tests/support/raw.h"
+#include "tests/support/spoil.h"
 #include "tests/support/toy.h"
 #include <stdarg.h>
 #include <setjmp.h>
@@ -206,6 +207,12 @@ static void touch(Ask *a, const char *id, const char *name) {
     close(fd);
 }
 
+static const char *data_of(const Ask *a) {
+    static char path[300];
+    snprintf(path, sizeof path, "%s/data", a->daemon.dir);
+    return path;
+}
+
 static bool is_there(Ask *a, const char *id, const char *name) {
     char path[300];
     snprintf(path, sizeof path, "%s/data/runs/%s/%s", a->daemon.dir, id, name);
@@ -224,6 +231,129 @@ static void test_leftovers(void **state) {
     ask_start(a, NULL);
     for (int i = 0; i < 2; i++) assert_false(is_there(a, id, gone[i]));
     for (int i = 0; i < 3; i++) assert_true(is_there(a, id, kept[i]));
+}
+
+/* A database that does not say which checkpoints it knows costs none. */
+static void test_damaged_database(void **state) {
+    Ask a = {0};
+    char id[TOY_ID];
+    (void)state;
+    ask_start(&a, NULL);
+    toy_data(&a);
+    toy_post(&a, 20, 10, id);
+    toy_wait(&a, id, "done");
+    assert_int_equal(0, daemon_stop(&a.daemon, SIGTERM));
+    touch(&a, id, "7.safetensors.tmp");
+    spoil_tables(data_of(&a));
+    ask_start(&a, NULL);
+    assert_true(is_there(&a, id, "20.safetensors"));
+    assert_false(is_there(&a, id, "7.safetensors.tmp"));
+    daemon_stop(&a.daemon, SIGTERM);
+    ask_release(&a);
+}
+
+/* ---- the disk's speed ---- */
+
+/* A checkpoint every step: the trainer waits for the disk, and none is left out. */
+static void test_every_checkpoint(void **state) {
+    enum { STEPS = 300 };
+    Ask *a = *state;
+    char id[TOY_ID], spec[2000], route[128], line[80];
+    const char *lines[] = {"Accept: application/x-ndjson", NULL};
+    post(a, changed(spec, STEPS, "'checkpoint': {'every': 10}", "'checkpoint': {'every': 1, 'keep': 3}"), id);
+    toy_wait(a, id, "done");
+    assert_int_equal(cJSON_GetArraySize(ask_find(a, "checkpoints")), 5); /* the first, the last, and three before that */
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/events"), lines, NULL, 0);
+    const char *at = buf_text(&a->response.body);
+    for (int step = 0; step <= STEPS; step++) {
+        snprintf(line, sizeof line, ",\"step\":%d}", step);
+        if (!(at = strstr(at, "\"event\":\"checkpoint\"")) || !strstr(at, line)) fail_msg("there is no checkpoint of step %d", step);
+        at++;
+    }
+}
+
+static void first_weights(Ask *a, const char *id, Buf *out) {
+    char route[128];
+    ask(a, 200, toy_route(route, "GET", id, "/weights?step=0"), NULL);
+    buf_init(out);
+    buf_put(out, a->response.body.data, a->response.body.len);
+}
+
+/* Posts a run that has a checkpoint at every step, keeps only the newest and the first, and has a second one already; the first one's weights. */
+static void post_pruning(Ask *a, char id[TOY_ID], Buf *first) {
+    char spec[2000], route[128];
+    post(a, changed(spec, LONG, "'checkpoint': {'every': 1000}", "'checkpoint': {'every': 1, 'keep': 0}"), id);
+    toy_wait_step(a, id, 1);
+    first_weights(a, id, first);
+    for (int i = 0; i < 2000; i++, usleep(5000)) { /* the disk is slower than the steps */
+        ask(a, 200, toy_route(route, "GET", id, "/weights"), NULL);
+        if (a->response.body.len == first->len && memcmp(a->response.body.data, first->data, first->len) != 0) return;
+    }
+    fail_msg("there is no second checkpoint");
+}
+
+/* Checkpoints are pruned under the hands of those who ask for the newest: they get a newer one, never the first. */
+static void test_pruned_meanwhile(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], route[128];
+    Buf first;
+    post_pruning(a, id, &first);
+    for (int i = 0; i < 300; i++) {
+        ask(a, 200, toy_route(route, "GET", id, "/weights"), NULL);
+        assert_int_equal(a->response.body.len, first.len);
+        assert_memory_not_equal(a->response.body.data, first.data, first.len);
+    }
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    buf_release(&first);
+}
+
+/* Nor does a run that takes its weights from one that is being trained. */
+static void test_source_pruned(void **state) {
+    Ask a = {0};
+    char source[TOY_ID], id[TOY_ID], spec[2000], weights[100], route[128];
+    Buf first, taken;
+    (void)state;
+    ask_start(&a, (const char *[]){"--runs", "2", NULL});
+    toy_data(&a);
+    post_pruning(&a, source, &first);
+    snprintf(weights, sizeof weights, "'weights': {'run': '%s'}", source);
+    for (int i = 0; i < 150; i++) {
+        post(&a, changed(spec, 1, "'weights': {}", weights), id);
+        toy_wait(&a, id, "done");
+        first_weights(&a, id, &taken);
+        assert_int_equal(taken.len, first.len);
+        assert_memory_not_equal(taken.data, first.data, first.len);
+        buf_release(&taken);
+    }
+    ask(&a, 200, toy_route(route, "POST", source, "/cancel"), NULL);
+    buf_release(&first);
+    ask_stop(&a);
+    ask_release(&a);
+}
+
+/* ---- the process that trains ---- */
+
+static void wait_no_trainer(Ask *a) {
+    for (int i = 0; i < 2000 && toy_trainer(a); i++) usleep(5000);
+    assert_int_equal(toy_trainer(a), 0);
+}
+
+/* Soon after the last run the process ends; a run that comes at that moment is trained as any. */
+static void test_rest(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID];
+    for (int i = 0; i < 3; i++) {
+        toy_post(a, 20, 10, id);
+        toy_wait(a, id, "done");
+        const pid_t first = toy_trainer(a);
+        assert_true(first > 0);
+        toy_post(a, 20, 10, id);
+        toy_wait(a, id, "done");
+        assert_int_equal(toy_trainer(a), first);
+        wait_no_trainer(a);
+    }
+    assert_true(ask_metric(a, "cajal_worker_deaths_total") == 0);
+    assert_true(ask_metric(a, "cajal_run_deaths_total") == 0);
 }
 
 /* ---- streams ---- */
@@ -292,6 +422,8 @@ int main(void) {
         cmocka_unit_test(test_classes),        cmocka_unit_test(test_weights_that_do_not_fit), cmocka_unit_test(test_forks_that_do_not_fit),
         cmocka_unit_test(test_nul),            cmocka_unit_test(test_source_deleted),          cmocka_unit_test(test_delete_beside_resume),
         cmocka_unit_test(test_rows_of_events), cmocka_unit_test(test_idle_streams),            cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(test_damaged_database), cmocka_unit_test(test_every_checkpoint),      cmocka_unit_test(test_rest),
+        cmocka_unit_test(test_pruned_meanwhile), cmocka_unit_test(test_source_pruned),
         cmocka_unit_test(ask_ends_well),
     };
     return cmocka_run_group_tests(tests, setup, ask_teardown);

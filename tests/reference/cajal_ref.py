@@ -20,8 +20,23 @@ KEYWORDS = {"true", "false", "tt", "ff", "succ", "if", "then", "else", "let", "i
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_']*\Z")
 
 
+HUGE = 2 ** 200  # coefficients beyond are no longer compared, and dear
+
+
 class Budget(Exception):
     """The naive reading would take too long."""
+
+
+class Work:
+    """What may still be done, in numbers looked at."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def spend(self, n):
+        self.left -= n
+        if self.left < 0:
+            raise Budget()
 
 
 # Terms: ("var", x) | ("bool", v) | ("num", n) | ("succ", e) | ("if", c, a, b) | ("fun", x, smooth, type, body)
@@ -212,13 +227,11 @@ class Guard:
 class Sizer:
     """§6, by inlining every function and running every iteration's sequence of sizes."""
 
-    def __init__(self, dim, fixed, steps=100000):
-        self.dim, self.fixed, self.steps = dim, fixed, steps
+    def __init__(self, dim, fixed, work=100000):
+        self.dim, self.fixed, self.work = dim, fixed, Work(work)
 
     def size(self, e, env):
-        self.steps -= 1
-        if self.steps < 0:
-            raise Budget()
+        self.work.spend(1)
         return getattr(self, "size_" + e[0])(e, env)
 
     def number(self, k):
@@ -266,6 +279,7 @@ class Sizer:
         return largest
 
     def apply(self, f, a):
+        self.work.spend(1)
         if isinstance(f, Closure):
             return self.size(f.term[4], {**f.env, f.term[1]: self.admit(f.term[3], a)})
         if isinstance(f, Choice):
@@ -280,6 +294,7 @@ class Sizer:
     def admit(self, declared, a):
         """A bound is only a check: the argument keeps its own size.
         Reading: a bound inside a parameter's function type is checked whenever the function is applied through that parameter."""
+        self.work.spend(1)
         if not bounds(declared):
             return a
         if isinstance(a, Choice):
@@ -308,6 +323,7 @@ class Sizer:
         """The declared type of a tabulated function's parameter.
         Known choice of the service: an `if` is evaluated at the smaller of both sizes.
         Reading: a closure that was given to a parameter with a bound is tabulated at that bound, its own is then the check."""
+        self.work.spend(1)
         if isinstance(v, tuple):
             return v[1]
         if isinstance(v, Closure):
@@ -317,90 +333,97 @@ class Sizer:
         return bounds_or(v.declared[1], self.domain(v.f))
 
 
-# Meaning. A value of 2, N and R is a list of integers (of N: as long as it needs to be), of a function a Python function.
-
-def plus(a, b):
-    if callable(a):
-        return lambda v: plus(a(v), b(v))
-    if len(a) < len(b):
-        a, b = b, a
-    return [x + y for x, y in zip(a, b)] + a[len(b):]
-
-
-def scale(c, a):
-    if c == 1:
-        return a
-    return (lambda v: scale(c, a(v))) if callable(a) else [c * x for x in a]
-
-
-def zero(t):
-    if is_arrow(t):
-        return lambda v: zero(t[2])
-    return [] if t[0] == "N" else [0] * dim_of(t)
-
-
 def basis(i):
     return [0] * i + [1]
 
 
-def combine(coefficients, value_of, nothing):
-    """Σᵢ coefficients[i]·value_of(i), leaving out what is multiplied by 0."""
-    total = None
-    for i, c in enumerate(coefficients):
-        if c != 0:
-            part = scale(c, value_of(i))
-            total = part if total is None else plus(total, part)
-    return nothing if total is None else total
-
-
-def tabulated(t, f):
-    """The same function as a matrix, its columns computed when first needed. Of functions of functions only the results are."""
-    if not is_arrow(t):
-        return f
-    columns = {}
-
-    def column(i):
-        if i not in columns:
-            columns[i] = tabulated(t[2], f(basis(i) if t[1][0] == "N" else [int(j == i) for j in range(dim_of(t[1]))]))
-        return columns[i]
-    if is_arrow(t[1]):
-        return lambda v: tabulated(t[2], f(v))
-    return lambda v: combine(v, column, zero(t[2]))
-
-
-def flatten(t, v):
-    """The vector of a value of the sized type t; nothing may be cut off."""
-    n = dim_of(t)
-    if not is_arrow(t):
-        if any(v[n:]):
-            raise AssertionError("a value is larger than its size")
-        return (v + [0] * n)[:n]
-    wide = dim_of(t[1])
-    columns = [flatten(t[2], v(unflatten(t[1], [int(j == i) for j in range(wide)]))) for i in range(wide)]
-    return [columns[i][o] for o in range(dim_of(t[2])) for i in range(wide)]
-
-
-def unflatten(t, vector):
-    if not is_arrow(t):
-        return list(vector)
-    wide = dim_of(t[1])
-    return lambda a: combine(flatten(t[1], a), lambda i: unflatten(t[2], vector[i::wide]), unflatten(t[2], [0] * dim_of(t[2])))
-
-
 class Meaning:
-    """§5, under the policy: ⟦if⟧ and ⟦iter⟧ are the sums as written."""
+    """§5, under the policy: ⟦if⟧ and ⟦iter⟧ are the sums as written. A value of 2, N and R is a list of integers (of N: as long as it
+    needs to be), of a function a Python function."""
 
-    def __init__(self, dim, policy, types, steps=200000):
-        self.dim, self.policy, self.types, self.steps = dim, policy, types, steps
+    def __init__(self, dim, policy, types, work=2000000):
+        self.dim, self.policy, self.types, self.work = dim, policy, types, Work(work)
         self.largest = 0  # coefficient on the way: what floating point must hold
 
+    def plus(self, a, b):
+        if callable(a):
+            return lambda v: self.plus(a(v), b(v))
+        if len(a) < len(b):
+            a, b = b, a
+        self.work.spend(len(a))
+        return [x + y for x, y in zip(a, b)] + a[len(b):]
+
+    def scale(self, c, a):
+        if c == 1:
+            return a
+        if callable(a):
+            return lambda v: self.scale(c, a(v))
+        self.work.spend(len(a))
+        return [c * x for x in a]
+
+    def zero(self, t):
+        self.work.spend(1)
+        if is_arrow(t):
+            return lambda v: self.zero(t[2])
+        return [] if t[0] == "N" else [0] * dim_of(t)
+
+    def combine(self, coefficients, value_of, nothing):
+        """Σᵢ coefficients[i]·value_of(i), leaving out what is multiplied by 0."""
+        total = None
+        self.work.spend(len(coefficients))
+        for i, c in enumerate(coefficients):
+            if c != 0:
+                part = self.scale(c, value_of(i))
+                total = part if total is None else self.plus(total, part)
+        return nothing if total is None else total
+
+    def unit(self, t, i):
+        self.work.spend(dim_of(t))
+        return [int(j == i) for j in range(dim_of(t))]
+
+    def tabulated(self, t, f):
+        """The same function as a matrix, its columns computed when first needed. Of functions of functions only the results are."""
+        if not is_arrow(t):
+            return f
+        columns = {}
+
+        def column(i):
+            if i not in columns:
+                columns[i] = self.tabulated(t[2], f(basis(i) if t[1][0] == "N" else self.unit(t[1], i)))
+            return columns[i]
+        if is_arrow(t[1]):
+            return lambda v: self.tabulated(t[2], f(v))
+        return lambda v: self.combine(v, column, self.zero(t[2]))
+
+    def flatten(self, t, v):
+        """The vector of a value of the sized type t; nothing may be cut off."""
+        n = dim_of(t)
+        self.work.spend(n)
+        if not is_arrow(t):
+            if any(v[n:]):
+                raise AssertionError("a value is larger than its size")
+            return (v + [0] * n)[:n]
+        wide = dim_of(t[1])
+        columns = [self.flatten(t[2], v(self.unflatten(t[1], self.unit(t[1], i)))) for i in range(wide)]
+        return [columns[i][o] for o in range(dim_of(t[2])) for i in range(wide)]
+
+    def unflatten(self, t, vector):
+        self.work.spend(len(vector))
+        if not is_arrow(t):
+            return list(vector)
+        wide = dim_of(t[1])
+        return lambda a: self.combine(self.flatten(t[1], a), lambda i: self.unflatten(t[2], vector[i::wide]),
+                                      self.unflatten(t[2], [0] * dim_of(t[2])))
+
     def run(self, e, env):
-        self.steps -= 1
-        if self.steps < 0:
-            raise Budget()
         value = getattr(self, "run_" + e[0])(e, env)
-        if not callable(value):
-            self.largest = max([self.largest, *map(abs, value)])
+        if callable(value):
+            self.work.spend(1)
+            return value
+        self.work.spend(1 + len(value))
+        self.largest = max([self.largest, *map(abs, value)])
+        if self.largest > HUGE:
+            raise Budget()
         return value
 
     def run_var(self, e, env):
@@ -426,10 +449,10 @@ class Meaning:
     def run_if(self, e, env):
         c = self.run(e[1], env)
         if c[1] == 0:
-            return scale(c[0], self.run(e[2], env))
+            return self.scale(c[0], self.run(e[2], env))
         if c[0] == 0:
-            return scale(c[1], self.run(e[3], env))
-        return plus(scale(c[0], self.run(e[2], env)), scale(c[1], self.run(e[3], env)))
+            return self.scale(c[1], self.run(e[3], env))
+        return self.plus(self.scale(c[0], self.run(e[2], env)), self.scale(c[1], self.run(e[3], env)))
 
     def run_fun(self, e, env):
         return lambda v: self.run(e[4], {**env, e[1]: v})
@@ -444,13 +467,13 @@ class Meaning:
     def run_iter(self, e, env):
         _, base, name, step, count = e
         t = self.types[id(e)]
-        states = [tabulated(t, self.run(base, env))]
+        states = [self.tabulated(t, self.run(base, env))]
 
         def state(i):
             while len(states) <= i:
-                states.append(tabulated(t, self.run(step, {**env, name: states[-1]})))
+                states.append(self.tabulated(t, self.run(step, {**env, name: states[-1]})))
             return states[i]
-        return combine(self.run(count, env), state, zero(t))
+        return self.combine(self.run(count, env), state, self.zero(t))
 
 
 class Program:
@@ -485,12 +508,12 @@ class Program:
     def evaluate(self, inputs, args, sized):
         """(flat vector of the result, largest coefficient on the way); `sized` is the program's sized type, arguments included."""
         meaning = Meaning(self.dim, self.policy, self.types)
-        env = {name: unflatten(fill(t, self.dim), inputs[name]) for name, (_, t) in self.context.items()}
+        env = {name: meaning.unflatten(fill(t, self.dim), inputs[name]) for name, (_, t) in self.context.items()}
         value = meaning.run(self.term, env)
         for vector in args:
-            value = value(unflatten(sized[1], vector))
+            value = value(meaning.unflatten(sized[1], vector))
             sized = sized[2]
-        return flatten(sized, value), meaning.largest
+        return meaning.flatten(sized, value), meaning.largest
 
 
 TERMS = {"var", "bool", "num", "succ", "if", "fun", "app", "iter", "let"}

@@ -159,6 +159,7 @@ void trainer_watch(Trainer *t, uint64_t stop_at, Seen *seen) {
             assert_int_equal(wire_send(t->sock, FRAME_stop, t->id, NULL, -1), 0);
             stop_at = UINT64_MAX;
         }
+        if (m.kind == NEWS_CHECKPOINT) assert_int_equal(wire_send(t->sock, FRAME_saved, t->id, NULL, -1), 0);
         news_msg_release(&m);
         frame_release(&frame);
     }

@@ -35,8 +35,10 @@ static const Refused refused[] = {
     {"'column': 'three'", "'column': 'four'", ERR_bad_run, "/bind/a", "no column \"four\""},
     {"'column': 'three'", "'column': 'image'", ERR_shape_mismatch, "/bind/a", "[6,6]"},
     {"'column': 'odd'", "'column': 'number'", ERR_shape_mismatch, "/bind/odd", "numbers of shape []"},
-    {"'of': ['image']", "'of': ['picture']", ERR_bad_run, "/bind/n/of", "picture"},
-    {"'of': ['image']", "'of': ['digit']", ERR_bad_run, "/bind/n/of", "one integer a row"},
+    {"'of': ['image']", "'of': ['picture']", ERR_bad_run, "/bind/n/of/0", "picture"},
+    {"'of': ['image']", "'of': 'picture'", ERR_bad_run, "/bind/n/of", "picture"},
+    {"'of': ['image']", "'of': ['digit']", ERR_bad_run, "/bind/n/of/0", "one integer a row"},
+    {"if odd then f (g n) else a", "if odd then a else a", ERR_bad_run, "/bind", "does not depend on any weight"},
     {"'of': ['image']", "'of': ['f']", ERR_NONE, NULL, NULL},
     {"'of': ['image']", "'of': ['odd']", ERR_NONE, NULL, NULL},
     {"{'linear': {'out': 4}}", "{'linear': {'out': 5}}", ERR_shape_mismatch, "/bind/n", "gives [5]"},
@@ -101,7 +103,8 @@ static void test_test_data(void **state) {
     const struct { LinkData data; ErrCode code; const char *pointer; } cases[] = {
         {{less, 3, 10}, ERR_bad_run, "/data/test"}, {{less, 4, 10}, ERR_shape_mismatch, "/data/test"}, {{floats, 4, 10},
                                                                                           ERR_bad_run, "/data/test"},
-        {{trial_data.columns, trial_data.ncolumns, 0}, ERR_bad_run, "/data/test"}};
+        {{trial_data.columns, trial_data.ncolumns, 0}, ERR_bad_run, "/data/test"},
+        {{trial_data.columns, trial_data.ncolumns, LIMIT_RUN_ROWS + 1}, ERR_too_large, "/data/test"}};
     char *text = trial_quoted(right);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Trial m;

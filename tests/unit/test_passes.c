@@ -10,6 +10,7 @@
 #include "compiler/matrix.h"
 #include "compiler/naive.h"
 #include "compiler/optimise.h"
+#include "schema/ops.h"
 #include "tests/support/graphs.h"
 #include <math.h>
 #include <string.h>
@@ -95,6 +96,27 @@ static uint32_t zero(Graph *g, const uint32_t *dims, uint32_t rank) { return t_n
 static uint32_t onehot(Graph *g, uint32_t n, int64_t at) { return t_node(g, OP_onehot, INS(), DIMS(n), ATTRS(at)); }
 
 #define STRUCTURE(g, y, ops) expect_ops(run(optimise_structure, with_output(g, y)), ops)
+
+/* ---- constants ---- */
+
+/* Ops that are not linear too. */
+static void test_constants(void **state) {
+    (void)state;
+    static const double data[] = {1, -2, 3, -4, 5, -6, 7, -8}, kernel[] = {1, -1};
+    for (int tied = 0; tied < 2; tied++) {
+        Graph *g = graph_new();
+        uint32_t x = graph_const(g, data, DIMS(1, 2, 4)), w = graph_const(g, kernel, DIMS(1, 1, 1, 2));
+        x = t_node(g, OP_pad, INS(x), DIMS(1, 4, 4), ATTRS(1, 1, 0, 0, attr_bits(0.5)));
+        x = t_node(g, OP_conv2d, INS(x, w), DIMS(1, 4, 3), ATTRS(1, 1, 0, 0));
+        x = t_node(g, OP_map, INS(x), DIMS(1, 4, 3), ATTRS(FUNCTION_tanh, 0, 0));
+        x = t_node(g, OP_max_pool2d, INS(x), DIMS(1, 3, 2), ATTRS(2, 2, 1, 1, 0, 0));
+        x = t_node(g, OP_softmax, INS(t_node(g, OP_reshape, INS(x), DIMS(6), ATTRS())), DIMS(6), ATTRS(0, 1));
+        /* What varies is no constant: then the softmax stays. */
+        uint32_t y = t_node(g, OP_add, INS(x, t_input(g, SLOT_INPUT, 0, 6)), DIMS(6), ATTRS());
+        y = t_node(g, OP_softmax, INS(tied ? y : x), DIMS(6), ATTRS(0, 0));
+        expect_ops(run(optimise_collapse, with_output(g, y)), tied ? "const add softmax" : "const");
+    }
+}
 
 /* ---- structure ---- */
 
@@ -481,7 +503,7 @@ static void test_matrices(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_constants), cmocka_unit_test(test_slides), cmocka_unit_test(test_picks), cmocka_unit_test(test_orders),
         cmocka_unit_test(test_choices), cmocka_unit_test(test_sums), cmocka_unit_test(test_factors),
         cmocka_unit_test(test_counts), cmocka_unit_test(test_recur), cmocka_unit_test(test_powers_out_of_range), cmocka_unit_test(test_share),
         cmocka_unit_test(test_chain), cmocka_unit_test(test_trees), cmocka_unit_test(test_matrices)};

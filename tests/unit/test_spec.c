@@ -208,6 +208,10 @@ static const Refused refused[] = {
     {"'inputs': ['y', 'k']", "'inputs': []", "/nets/b/inputs", "names"},
     {"'inputs': ['y', 'k'], ", "", "/nets/b", "\"inputs\", \"let\" and \"out\""},
     {"'out': 'z'", "'out': 'v'", "/nets/b/out", "no input"},
+    {"'out': 'z'", "'out': 'w'", "/nets/b/let/1", "does not need its value \"z\""},
+    {"'out': 'z'", "'out': 'k'", "/nets/b/let/1", "does not need"},
+    {"'of': ['y', 'w']", "'of': ['y', 'k']", "/nets/b/let/0", "does not need its value \"w\""},
+    {"'inputs': ['y', 'k']", "'inputs': 'y k'", "/nets/b/inputs", "letters"},
     {"'train': false", "'train': 0", "/nets/b/train", "true or false"},
     {"'train': false", "'weights': {'init': 'zeros'}", "/nets/b/weights", "\"run\""},
     {"'train': false", "'weights': {'run': ''}", "/nets/b/weights/run", "1 to"},
@@ -220,7 +224,8 @@ static const Refused refused[] = {
     {"'g': {'net': 'b'}", "'g': {'net': 'c'}", "/bind/g/net", "no network"},
     {"'g': {'net': 'b'}", "'g': {'constant': 1}", "/nets/b", "No variable"},
     {"'g': {'net': 'b'}", "'g': {'net': 'b', 'of': ['image']}", "/bind/g/of", "has 2 inputs, and 1 is given"},
-    {"'of': 'x'}", "'of': 'g'}", "/bind/m/of/0", "no value"},
+    {"'of': 'x'}", "'of': 'g'}", "/bind/m/of", "no value"},
+    {"'of': 'x'}", "'of': ['g']}", "/bind/m/of/0", "no value"},
     {"'n': {'net': 'a', 'of': ['image']}", "'n': {'net': 'a', 'of': ['m']}, 'x2': {'constant': 1}, 'y': {'net': 'a', 'of': ['n']}",
      NULL, NULL},
     {"{'init': 'normal', 'std': 0.5}", "{'init': 'uniform'}", "/bind/f/weights/init", "kaiming"},
@@ -235,6 +240,7 @@ static const Refused refused[] = {
     {"'train': 'some'", "'train': 3", "/data/train", "string"},
     {"'scale': 0.5", "'scale': 0", "/data/columns/image/scale", "scale of 0"},
     {"'scale': 0.5", "'factor': 0.5", "/data/columns/image/factor", "no key"},
+    {"'columns': {'image'", "'columns': {''", "/data/columns", "1 to 100 bytes"},
     /* loss, optimizer, schedule */
     {"{'l1': {'target': 'y'}}", "'l1'", "/loss", "target"},
     {"{'l1': {'target': 'y'}}", "{'l2': {'target': 'y'}}", "/loss/l2", "there are l1, mse"},
@@ -252,7 +258,12 @@ static const Refused refused[] = {
     {"{'step': {'every': 10, 'warmup': 5}}", "'step'", "/schedule", "every"},
     {"{'step': {'every': 10, 'warmup': 5}}", "{'step': {'every': 10, 'gamma': 0}}", "/schedule/step/gamma", "larger than 0"},
     {"{'step': {'every': 10, 'warmup': 5}}", "{'cosine': {'lr_min': 1}}", "/schedule/cosine/lr_min", "learning rate"},
+    {"{'step': {'every': 10, 'warmup': 5}}", "{'step': {'every': 0}}", "/schedule/step/every", "from 1 to 1099511627776"},
+    {"{'step': {'every': 10, 'warmup': 5}}", "{'step': {'every': 1, 'warmup': 1099511627777}}", "/schedule/step/warmup", "from 0"},
+    {"{'step': {'every': 10, 'warmup': 5}}", "{'cosine': {'over': 0}}", "/schedule/cosine/over", "from 1"},
+    {"{'step': {'every': 10, 'warmup': 5}}", "'cosine'", NULL, NULL},
     {"{'step': {'every': 10, 'warmup': 5}}", "'warmup'", "/schedule", "over"},
+    {"{'step': {'every': 10, 'warmup': 5}}", "{'warmup': {'over': 0}}", "/schedule/warmup/over", "over"},
     {"{'step': {'every': 10, 'warmup': 5}}", "{'linear': {}}", "/schedule/linear", "constant, step"},
     /* evaluation, checkpoints */
     {"'every': 100", "'every': 0", "/evaluate/every", "from 1"},
@@ -261,6 +272,7 @@ static const Refused refused[] = {
     {"['loss', 'psnr']", "['loss', 'ssim']", "/evaluate/metrics/1", "loss, psnr, accuracy, mae"},
     {"['loss', 'psnr']", "['loss', 'loss']", "/evaluate/metrics/1", "twice"},
     {"['loss', 'psnr']", "[]", "/evaluate/metrics", "at least one"},
+    {"'train': 'some', 'test': 'other'", "'train': 'some'", NULL, NULL},
     {"'every': 500", "'every': 0", "/checkpoint/every", "from 1"},
     {"'keep': 2", "'keep': 5000", "/checkpoint/keep", "At most"},
 };
@@ -279,6 +291,26 @@ static void test_refused(void **state) {
         }
         if (err.code != ERR_bad_run || strcmp(err.pointer, r->pointer) || !strstr(err.message, r->says))
             fail_msg("%s: %s at %s: %s", r->to, err_name(err.code), err.pointer, err.message);
+    }
+}
+
+/* Without test data an evaluation of the loss alone says nothing. */
+static void test_loss_alone(void **state) {
+    (void)state;
+    static const struct { const char *test, *metrics, *pointer; } cases[] = {
+        {"", "", "/evaluate"}, {"", ", 'metrics': ['loss']", "/evaluate/metrics"}, {"", ", 'metrics': ['mae']", NULL}, {", 'test': 't'", "", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[600];
+        Spec s;
+        Err err;
+        snprintf(text, sizeof text, "{'program': {'source': 'x'}, 'bind': {'x': {'column': 'a'}}, 'data': {'train': 's'%s}, 'loss': {'l1': {'target': 'y'}},"
+                 " 'optimizer': 'sgd', 'batch_size': 1, 'steps': 1, 'evaluate': {'every': 1%s}}", cases[i].test, cases[i].metrics);
+        for (char *c = text; *c; c++)
+            if (*c == '\'') *c = '"';
+        const bool ok = spec_read(&s, text, strlen(text), &err);
+        if (ok != !cases[i].pointer) fail_msg("%s: %s", text, ok ? "accepted" : err.message);
+        if (ok) spec_release(&s);
+        else assert_string_equal(err.pointer, cases[i].pointer);
     }
 }
 
@@ -356,7 +388,7 @@ static void test_experiments(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nets),     cmocka_unit_test(test_binds), cmocka_unit_test(test_training), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_cycle), cmocka_unit_test(test_runs),     cmocka_unit_test(test_not_json),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_loss_alone), cmocka_unit_test(test_cycle), cmocka_unit_test(test_runs),     cmocka_unit_test(test_not_json),
         cmocka_unit_test(test_experiments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,6 +275,27 @@ static void test_stop(void **state) {
 
 #define SMALL(head, more) "{" head "," DATA "," MSE ",\"batch_size\":5" more "}"
 
+/* Of bce: a target that is no probability, and an output that is none. */
+static void test_probabilities(void **state) {
+    (void)state;
+    static const char spec[] = "{" LINEAR_HEAD "," DATA ",\"loss\":{\"bce\":{\"target\":\"y\"}},\"batch_size\":1,\"steps\":2,\"optimizer\":\"sgd\"}";
+    const double x[] = {1e3, 1e3, 1e3}, half[] = {0.5, 0.5}, beyond[] = {0.5, 1.5};
+    const struct { const double *y; ErrCode code; const char *end; } cases[] = {
+        {beyond, ERR_bad_run, "Column \"y\" has 1.5 in row 0; as a target of bce it is from 0 to 1."},
+        {half, ERR_nonfinite, "The loss (bce takes an output from 0 to 1) is not finite at step 1."}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        TestSet set = {.rows = 1};
+        Seen seen;
+        set_column(&set, "x", DT_F64, (const uint64_t[]){3}, 1, x);
+        set_column(&set, "y", DT_F64, (const uint64_t[]){2}, 1, cases[i].y);
+        run(1, &set, NULL, LINEAR, spec, NULL, UINT64_MAX, &seen);
+        assert_int_equal(seen.code, cases[i].code);
+        assert_string_equal(seen.end, cases[i].end);
+        seen_release(&seen);
+        set_release(&set);
+    }
+}
+
 static void test_nonfinite(void **state) {
     (void)state;
     TestSet set;
@@ -282,7 +303,7 @@ static void test_nonfinite(void **state) {
     double w[IN * OUT];
     make_set(&set, ROWS, DT_F64);
     run(1, &set, NULL, LINEAR, SMALL(LINEAR_HEAD, ",\"steps\":9,\"optimizer\":{\"sgd\":{\"lr\":1e200}},\"dtype\":\"f64\""), NULL, UINT64_MAX, &seen);
-    assert_int_equal(seen.code, ERR_bad_run);
+    assert_int_equal(seen.code, ERR_nonfinite);
     assert_string_equal(seen.end, "The loss is not finite at step 2.");
     assert_int_equal(seen_last(&seen)->step, 1); /* the weights before */
     tensor(seen_last(&seen), "bind.f", w, IN * OUT);
@@ -462,7 +483,7 @@ static void test_malformed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_resume),  cmocka_unit_test(test_wide),
-        cmocka_unit_test(test_stop),      cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_stop),      cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_probabilities),
         cmocka_unit_test(test_skip),      cmocka_unit_test(test_earlier),   cmocka_unit_test(test_refused), cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

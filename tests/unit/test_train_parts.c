@@ -256,6 +256,11 @@ static void test_metrics(void **state) {
     assert_close(metrics_value(&m, METRIC_ACCURACY), 0.5, 1e-15); /* 1 is true, place 0 */
     m = (Metrics){{0}, {0}};
     assert_true(isnan(metrics_value(&m, METRIC_PSNR)));
+    const bool psnr[METRIC_COUNT] = {[METRIC_PSNR] = true};
+    metrics_add(&m, psnr, &(MetricRows){.value = (double[]){0, 1 + 1e-9}, .target = (double[]){0, 1}, .rows = 1, .size = 2, .f64 = true});
+    assert_true(metrics_value(&m, METRIC_PSNR) == 100); /* and not more */
+    metrics_add(&m, psnr, &(MetricRows){.value = (double[]){0, NAN}, .target = (double[]){0, 1}, .rows = 1, .size = 2, .f64 = true});
+    assert_true(isnan(metrics_value(&m, METRIC_PSNR)));
 }
 
 /* ---- batches ---- */
@@ -350,11 +355,33 @@ static void test_feed(void **state) {
     fault = (Fault){0};
     d.msg.bytes--;
     assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, true, true, BATCH, &fault)); /* no test column */
-    fault = (Fault){0};
-    d.msg.rows = FEED_ROWS + 1;
-    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, true, BATCH, &fault));
-    assert_int_equal(fault.code, ERR_too_large);
     close(d.fd);
+}
+
+/* Targets of bce are probabilities once they are scaled; not quite exact scales will do. */
+static void test_probabilities(void **state) {
+    (void)state;
+    for (uint32_t c = 0; c < 4; c++) /* of every dtype; the last number is 32 */
+        for (int f64 = 0; f64 < 2; f64++) {
+            Data d;
+            Feed f;
+            Fault fault = {0};
+            data_init(&d);
+            d.slots[c].probability = true;
+            d.slots[c].shift = 0;
+            d.slots[c].scale = 0.03125001;
+            assert_true(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
+            feed_release(&f);
+            d.slots[c].scale = 0.0315;
+            assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
+            assert_int_equal(fault.code, ERR_bad_run);
+            assert_non_null(strstr(fault.message, "1.008 in row 10"));
+            fault = (Fault){0};
+            d.slots[c].scale = -0.03125;
+            assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
+            assert_non_null(strstr(fault.message, "in row 0"));
+            close(d.fd);
+        }
 }
 
 /* ---- checkpoints ---- */
@@ -452,7 +479,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),     cmocka_unit_test(test_order_is_fair), cmocka_unit_test(test_schedule),
         cmocka_unit_test(test_optimizers), cmocka_unit_test(test_threads),       cmocka_unit_test(test_metrics),
-        cmocka_unit_test(test_feed),       cmocka_unit_test(test_checkpoint),    cmocka_unit_test(test_checkpoint_damaged),
+        cmocka_unit_test(test_feed), cmocka_unit_test(test_probabilities),       cmocka_unit_test(test_checkpoint),    cmocka_unit_test(test_checkpoint_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,12 +22,14 @@ static const Type *type_of(Cx *cx, const char *text) {
     return type;
 }
 
-static bool reads(Reading *r, const char *type, const char *json) {
+static bool reads_as(Reading *r, ValueForm form, const char *type, const char *json) {
     *r = (Reading){0};
     cx_init(&r->cx);
     assert_true(json_parse(&r->json, json, strlen(json), &r->err));
-    return value_of_json(&r->json, r->json.root, type_of(&r->cx, type), "args.0", "/args/0", &r->value, &r->err);
+    return value_of_json(&r->json, r->json.root, type_of(&r->cx, type), form, "args.0", "/args/0", &r->value, &r->err);
 }
+
+static bool reads(Reading *r, const char *type, const char *json) { return reads_as(r, VALUE_PLAIN, type, json); }
 
 static void done(Reading *r) {
     value_release(&r->value);
@@ -142,7 +144,7 @@ static void test_bulk(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Reading r = {0};
         cx_init(&r.cx);
-        bool ok = value_of_bulk(&cases[i].tensor, body, type_of(&r.cx, cases[i].type), "args.0", &r.value, &r.err);
+        bool ok = value_of_bulk(&cases[i].tensor, body, type_of(&r.cx, cases[i].type), VALUE_PLAIN, "args.0", &r.value, &r.err);
         assert_int_equal(r.err.code, cases[i].code);
         assert_int_equal(ok, cases[i].code == ERR_NONE);
         if (ok) {
@@ -155,8 +157,74 @@ static void test_bulk(void **state) {
     }
 }
 
+/* One number a row, as JSON. */
+static void test_numbers(void **state) {
+    (void)state;
+    Reading r;
+    assert_true(reads_as(&r, VALUE_NUMBERS, "N[7]", "[3,1]"));
+    assert_true(r.value.discrete == 1 && r.value.batched && r.value.rows == 2 && ((const int64_t *)r.value.data)[0] == 3);
+    done(&r);
+    assert_true(reads_as(&r, VALUE_NUMBERS, "2", "1"));
+    assert_true(r.value.discrete == 2 && !r.value.batched && *(const uint8_t *)r.value.data == 1);
+    done(&r);
+    assert_true(reads_as(&r, VALUE_NUMBERS, "R[1]", "[-2.5]"));
+    assert_true(!r.value.discrete && r.value.batched && r.value.rows == 1 && *(const double *)r.value.data == -2.5);
+    done(&r);
+    assert_true(reads_as(&r, VALUE_NUMBERS, "R[1]", "[[1],[2]]"));
+    assert_true(r.value.batched && r.value.rows == 2);
+    done(&r);
+    assert_false(reads_as(&r, VALUE_NUMBERS, "2", "[0,2]"));
+    assert_int_equal(r.err.code, ERR_nat_bound_exceeded);
+    done(&r);
+    assert_false(reads_as(&r, VALUE_NUMBERS, "R[1]", "[]"));
+    assert_int_equal(r.err.code, ERR_bad_tensor);
+    done(&r);
+}
+
+/* Columns of any dtype. */
+static void test_columns(void **state) {
+    (void)state;
+    static const unsigned char bytes[4] = {1, 0, 255, 2};
+    static const int64_t wide[2] = {-3, 1};
+    static const struct {
+        const char *type;
+        ValueForm form;
+        BulkTensor tensor;
+        ErrCode code;
+        bool batched;
+        size_t rows;
+        double last;
+    } cases[] = {
+        {"R[2]", VALUE_COLUMN, {.dtype = DT_U8, .rank = 2, .shape = {2, 2}, .count = 4}, ERR_NONE, true, 2, 2},
+        {"2", VALUE_COLUMN, {.dtype = DT_U8, .rank = 1, .shape = {2}, .count = 2}, ERR_NONE, false, 1, 0},
+        {"R[2]", VALUE_COLUMN, {.dtype = DT_I64, .rank = 1, .shape = {2}, .count = 2}, ERR_NONE, false, 1, 1},
+        {"R[1]", VALUE_NUMBERS, {.dtype = DT_I64, .rank = 1, .shape = {2}, .count = 2}, ERR_NONE, true, 2, 1},
+        {"R[1]", VALUE_NUMBERS, {.dtype = DT_U8, .rank = 0, .count = 1}, ERR_NONE, false, 1, 1},
+        {"R[2]", VALUE_COLUMN, {.dtype = DT_U8, .rank = 1, .shape = {3}, .count = 3}, ERR_shape_mismatch, false, 0, 0},
+        {"N[3]", VALUE_NUMBERS, {.dtype = DT_F32, .rank = 1, .shape = {1}, .count = 1}, ERR_shape_mismatch, false, 0, 0},
+        {"R[1]", VALUE_NUMBERS, {.dtype = DT_U8, .rank = 1, .shape = {0}, .count = 0}, ERR_bad_tensor, false, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Reading r = {0};
+        double out[4];
+        const bool byte = cases[i].tensor.dtype != DT_I64;
+        cx_init(&r.cx);
+        bool ok = value_of_bulk(&cases[i].tensor, byte ? bytes : (const unsigned char *)wide, type_of(&r.cx, cases[i].type), cases[i].form, "columns.x",
+                                &r.value, &r.err);
+        assert_int_equal(r.err.code, cases[i].code);
+        assert_int_equal(ok, cases[i].code == ERR_NONE);
+        if (ok) {
+            value_copy(&r.value, r.value.data, out);
+            const size_t last = r.value.rows * r.value.cols - 1;
+            assert_true(r.value.batched == cases[i].batched && r.value.rows == cases[i].rows && r.value.dtype == (byte ? DT_F32 : DT_F64));
+            assert_true((byte ? ((const float *)(const void *)out)[last] : out[last]) == cases[i].last);
+        }
+        done(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_dense), cmocka_unit_test(test_discrete), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_bulk)};
+                                       cmocka_unit_test(test_bulk),  cmocka_unit_test(test_numbers),  cmocka_unit_test(test_columns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

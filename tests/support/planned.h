@@ -1,0 +1,41 @@
+/* A graph run through plans, every way there is, and held against the naive evaluator. Everything fails the test that calls it. */
+#ifndef CAJAL_TEST_PLANNED_H
+#define CAJAL_TEST_PLANNED_H
+#include "compiler/naive.h"
+#include "tests/support/layers.h"
+#include "worker/exec.h"
+
+enum { PLANNED_SLOTS = 8, PLANNED_OUTPUTS = 8 };
+
+typedef struct {
+    Graph *g;
+    size_t rows;
+    double *data[PLANNED_SLOTS]; /* by slot; the same in f32 */
+    float *data32[PLANNED_SLOTS];
+    bool batched[PLANNED_SLOTS];
+} Planned;
+
+typedef struct {
+    bool f64, no_tape, segments;
+    Isa below;
+    size_t tile, first, rows; /* rows first .. first + rows of the case */
+    unsigned threads;
+} PlannedWay;
+
+void planned_verify(const Graph *g);
+/* A slot's numbers; graph and `batched` are set. planned_release frees them, and the graph. */
+void planned_fill(Planned *c, double (*number)(void *arg), void *arg);
+void planned_release(Planned *c);
+
+PlannedWay planned_way(Rand *r, size_t rows);
+/* All rows of the way; outs[o]: malloced, in its dtype. */
+void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *batched);
+void planned_against_naive(const Planned *c, const PlannedWay *way, const char *what);
+/* Some rows by themselves have the bits they have among all. */
+void planned_same_bits(const Planned *c, PlannedWay way, Rand *r, const char *what);
+
+/* The case's node. Slots become inputs of the op's dims; what a derivative reads of the op's value is computed from slot 0. */
+uint32_t planned_op(Graph *g, const LayerCase *op);
+/* Within tolerance, equal, or both NaN. */
+bool planned_near(double got, double want, double tolerance);
+#endif
