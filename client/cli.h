@@ -56,7 +56,7 @@ ExitCode cli_read(const char *path, size_t most, Buf *out);
 /* cli_program.c: the request's body. `name` is what diagnostics call the program. */
 typedef struct {
     const char *name;
-    const char *within; /* where in the named file the program stands, a JSON Pointer; NULL: it is the file */
+    const char *text; /* where in the named file its text stands, a JSON Pointer; NULL: it is the file */
     const char *hash; /* "sha256:…" when the program is given so */
     char *content;    /* the file or -e's text; free() */
     size_t len;
@@ -75,8 +75,8 @@ void cli_print_record(FILE *out, const cJSON *record);
 void cli_print_tensor(FILE *out, const char *title, const cJSON *tensor);
 /* Any object of scalars, a line a member; nested ones by their path. */
 void cli_print_members(FILE *out, const cJSON *object);
-/* A problem+json, or whatever else came instead of an answer. */
-void cli_print_problem(FILE *out, const char *name, const char *within, ClientResponse *response);
+/* A problem+json, or whatever else came instead of an answer. `name`: what the places are in. */
+void cli_print_problem(FILE *out, const char *name, const CliProgram *program, ClientResponse *response);
 /* Text from the service, without what a terminal would obey. */
 void cli_print_plain(FILE *out, const char *text);
 

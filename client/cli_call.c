@@ -12,7 +12,7 @@ ExitCode cli_judge(CliCall *call, ClientStatus status) {
     }
     int http = call->response.status;
     if (http >= 200 && http < 300) return EXIT_OK;
-    cli_print_problem(stderr, call->program.name ? call->program.name : client_url(call->client), call->program.within, &call->response);
+    cli_print_problem(stderr, call->program.name ? call->program.name : client_url(call->client), &call->program, &call->response);
     return http >= 400 && http < 500 ? EXIT_REFUSED : EXIT_FAILED;
 }
 

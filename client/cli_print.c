@@ -228,18 +228,22 @@ void cli_print_plain(FILE *out, const char *text) {
     }
 }
 
-/* The service does not know the file: its name goes in front of every place, " --> 1:15" and " --> /body/if", and in JSON what leads there. */
-static void print_place(FILE *out, const char *name, const char *within, const char *place, size_t len) {
-    const char *member = isdigit((unsigned char)*place) ? "/source:" : strncmp(place, "/context", 8) == 0 ? "" : "/term";
-    fprintf(out, "--> %s:%s%s%.*s", name, within ? within : "", within ? member : "", (int)len, place);
+/* The service does not know the file: its name goes in front of every place, " --> 1:15" and " --> /body/if", and in JSON what leads there. Of a
+ * request that is a program, pointers begin at its term. */
+static void print_place(FILE *out, const char *name, const CliProgram *program, const char *place, size_t len) {
+    const bool text = isdigit((unsigned char)*place), term = program->json && !text && strncmp(place, "/context", 8) != 0;
+    fprintf(out, "--> %s:", name);
+    if (text && program->text) fprintf(out, "%s:", program->text);
+    if (term) fputs(*place == '/' ? "/term" : "/term: ", out); /* "the whole term" */
+    fprintf(out, "%.*s", (int)len, place);
 }
 
-static void print_rendered(FILE *out, const char *name, const char *within, const char *text) {
+static void print_rendered(FILE *out, const char *name, const CliProgram *program, const char *text) {
     while (*text) {
         size_t len = strcspn(text, "\n"), blanks = strspn(text, " ");
         if (strncmp(text + blanks, "--> ", 4) == 0) {
             fprintf(out, "%*s", (int)blanks, "");
-            print_place(out, name, within, text + blanks + 4, len - blanks - 4);
+            print_place(out, name, program, text + blanks + 4, len - blanks - 4);
         } else fwrite(text, 1, len, out);
         fputc('\n', out);
         text += len + (text[len] == '\n');
@@ -254,11 +258,11 @@ static void print_diagnostic(FILE *out, const char *name, const char *message, c
     if (*hint) fprintf(out, "  = help: %s\n", hint);
 }
 
-void cli_print_problem(FILE *out, const char *name, const char *within, ClientResponse *response) {
+void cli_print_problem(FILE *out, const char *name, const CliProgram *program, ClientResponse *response) {
     const char *body = buf_text(&response->body);
     cJSON *problem = cJSON_Parse(body);
     const char *rendered = cli_member_text(problem, "rendered"), *code = cli_member_text(problem, "code");
-    if (*rendered) print_rendered(out, name, within, rendered);
+    if (*rendered) print_rendered(out, name, program, rendered);
     else if (*code) print_diagnostic(out, name, cli_member_text(problem, "detail"), cJSON_GetArrayItem(cli_member(problem, "diagnostics"), 0), code);
     else fprintf(out, "cajal: the service answered with HTTP status %d: %.200s\n", response->status, body);
     if (response->status >= 500 && *code) fprintf(out, "cajal: request %s\n", cli_member_text(problem, "request_id"));

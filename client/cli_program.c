@@ -33,7 +33,7 @@ ExitCode cli_program_read(const CliOptions *options, CliProgram *program) {
     if (code != EXIT_OK) return code;
     const char *first = program->content + strspn(program->content, " \t\r\n");
     program->json = *first == '{' || ends_with(program->name, ".json"); /* no program's text begins with a brace */
-    if (program->json) program->within = "";
+    if (program->json) program->text = "/source";
     return EXIT_OK;
 }
 

@@ -42,7 +42,7 @@ static ExitCode run_train(CliCall *call) {
     ExitCode code = cli_read(path, LIMIT_JSON_BYTES, &call->body);
     if (code != EXIT_OK) return code;
     call->program.name = cli_file_name(path); /* what a diagnostic calls it */
-    call->program.within = "/program";
+    call->program.text = "/program/source";
     return started(call, cli_judge(call, client_request(call->client, "POST", "/runs", headers, call->body.data, call->body.len, &call->response)));
 }
 

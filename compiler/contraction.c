@@ -4,7 +4,7 @@
  * Which operands will be shared by all rows and which are batched is not known here: any slot may be either. A row's cost decides, so the worst
  * case, everything batched, never gets dearer; (A·B)·x becomes A·(B·x), which with A and B shared by many rows costs up to twice as much as A·B
  * multiplied out once, and with few rows far less. Where nothing is gained all stays as the program says it, and no order needs a larger space
- * than there was.
+ * than there was. Of orders that cost about the same, one that takes a large operand as it lies is better than one that has to move it first.
  * Axes that a reshape splits or joins are followed as their parts, *atoms*, so that tables of functions of several arguments take part. */
 #include "compiler/optimise.h"
 #include <math.h>
@@ -214,13 +214,32 @@ static void find_kept(const Tree *t, Order *order) {
     }
 }
 
+/* What an operand takes to become a matrix: a leaf has to be moved when its summed axes stand in several places among the others. What is made on the
+ * way is made as it is wanted. */
+static double moving(const Tree *t, const Order *order, uint32_t operand, uint32_t other) {
+    if (operand & (operand - 1)) return 0;
+    const Axes *axes = &t->leaf[__builtin_ctz(operand)].axes;
+    const Set kept = order->kept[operand | other], both = kept & order->kept[other];
+    uint32_t runs = 0;
+    bool last = false;
+    for (uint32_t i = 0; i < axes->n; i++) {
+        const Set axis = (Set)1 << axes->at[i];
+        const bool summed = !(kept & axis);
+        if (both & axis || t->axis[axes->at[i]].extent == 1) continue; /* a product for each of its places */
+        runs += !runs || summed != last;
+        last = summed;
+    }
+    return runs > 2 ? size_of(t, set_of(axes)) : 0;
+}
+
 static void find_order(const Tree *t, Order *order) {
     find_kept(t, order);
     for (uint32_t s = 1; s < 1u << t->leaves; s++) {
         order->cost[s] = (s & (s - 1)) ? INFINITY : 0;
         if (!(s & (s - 1)) || size_of(t, order->kept[s]) > (double)t->largest) continue;
         for (uint32_t left = (s - 1) & s; left > (s ^ left); left = (left - 1) & s) {
-            double cost = order->cost[left] + order->cost[s ^ left] + COST_CALL + size_of(t, order->kept[left] | order->kept[s ^ left]);
+            double cost = order->cost[left] + order->cost[s ^ left] + COST_CALL + size_of(t, order->kept[left] | order->kept[s ^ left]) +
+                          moving(t, order, left, s ^ left) + moving(t, order, s ^ left, left);
             if (cost >= order->cost[s]) continue;
             order->cost[s] = cost;
             order->left[s] = left;

@@ -172,6 +172,7 @@ void place_pointer(Buf *out, const Program *p, const Place *place) {
         chain[n++] = place;
         place = &p->places[place->a];
     }
+    if (p->within) buf_printf(out, "%s%s", p->within, place->kind == PLACE_CONTEXT ? "" : "/term");
     if (place->kind == PLACE_CONTEXT) {
         buf_puts(out, "/context");
         put_segment(out, place->key);

@@ -79,6 +79,7 @@ typedef struct {
     uint32_t nplaces, places_room;
     const char *source; /* the text the places refer to; NULL for JSON and canonical form */
     size_t source_len;
+    const char *within; /* where in a request the program stands, a JSON Pointer; NULL: places of JSON are told from the term on */
     /* building */
     uint32_t *scope; /* by Sym: innermost binder in scope, TERM_NONE */
     uint32_t *shadowed; /* by binder: what its name meant before */

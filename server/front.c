@@ -30,6 +30,7 @@ static void refuse_contexts(Front *f) {
 
 static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat) {
     f->program = program_new(&f->cx, nat);
+    f->program->within = spec->within;
     if (spec->context) syntax_json_context(&f->cx, f->program, json, spec->context);
     if (spec->term) syntax_json_term(&f->cx, f->program, json, spec->term);
     else if (syntax_text(&f->cx, f->program, spec->source, strlen(spec->source)) && spec->context) refuse_contexts(f);

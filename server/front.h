@@ -13,6 +13,7 @@
 typedef struct {
     const char *source, *program;
     JsonNode term, context, nat;
+    const char *within; /* as in Program (compiler/term.h) */
 } ProgramSpec;
 #define PROGRAM_FIELDS(T, member) \
     {"source", FIELD_STRING, offsetof(T, member.source), false, NULL}, {"term", FIELD_NODE, offsetof(T, member.term), false, NULL}, \

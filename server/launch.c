@@ -19,7 +19,7 @@ ErrCode launch_file_find(Server *server, const char *id, LaunchFile *f) {
     StoredRun source;
     *f = (LaunchFile){.fd = -1};
     snprintf(f->id, sizeof f->id, "%s", id);
-    ErrCode code = store_run_get(server->store, id, &source);
+    ErrCode code = store_run_head(server->store, id, &source);
     if (code == ERR_NONE) code = store_run_checkpoints(server->store, source.seq, add_row, f);
     stored_run_release(&source);
     return code;

@@ -34,8 +34,8 @@ void run_record_put(Buf *out, const StoredRun *run) {
     buf_putc(out, '}');
 }
 
-void run_record_put_whole(Buf *out, const StoredRun *run, const char *checkpoints) {
+void run_record_begin_whole(Buf *out, const StoredRun *run) {
     put_head(out, run);
-    buf_printf(out, ",\"spec\":%s,%s,\"versions\":%s,\"attempts\":[%s],\"checkpoints\":[%s]}", run->spec, run->facts, run->progress.versions,
-               run->progress.attempts, checkpoints);
+    buf_printf(out, ",\"spec\":%s,%s,\"versions\":%s,\"attempts\":[%s],\"checkpoints\":[", run->spec, run->facts, run->progress.versions,
+               run->progress.attempts);
 }

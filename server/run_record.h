@@ -5,6 +5,6 @@
 
 /* Appends what a list shows. */
 void run_record_put(Buf *out, const StoredRun *run);
-/* Appends all of it. checkpoints: JSON, members of an array. */
-void run_record_put_whole(Buf *out, const StoredRun *run, const char *checkpoints);
+/* Appends all of it but what ends it: the members of the array "checkpoints", and "]}". */
+void run_record_begin_whole(Buf *out, const StoredRun *run);
 #endif

@@ -71,33 +71,73 @@ void handle_runs(Call *call) {
 
 /* ---- one run ---- */
 
+static void refuse(Call *call, ErrCode code) {
+    if (code == ERR_not_found) call_fail(call, code, "There is no run %.100s.", call->param.text);
+    else call_fail(call, code, "The run's record is damaged, or the database does not answer.");
+}
+
 typedef ErrCode GetRun(Store *store, const char *id, StoredRun *out);
 
 /* Answers when there is none. get: store_run_get, store_run_head */
 static bool find(Call *call, GetRun *get, StoredRun *run) {
     ErrCode code = get(call->server->store, call->param.text, run);
-    if (code == ERR_not_found) call_fail(call, code, "There is no run %.100s.", call->param.text);
-    else if (code) call_fail(call, code, "The run's record is damaged, or the database does not answer.");
+    if (code) refuse(call, code);
     return code == ERR_NONE;
 }
 
+typedef struct {
+    Call *call;
+    int64_t seq;
+    Buf body;
+    ErrCode code;
+    bool cancelled;
+    Task task;
+} Record;
+
 static void put_step(void *arg, const RunCheckpoint *c) {
     Buf *out = arg;
-    buf_printf(out, out->len ? ",%llu" : "%llu", (unsigned long long)c->step);
+    buf_printf(out, out->len && out->data[out->len - 1] == '[' ? "%llu" : ",%llu", (unsigned long long)c->step);
 }
+
+static void read_record(void *arg) {
+    Record *r = arg;
+    StoredRun run;
+    r->code = store_run_get_aside(r->call->server->store, r->call->param.text, &run);
+    if (r->code) return;
+    run_record_begin_whole(&r->body, &run);
+    stored_run_release(&run);
+}
+
+/* The checkpoints are read last, so that a run which is done has its last one. */
+static void record_read(void *arg) {
+    Record *r = arg;
+    if (!r->code) r->code = store_run_checkpoints(r->call->server->store, r->seq, put_step, &r->body);
+    buf_puts(&r->body, "]}");
+    call_on_cancel(r->call, NULL, NULL);
+    if (!r->cancelled && r->code) refuse(r->call, r->code);
+    else if (!r->cancelled && !call_hold(r->call, r->body.len)) call_fail(r->call, ERR_queue_full, "The requests in flight take too much memory.");
+    else if (!r->cancelled) call_answer(r->call, 200, "application/json", &r->body);
+    buf_release(&r->body);
+    call_drop(r->call);
+    free(r);
+}
+
+static void on_record_unwanted(void *arg) { ((Record *)arg)->cancelled = true; }
 
 static void answer_record(Call *call) {
     StoredRun run;
-    Buf body, steps;
-    if (!find(call, store_run_get, &run)) return;
-    buf_init(&body);
-    buf_init(&steps);
-    store_run_checkpoints(call->server->store, run.seq, put_step, &steps);
-    run_record_put_whole(&body, &run, buf_text(&steps));
-    body.failed |= steps.failed;
-    buf_release(&steps);
+    if (!find(call, store_run_head, &run)) return;
+    Record *r = calloc(1, sizeof *r);
+    if (!r) {
+        call_fail(call, ERR_internal, "Memory is short.");
+    } else {
+        *r = (Record){.call = call, .seq = run.seq, .task = {.work = read_record, .done = record_read, .arg = r}};
+        buf_init(&r->body);
+        call_keep(call);
+        call_on_cancel(call, on_record_unwanted, r);
+        tasks_add(call->server->tasks, &r->task);
+    }
     stored_run_release(&run);
-    call_answer(call, 200, "application/json", &body);
 }
 
 void handle_run(Call *call) { answer_record(call); }
@@ -142,8 +182,11 @@ static void on_call_gone(void *arg) { order_end(arg); }
 
 static void cancelled(void *arg) {
     Order *o = arg;
-    answer_record(o->call);
+    Call *call = o->call;
+    call_keep(call);
     order_end(o);
+    answer_record(call);
+    call_drop(call);
 }
 
 static void resumed(void *arg) {

@@ -3,7 +3,8 @@
  *     parse          specification, inline program (on a thread)
  *     found          the program is compiled, or known; data sets and earlier runs are looked up
  *     linked         a worker has linked program, networks and data: shapes and costs
- *     store          weights and classes are looked at (run_check.h), then the row (on a thread)
+ *     check          contents of data sets and checkpoints (run_check.h; on the thread for what takes seconds)
+ *     store          the row (on a thread)
  *     stored         in the queue */
 #include "compiler/canon.h"
 #include "compiler/spec.h"
@@ -106,7 +107,7 @@ static char *patched(Posting *p) {
 
 static bool read_program(Posting *p) {
     Spec *s = &p->spec;
-    ProgramSpec program = {.source = s->source, .program = s->program, .term = s->term, .context = s->context, .nat = s->nat};
+    ProgramSpec program = {.source = s->source, .program = s->program, .term = s->term, .context = s->context, .nat = s->nat, .within = "/program"};
     if (s->program) return true;
     if (front_make(&p->front, &s->json, &program, p->call->server->config->max_nat)) return true;
     if (!p->front.err.code) return false;
@@ -115,13 +116,21 @@ static bool read_program(Posting *p) {
     return err_set(&p->err, p->front.err.code, pointer, "%s", p->front.err.message);
 }
 
+/* U+0001 to U+001F, U+007F to U+009F: what a terminal would obey. Not asked of runs that are there. */
+static bool check_name(Posting *p) {
+    for (const unsigned char *c = (const unsigned char *)p->spec.name; *c; c++)
+        if (*c < 0x20 || *c == 0x7F || (*c == 0xC2 && c[1] < 0xA0))
+            return err_set(&p->err, ERR_bad_run, "/name", "A run's name has no control characters.");
+    return true;
+}
+
 static bool parse(Posting *p) {
     const Body *body = &p->call->body;
     p->run.spec = p->fork ? patched(p) : strndup((const char *)body->data, body->len);
     if (!p->run.spec) return p->err.code ? false : err_set(&p->err, ERR_internal, "", "Memory is short.");
     /* A NUL ends what was copied, not what was sent. */
     const size_t len = p->fork ? strlen(p->run.spec) : body->len;
-    return spec_read(&p->spec, p->fork ? p->run.spec : (const char *)body->data, len, &p->err) && read_program(p);
+    return spec_read(&p->spec, p->fork ? p->run.spec : (const char *)body->data, len, &p->err) && check_name(p) && read_program(p);
 }
 
 static void parse_work(void *arg) {
@@ -275,14 +284,14 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
     return r->name && r->program && r->facts && r->canonical && r->link && g->reason && g->latest && g->versions && g->attempts;
 }
 
-static bool check_contents(Posting *p) {
+static void check_work(void *arg) {
+    Posting *p = arg;
     LaunchFile begin = {.rows = &p->begin, .n = 1, .fd = -1};
     strcpy(begin.id, p->parent.id);
     const RunCheck check = {.server = p->call->server, .facts = p->run.facts, .data = &p->facts, .train = p->train.fd, .test = p->test.fd,
-                            .sources = p->sources, .begin = p->has_step ? &begin : NULL, .dtype = p->spec.dtype, .steps = p->run.progress.steps};
-    const bool ok = run_check(&check, &p->err);
+                            .sources = p->sources, .begin = p->has_step ? &begin : NULL, .spec = &p->spec, .steps = p->run.progress.steps};
+    p->ok = run_check(&check, &p->err);
     if (begin.fd >= 0) close(begin.fd);
-    return ok;
 }
 
 static void store_work(void *arg) {
@@ -293,11 +302,11 @@ static void store_work(void *arg) {
     char members[64];
     Buf events;
     buf_init(&events);
-    if (!check_contents(p)) return;
     if (p->has_step && !runfile_share(data, p->parent.id, p->run.id, p->from_step, &p->err)) return;
     snprintf(members, sizeof members, ",\"state\":\"queued\",\"step\":%llu", (unsigned long long)p->from_step);
     training_put_event(&events, ++p->run.progress.events, "state", members);
-    p->code = store_run_add(server->store, &p->run, used, p->facts.test.rows ? 2 : 1, p->has_step ? &p->begin : NULL, &events);
+    p->code = events.failed ? ERR_internal
+                            : store_run_add(server->store, &p->run, used, p->facts.test.rows ? 2 : 1, p->has_step ? &p->begin : NULL, &events);
     buf_release(&events);
     if (p->code && p->has_step) runfile_remove_all(data, p->run.id);
 }
@@ -324,6 +333,20 @@ static void stored(void *arg) {
             log_put(&call->server->log, LOG_ERROR, "run not queued before the next start", "id=%s cause=memory", p->run.id);
     }
     end(p);
+}
+
+static void run_task(Posting *p, Tasks *tasks, void (*work)(void *arg), void (*done)(void *arg)) {
+    p->busy = true;
+    p->task = (Task){.work = work, .done = done, .arg = p};
+    tasks_add(tasks, &p->task);
+}
+
+static void checked(void *arg) {
+    Posting *p = arg;
+    p->busy = false;
+    if (p->cancelled) end(p);
+    else if (!p->ok) refuse(p);
+    else run_task(p, p->call->server->tasks, store_work, stored);
 }
 
 /* ---- linking ---- */
@@ -369,9 +392,7 @@ static void linked(void *arg, const JobResult *result) {
     } else if (!make_row(p, &m)) {
         no_memory(p);
     } else {
-        p->busy = true;
-        p->task = (Task){.work = store_work, .done = stored, .arg = p};
-        tasks_add(p->call->server->tasks, &p->task);
+        run_task(p, p->call->server->bulk, check_work, checked);
     }
 }
 
@@ -436,14 +457,13 @@ static Posting *begin(Call *call) {
 }
 
 static void go(Posting *p, size_t bytes) {
-    p->busy = true;
     if (bytes <= LIMIT_LOOP_BYTES) {
+        p->busy = true;
         parse_work(p);
         parsed(p);
-        return;
+    } else {
+        run_task(p, p->call->server->tasks, parse_work, parsed);
     }
-    p->task = (Task){.work = parse_work, .done = parsed, .arg = p};
-    tasks_add(p->call->server->tasks, &p->task);
 }
 
 void handle_run_post(Call *call) {

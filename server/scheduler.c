@@ -140,8 +140,7 @@ static void retry(Turn *p) {
 /* Once everything the worker sent is written. */
 static void conclude(Turn *p) {
     Training *t = p->t;
-    bool writing = t->writing || t->narrived;
-    if (p->phase != ENDING || (writing && !t->trouble)) return;
+    if (p->phase != ENDING || t->writing || (t->narrived && !t->trouble)) return;
     if (t->trouble) finish(p, RUN_FAILED, t->trouble, t->trouble_text);
     else if (p->cancelled && (p->died || p->end.stopped)) finish(p, RUN_CANCELLED, ERR_NONE, "");
     else if (p->scheduler->draining && (p->died || p->end.stopped)) wait_again(p, "The service ended.");

@@ -24,7 +24,7 @@ typedef struct Server {
     Log log;
     Loop *loop;
     Tasks *tasks;
-    Tasks *bulk;     /* one thread for data sets on their way in, which take seconds */
+    Tasks *bulk;     /* one thread for whole data sets, on their way in or looked through for a run, which takes seconds */
     Store *store;
     Contents *contents;
     Metrics *metrics;

@@ -98,6 +98,14 @@ static ErrCode get(Store *store, sqlite3_stmt *s, const char *id, bool whole, St
 }
 
 ErrCode store_run_get(Store *store, const char *id, StoredRun *out) { return get(store, store->run, id, true, out); }
+
+ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode code = get(store, store->run_aside, id, true, out);
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
 ErrCode store_run_head(Store *store, const char *id, StoredRun *out) { return get(store, store->run_head, id, false, out); }
 
 ErrCode store_runs(Store *store, RunState state, int64_t before, size_t limit, bool (*row)(void *arg, const StoredRun *run), void *arg,

@@ -1,7 +1,7 @@
 /* The database's rows of runs: records, checkpoints, events, metrics.
  *
- * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points, which takes the writer's lock; writes by any
- * thread. What a run's progress comes to is written in one transaction (store_run_flush): whoever sees an event sees its points and its checkpoint. */
+ * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points and store_run_get_aside, which take the writer's lock;
+ * writes by any thread. What a run's progress comes to is written in one transaction (store_run_flush): whoever sees an event sees its points and its checkpoint. */
 #ifndef CAJAL_STORE_RUNS_H
 #define CAJAL_STORE_RUNS_H
 #include "server/series.h"
@@ -37,6 +37,8 @@ void stored_run_release(StoredRun *run);
 
 /* ERR_not_found, ERR_internal (damaged). */
 ErrCode store_run_get(Store *store, const char *id, StoredRun *out);
+/* The same on a task thread, where megabytes of specification hold nobody up. */
+ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out);
 /* As store_run_get, without its canonical, link, spec and facts, which may be megabytes. */
 ErrCode store_run_head(Store *store, const char *id, StoredRun *out);
 /* ERR_NONE, ERR_not_found, ERR_internal. From any thread. */

@@ -49,11 +49,14 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
 #define RUN_COLUMNS \
     "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code"
 
+#define WHOLE_RUN "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum FROM runs WHERE id = ?1"
+
 #define RUN_STATEMENTS(STATEMENT) \
     STATEMENT(begin, writer, "BEGIN IMMEDIATE") \
     STATEMENT(commit, writer, "COMMIT") \
     STATEMENT(rollback, writer, "ROLLBACK") \
-    STATEMENT(run, reader, "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum FROM runs WHERE id = ?1") \
+    STATEMENT(run, reader, WHOLE_RUN) \
+    STATEMENT(run_aside, writer, WHOLE_RUN) \
     STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?1") \
     STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \

@@ -126,8 +126,6 @@ on_terminal xterm 80 "cajal weights $run"
 [ $? -eq 2 ] && grep -qF -e '-o FILE' out
 check "no weights on a terminal" $?
 
-jq '.name = "a\u001b[31mb\nc"' line.json | cajal train - >/dev/null
-cajal_says "a name is shown without what a terminal obeys" 0 '/60  a?[31mb?c' -- runs
 jq '.optimizer.sgd.lr = 1e30' line.json >wild.json
 cajal train wild.json --watch >out 2>err
 [ $? -eq 5 ] && grep -q ' failed: ' out
@@ -167,7 +165,11 @@ jq '.program.source = "f y"' line.json >bad.json
 cajal_says "a place in a specification's program" 1 ' --> bad.json:/program/source:1:3' '^' -- train bad.json
 jq '.program.context.x = "R["' line.json >bad.json
 cajal_says "a place in a specification's context" 1 ' --> bad.json:/program/context/x' -- train bad.json
-cajal_says "a place in a request's term" 1 ' --> term.json:/term' -- compile term.json
+jq '.program = {context: .program.context, term: {app: ["f", "z"]}}' line.json >bad.json
+cajal_says "a place in a specification's term" 1 ' --> bad.json:/program/term/app/1' -- train bad.json
+jq '.name = "a\u001b[31mb\nc"' line.json >bad.json
+cajal_says "a name that a terminal would obey" 1 'bad.json: /name: ' '(bad_run)' -- train bad.json
+cajal_says "a place in a request's term" 1 ' --> term.json:/term: the whole term' -- compile term.json
 cajal_says "a run nobody knows" 1 'r-nobody: There is no run r-nobody. (not_found)' -- watch r-nobody
 cajal_says "weights nobody knows" 1 'not_found' -- weights r-nobody -o nothing
 [ ! -e nothing ]

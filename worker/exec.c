@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SLAB_ALIGN = 64 };
+static size_t aligned(size_t bytes) { return (bytes + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN; }
+
 void workspace_release(Workspace *w) {
     free(w->slab);
     free(w->table);
@@ -37,8 +40,8 @@ size_t exec_tile(const Plan *p, size_t rows, size_t most) {
 static bool reserve(Workspace *w, size_t bytes, size_t table) {
     if (bytes > w->room) {
         free(w->slab);
-        w->room = (bytes + 63) / 64 * 64;
-        w->slab = aligned_alloc(64, w->room);
+        w->room = aligned(bytes);
+        w->slab = aligned_alloc(SLAB_ALIGN, w->room);
         if (!w->slab) w->room = 0;
     }
     if (table > w->table_room) {
@@ -191,17 +194,29 @@ static void run_each(const Team *team) {
     if (threads > 1) openblas_set_num_threads(threads);
 }
 
+/* A shared output is made where its caller wants it, when that is as aligned as a slab: `store` has nothing left to copy then. */
+static void bind_outputs(const Team *team) {
+    const Plan *p = team->first.plan;
+    for (uint32_t o = 0; o < p->graph->noutputs; o++) {
+        const ExecOutput *out = &team->first.outputs[o];
+        const uint32_t v = p->outputs[o].value;
+        const bool one = v != VALUE_NONE && !p->values[v].batched && p->values[v].home == HOME_SLAB;
+        if (one && out->data && !out->batched && (uintptr_t)out->data % SLAB_ALIGN == 0) team->first.at[v] = out->data;
+    }
+}
+
 bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t most, Workspace *w,
               Fault *fault) {
     if (!check(p, inputs, outputs, rows, fault)) return false;
     size_t tile = exec_tile(p, rows, most);
     if (!tile)
         return fault_set(fault, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
-    Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = (slab_bytes(p, tile) + 63) / 64 * 64, .w = w};
+    Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = aligned(slab_bytes(p, tile)), .w = w};
     if (!reserve(w, team.n * team.slab, team.n * p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
     team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs,
                         .box = w->box};
     join_team(&team, 0);
+    bind_outputs(&team);
     exec_phase(&team.first, PHASE_ONCE);
     if (p->phase_at[PHASE_EACH] != p->phase_at[PHASE_AFTER]) run_each(&team);
     exec_phase(&team.first, PHASE_AFTER);

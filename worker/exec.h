@@ -20,7 +20,7 @@ typedef struct {
     size_t cols;
 } ExecInput;
 
-/* rows × size elements of the plan's dtype; one row unless batched. */
+/* rows × size elements of the plan's dtype; one row unless batched. Written before all inputs are read: apart from them. */
 typedef struct {
     void *data; /* NULL: not wanted */
     bool batched;

@@ -85,7 +85,7 @@ static void put_info(Job *job, const Linked *linked, size_t bytes) {
         json_put_string(out, linked->slots[s].name);
         buf_putc(out, ',');
         put_type(&job->cx, out, linked->slots[s].type);
-        buf_printf(out, ",\"needed\":%s}", linked->slots[s].needed ? "true" : "false");
+        buf_printf(out, ",\"needed\":%s%s}", linked->slots[s].needed ? "true" : "false", linked->slots[s].probability ? ",\"probability\":true" : "");
     }
     buf_puts(out, "],\"weights\":[");
     for (uint32_t j = 0; j < linked->nweights; j++) {

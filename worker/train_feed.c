@@ -57,22 +57,6 @@ static bool check_discrete(const FeedColumn *c, const ColumnMsg *column, uint64_
     return true;
 }
 
-/* So far from 0 or 1 a scale with few digits may lead. */
-#define PROBABILITY_SLACK 1e-5
-
-static bool check_probability(const Feed *feed, const FeedColumn *c, const ColumnMsg *column, Fault *fault) {
-    for (uint64_t r = 0; r < feed->rows; r++) {
-        gather_row(feed, c, row_of(c, r), c->batch);
-        for (size_t i = 0; i < c->count; i++) {
-            const double v = feed->f64 ? ((const double *)c->batch)[i] : (double)((const float *)c->batch)[i];
-            if (!(v >= -PROBABILITY_SLACK && v <= 1 + PROBABILITY_SLACK))
-                return fault_set(fault, ERR_bad_run, "Column \"%.*s\" has %g in row %llu; as a target of bce it is from 0 to 1.",
-                                 (int)column->name_len, (const char *)column->name, v, (unsigned long long)r);
-        }
-    }
-    return true;
-}
-
 static bool fill_table(Feed *feed, FeedColumn *c) {
     c->table = calloc(256, feed_element(feed));
     for (int v = 0; c->table && v < 256; v++) {
@@ -96,8 +80,7 @@ static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slo
     c->batch = aligned_alloc(64, (batch_bytes(feed, c) + 63) / 64 * 64);
     const bool tabled = !c->discrete && (c->dtype == DT_U8 || c->dtype == DT_BOOL);
     if (!c->batch || (tabled && !fill_table(feed, c))) return fault_set(fault, ERR_internal, "The worker is out of memory.");
-    if (c->discrete) return check_discrete(c, column, feed->rows, slot->size, fault);
-    return !slot->probability || check_probability(feed, c, column, fault);
+    return !c->discrete || check_discrete(c, column, feed->rows, slot->size, fault);
 }
 
 bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Fault *fault) {

@@ -1,11 +1,11 @@
 /* Data sets as batches: a mapped file, its rows in the order of an epoch or as they stand, used columns gathered into the run's dtype.
  *
  * A column is used as x·scale + shift, in double, rounded once; a discrete one (an integer a row, meaning a basis vector) as it is. Every
- * discrete value and every target of bce is checked when the feed is opened. The file is mapped whole and read in at once, so no step waits for a disk.
+ * discrete value is checked when the feed is opened. The file is mapped whole and read in at once, so no step waits for a disk.
  * Which rows a step gets is a function of (seed, step): epoch e's order is random_order of the key (seed, "order", e), a short last batch
  * is dropped.
  * Ownership: a Feed owns map, order and batch buffers; the descriptor stays the caller's. Read-only but for the batch.
- * Errors: bad_run (a value that is no place of its variable, or no probability), internal (map, memory). Linking refused more than LIMIT_RUN_ROWS. */
+ * Errors: bad_run (a value that is no place of its variable), internal (map, memory). Linking refused more than LIMIT_RUN_ROWS. */
 #ifndef CAJAL_TRAIN_FEED_H
 #define CAJAL_TRAIN_FEED_H
 #include "compiler/link.h"

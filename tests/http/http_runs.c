@@ -37,11 +37,16 @@ static double runs_in_all(Ask *a) {
 
 /* ---- what is refused ---- */
 
+#define SOURCE "{'source': 'f : !(R[4] -o R[4]), x : R[4] |- f x'}"
+
 static void test_refused(void **state) {
     static const struct {
         const char *from, *to, *code, *pointer;
     } cases[] = {
         {"'seed': 7", "'sead': 7", "bad_run", "/sead"},
+        {"'name': 'toy'", "'name': 'a\\u001bb'", "bad_run", "/name"},
+        {"'name': 'toy'", "'name': 'a\\u007f'", "bad_run", "/name"},
+        {"'name': 'toy'", "'name': '\\u0085'", "bad_run", "/name"},
         {"'batch_size': 16", "'batch_size': 257", "bad_run", "/batch_size"},
         {"'batch_size': 16", "'batch_size': 0", "bad_run", "/batch_size"},
         {"'lr': 0.01", "'lr': 'NaN'", "bad_run", "/optimizer/adam/lr"},
@@ -55,8 +60,13 @@ static void test_refused(void **state) {
         {"'bind': {'x': {'column': 'x'}, ", "'bind': {", "missing_input", "/bind"},
         {"'bind': {", "'bind': {'q': {'column': 'x'}, ", "unknown_input", "/bind/q"},
         {"|- f x", "|- λy:2. if y then f x else f x", "bad_run", "/program"},
-        {"{'source': 'f : !(R[4] -o R[4]), x : R[4] |- f x'}", "{'program': 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}",
-         "bad_run", "/program"},
+        {SOURCE, "{'program': 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}",
+         "bad_run", "/program/program"},
+        {SOURCE, "{'term': 'x', 'context': {'x': 'R[4', 'f': '!R'}}", "parse_error", "/program/context/x"},
+        {SOURCE, "{'term': {'app': ['f', 'z']}, 'context': {'x': 'R[4]', 'f': '!(R[4] -o R[4])'}}", "unbound_variable", "/program/term/app/1"},
+        {SOURCE, "{'term': {'app': ['f', 'x']}, 'context': {'x': 'R[4]', 'f': '!(R[5] -o R[4])'}}", "type_mismatch", "/program/term/app/1"},
+        {SOURCE, "{'source': 'f x', 'context': {'x': 'R[4]', 'f': '!(R[4] -o R[4'}}", "parse_error", "/program/context/f"},
+        {SOURCE, "{'source': 'f x', 'nat': {'dim': 0}}", "bad_request", "/program/nat/dim"},
     };
     Ask *a = *state;
     double before = runs_in_all(a);
@@ -65,7 +75,7 @@ static void test_refused(void **state) {
         ask_refused(a, cases[i].code, "POST /runs", changed(spec, cases[i].from, cases[i].to));
         const cJSON *path = ask_find(a, "diagnostics.0.path");
         const char *at = path ? cJSON_GetStringValue(path) : "";
-        if (strncmp(at, cases[i].pointer, strlen(cases[i].pointer)) != 0) fail_msg("%s: at %s instead of %s", cases[i].to, at, cases[i].pointer);
+        if (strcmp(at, cases[i].pointer) != 0) fail_msg("%s: at %s instead of %s", cases[i].to, at, cases[i].pointer);
     }
     char spec[2000];
     ask_refused(a, "linear_unused", "POST /runs", changed(spec, "|- f x'", "|- f (λy:R[4]. x)'"));

@@ -20,6 +20,7 @@ typedef struct {
     Isa below;
     size_t tile, first, rows; /* rows first .. first + rows of the case */
     unsigned threads;
+    double near32; /* tolerance of f32, relative to the largest element; f64's is 1e-13 */
 } PlannedWay;
 
 void planned_verify(const Graph *g);

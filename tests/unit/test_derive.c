@@ -186,7 +186,7 @@ static double loss_at(const Graph *g, const Planned *c, uint32_t s, size_t i, do
     return sum;
 }
 
-/* Output o, the gradient in slot s, against slopes at a few of its elements. */
+/* Output o, the gradient in slot s, against slopes at a few of its elements: next to a kink the one on its own side. */
 static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t s, uint32_t o, const char *what) {
     NaiveInput in[PLANNED_SLOTS];
     NaiveOutput y[PLANNED_OUTPUTS];
@@ -194,8 +194,11 @@ static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t
     assert_true(naive_eval(c->g, c->rows, in, y));
     for (int n = 0; n < 6; n++) {
         size_t i = t_below(r, (uint32_t)c->g->slots[s].size);
-        const double h = 1e-6, slope = (loss_at(plain, c, s, i, h) - loss_at(plain, c, s, i, -h)) / (2 * h);
-        if (!planned_near(y[o].data[i], slope, 1e-5 * (1 + fabs(slope)))) fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], slope);
+        const double h = 1e-6, here = loss_at(plain, c, s, i, 0), after = loss_at(plain, c, s, i, h), before = loss_at(plain, c, s, i, -h);
+        const double slopes[] = {(after - before) / (2 * h), (after - here) / h, (here - before) / h};
+        bool near = false;
+        for (int k = 0; k < (fabs(slopes[1] - slopes[2]) > 1e-3 ? 3 : 1); k++) near |= planned_near(y[o].data[i], slopes[k], 1e-5 * (1 + fabs(slopes[k])));
+        if (!near) fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], slopes[0]);
     }
     naive_release(y, c->g->noutputs);
 }
@@ -264,6 +267,7 @@ static void test_recurrent(void **state) {
         c.data[4][0] = c.data32[4][0] = 1;
         for (uint32_t s = 0; s < 4; s++) check_slopes(plain, &c, &r, s, 1 + s, "recurrent");
         PlannedWay way = planned_way(&r, c.rows);
+        way.near32 = 5e-4; /* rounding grows with every iteration */
         planned_against_naive(&c, &way, "recurrent");
         planned_release(&c);
     }
@@ -277,6 +281,7 @@ static void test_recurrent(void **state) {
     fill_reals(&c, &r, 0.8);
     for (int n = 0; n < 8; n++) {
         PlannedWay way = planned_way(&r, c.rows);
+        way.near32 = 5e-4;
         planned_against_naive(&c, &way, "recurrent, tangent");
     }
     planned_release(&c);

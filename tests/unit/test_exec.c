@@ -376,7 +376,9 @@ static void run_case(const Case *c, uint64_t seed, const NaiveOutput *want, bool
                                 .cols = c->g->slots[s].size};
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         assert_int_equal(plan->outputs[o].batched, want[o].batched);
-        got[o] = malloc(want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan));
+        const size_t bytes = want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan);
+        const size_t align = seed / 3 % 2 ? sizeof(void *) : 64; /* at 64 shared ones are made in place */
+        assert_int_equal(posix_memalign(&got[o], align, bytes), 0);
         outputs[o] = (ExecOutput){got[o], want[o].batched};
     }
     if (!exec_run(plan, inputs, outputs, c->rows, tile, w, &fault))
@@ -535,6 +537,31 @@ static void test_store_spread(void **state) {
     workspace_release(&w);
 }
 
+/* Shared outputs are made where they are wanted, when that is aligned. */
+static void test_in_place(void **state) {
+    (void)state;
+    uint32_t n = 3;
+    Graph *g = graph_new();
+    uint32_t x = input(g, SLOT_ARG, 0, n), twice = add_node(g, OP_add, (uint32_t[]){x, x}, 2, &n, 1, NULL, 0);
+    graph_output(g, OUT_VALUE, 0, twice);
+    graph_output(g, OUT_VALUE, 1, add_node(g, OP_add, (uint32_t[]){twice, x}, 2, &n, 1, NULL, 0));
+    Fault fault = {0};
+    Workspace w = {0};
+    Plan *plan = plan_new(&(PlanSpec){.graph = g, .f64 = true, .batched = (bool[]){false}, .wanted = (bool[]){true, true}}, &fault);
+    const ExecInput in = {.data = (double[]){1, 2, 3}, .dtype = DT_F64, .cols = n};
+    for (size_t off = 0; off < 3; off++) { /* at 2 the first is not wanted */
+        _Alignas(64) double out[2][8] = {0};
+        ExecOutput outputs[] = {{off < 2 ? out[0] + off : NULL, false}, {out[1] + off % 2, false}};
+        assert_true(exec_run(plan, &in, outputs, 1, 0, &w, &fault));
+        for (int o = 0; o < 2; o++) assert_true((w.table[plan->outputs[o].value] == outputs[o].data) == (off == 0 || (off == 2 && o == 1)));
+        assert_memory_equal(out[0] + off % 2, off < 2 ? ((double[]){2, 4, 6}) : ((double[]){0, 0, 0}), 3 * sizeof(double));
+        assert_memory_equal(out[1] + off % 2, ((double[]){3, 6, 9}), 3 * sizeof(double));
+    }
+    plan_free(plan);
+    graph_free(g);
+    workspace_release(&w);
+}
+
 /* 0·NaN is NaN in every product. */
 static void test_nan(void **state) {
     (void)state;
@@ -584,7 +611,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),       cmocka_unit_test(test_blas), cmocka_unit_test(test_load),
         cmocka_unit_test(test_store_spread), cmocka_unit_test(test_nan),  cmocka_unit_test(test_admission),
-        cmocka_unit_test(test_unaligned),
+        cmocka_unit_test(test_unaligned),    cmocka_unit_test(test_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

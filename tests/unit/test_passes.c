@@ -389,6 +389,13 @@ static void test_chain(void **state) {
     made = run(optimise_contraction, with_output(g, t_matvec(g, ab, x, 8)));
     assert_true(graph_cost(made).macs == 512 + 64);
     graph_free(made);
+    g = graph_new(); /* ((A·x)·y)·z, A [6,7,3,2]: x·z first would take less, but then 7 and 2 are summed and A is to be moved */
+    a = in(g, 0, DIMS(6, 7, 3, 2)), x = in(g, 1, DIMS(2)), b = in(g, 2, DIMS(3));
+    ab = t_node(g, OP_contract, INS(a, x), DIMS(6, 7, 3), ATTRS(4, 1, 3, 0, 1, 2, 3, 3, 0, 1, 2));
+    ab = t_node(g, OP_contract, INS(ab, b), DIMS(6, 7), ATTRS(3, 1, 2, 0, 1, 2, 2, 0, 1));
+    made = run(optimise_contraction, with_output(g, t_matvec(g, ab, in(g, 3, DIMS(7)), 6)));
+    assert_true(graph_cost(made).macs == 2 * 3 + 2 * 3 * 7 + 6 * 7 * 3 * 2);
+    graph_free(made);
 }
 
 /* A random tree: each contraction takes its last axis' product apart by a reshape now and then. */

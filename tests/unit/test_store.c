@@ -1,6 +1,7 @@
 /* The database: what is put comes back; what is damaged, outdated or evicted does not. */
 #include "compiler/canon.h"
-#include "server/store.h"
+#include "server/embedded.h"
+#include "server/store_runs.h"
 #include "tests/support/spoil.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -53,16 +55,19 @@ static void reopen(Box *box, const char *version) {
     assert_non_null(box->store);
 }
 
-/* Runs SQL behind the store's back. */
-static void meddle(const Box *box, const char *sql) {
+/* Runs SQL behind the store's back; the rows that the last statement changed. */
+static int meddle_all(const Box *box, const char *sql) {
     char path[128];
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/cajal.db", box->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_changes(db) > 0 || strncmp(sql, "PRAGMA", 6) == 0, 1);
+    const int changes = sqlite3_changes(db);
     sqlite3_close(db);
+    return changes;
 }
+
+static void meddle(const Box *box, const char *sql) { assert_true(meddle_all(box, sql) > 0 || strncmp(sql, "PRAGMA", 6) == 0); }
 
 static void put_program(Store *store, const char *canonical, char hash[CANON_HASH_TEXT]) {
     char record[100];
@@ -210,6 +215,46 @@ static void test_a_later_schema_is_refused(void **state) {
     assert_null(store_open("/dev/null/nowhere", "v1", ROOM, &quiet, why, sizeof why));
 }
 
+static bool see_run(void *arg, const StoredRun *run) {
+    assert_string_equal(run->id, "r-old");
+    assert_string_equal(run->progress.reason, "why");
+    assert_int_equal(run->progress.state, RUN_FAILED);
+    assert_int_equal(run->progress.code, ERR_NONE);
+    ++*(int *)arg;
+    return true;
+}
+
+/* A database as each earlier version left it, with a program and (from 3 on) a run, is brought to the present one. */
+static void test_an_older_schema_is_migrated(void **state) {
+    static const char *const rows[] = {
+        "INSERT INTO programs (hash, canonical, record, text, version, checksum, created) VALUES ('h', x'00', '{}', 't', 'v0', x'00', 1)",
+        "INSERT INTO datasets (name, sha256, record, checksum, created) VALUES ('d', 's', '{}', x'00', 1)",
+        "INSERT INTO runs (id, name, spec, program, canonical, facts, link, forked_from, checksum, created, state, reason, started, ended, step, steps,"
+        " epoch, latest, versions, attempts, events) VALUES ('r-old', 'n', '{}', 'h', x'00', '', x'00', '', x'00', 1, 'failed', 'why', 1, 2, 3, 4, 0.5,"
+        " '{}', '{}', '', 7)"};
+    Box *box = *state;
+    for (size_t version = 1; version < embedded_nmigrations; version++) {
+        Box old = {0};
+        char command[128];
+        bool more;
+        int runs = 0;
+        snprintf(old.dir, sizeof old.dir, "%.40s/old", box->dir);
+        assert_int_equal(mkdir(old.dir, 0700), 0);
+        for (size_t i = 0; i < version; i++) meddle_all(&old, embedded_migrations[i]);
+        for (size_t i = 0; i < version && i < sizeof rows / sizeof *rows; i++) meddle(&old, rows[i]);
+        snprintf(command, sizeof command, "PRAGMA user_version = %zu", version);
+        meddle(&old, command);
+        old.store = open_at(old.dir, "v1", ROOM);
+        assert_non_null(old.store);
+        assert_true(store_healthy(old.store));
+        assert_int_equal(store_runs(old.store, RUN_STATES, INT64_MAX, 10, see_run, &runs, &more), ERR_NONE);
+        assert_int_equal(runs, version >= 3);
+        store_close(old.store);
+        snprintf(command, sizeof command, "rm -rf '%.60s'", old.dir);
+        assert_int_equal(system(command), 0);
+    }
+}
+
 static void test_one_at_a_time(void **state) {
     Box *box = *state;
     char why[300] = "";
@@ -249,6 +294,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pages_cover_everything_once, make, drop),
         cmocka_unit_test_setup_teardown(test_delete_takes_the_graphs_along, make, drop),
         cmocka_unit_test_setup_teardown(test_a_later_schema_is_refused, make, drop),
+        cmocka_unit_test_setup_teardown(test_an_older_schema_is_migrated, make, drop),
         cmocka_unit_test_setup_teardown(test_one_at_a_time, make, drop),
         cmocka_unit_test_setup_teardown(test_damaged_pages_are_told, make, drop),
     };

@@ -256,6 +256,14 @@ static void test_places(void **state) {
     at = syntax_locate(r.p, AT(AT_BINDER, 1));
     assert_string_equal(at.pointer, "/app/1/iter/var");
     free(at.pointer);
+    static const char *const within[] = {"/program/term/app/0", "/program/context/f"};
+    const At places[] = {AT(AT_NODE, 0), AT(AT_BINDER, 0)};
+    r.p->within = "/program";
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        at = syntax_locate(r.p, places[i]);
+        assert_string_equal(at.pointer, within[i]);
+        free(at.pointer);
+    }
     done(&r);
 }
 

@@ -358,32 +358,6 @@ static void test_feed(void **state) {
     close(d.fd);
 }
 
-/* Targets of bce are probabilities once they are scaled; not quite exact scales will do. */
-static void test_probabilities(void **state) {
-    (void)state;
-    for (uint32_t c = 0; c < 4; c++) /* of every dtype; the last number is 32 */
-        for (int f64 = 0; f64 < 2; f64++) {
-            Data d;
-            Feed f;
-            Fault fault = {0};
-            data_init(&d);
-            d.slots[c].probability = true;
-            d.slots[c].shift = 0;
-            d.slots[c].scale = 0.03125001;
-            assert_true(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
-            feed_release(&f);
-            d.slots[c].scale = 0.0315;
-            assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
-            assert_int_equal(fault.code, ERR_bad_run);
-            assert_non_null(strstr(fault.message, "1.008 in row 10"));
-            fault = (Fault){0};
-            d.slots[c].scale = -0.03125;
-            assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
-            assert_non_null(strstr(fault.message, "in row 0"));
-            close(d.fd);
-        }
-}
-
 /* ---- checkpoints ---- */
 
 typedef struct {
@@ -479,7 +453,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),     cmocka_unit_test(test_order_is_fair), cmocka_unit_test(test_schedule),
         cmocka_unit_test(test_optimizers), cmocka_unit_test(test_threads),       cmocka_unit_test(test_metrics),
-        cmocka_unit_test(test_feed), cmocka_unit_test(test_probabilities),       cmocka_unit_test(test_checkpoint),    cmocka_unit_test(test_checkpoint_damaged),
+        cmocka_unit_test(test_feed),       cmocka_unit_test(test_checkpoint),    cmocka_unit_test(test_checkpoint_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

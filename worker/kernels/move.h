@@ -64,7 +64,7 @@ void K(kernel_gather)(Exec *x, const Step *s) {
 void K(kernel_store)(Exec *x, const Step *s) {
     const ExecOutput *out = &x->outputs[s->src];
     REAL *y = out->data;
-    if (!y) return;
+    if (!y || y == x->at[s->in[0]]) return;
     if (s->in_batched[0]) K(copy_rows)(y + x->row0 * s->inner, x->at[s->in[0]], s->inner, x->rows, false);
     else K(copy_rows)(y, x->at[s->in[0]], s->inner, out->batched ? x->all_rows : 1, true);
 }
