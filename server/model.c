@@ -126,10 +126,8 @@ bool model_open_bound(const Model *m, Variant *v) {
 }
 
 bool model_has_number(const Model *m, const char *name) {
-    const RunDataFacts *data = &m->facts.train;
-    for (uint32_t i = 0; i < data->ncolumns; i++)
-        if (data->columns[i].name_len == strlen(name) && memcmp(data->columns[i].name, name, strlen(name)) == 0) return data->columns[i].rank == 0;
-    return false;
+    const ColumnMsg *column = run_data_column(&m->facts.train, name);
+    return column && column->rank == 0;
 }
 
 uint32_t model_variable(const Model *m, const char *name) {

@@ -77,24 +77,18 @@ static bool check_values(const Values *v, Err *err) {
     return ok;
 }
 
-static const ColumnMsg *column_named(const RunDataFacts *data, const char *name) {
-    for (uint32_t i = 0; i < data->ncolumns; i++)
-        if (data->columns[i].name_len == strlen(name) && memcmp(data->columns[i].name, name, strlen(name)) == 0) return &data->columns[i];
-    return NULL;
-}
-
 /* The target of bce; and one integer a row is read as a basis vector, unless it is bound to a number. */
 static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err) {
     const JsonNode name = json_get(node, "name"), type = json_get(node, "type"), shape = json_get(node, "shape");
     if (!name || !type || !shape || json_kind(name) != JSON_STRING || json_kind(type) != JSON_STRING) return true;
-    Values v = {&c->data->train, c->train, column_named(&c->data->train, name->valuestring), "/data/train", 0, spec_column(c->spec, name->valuestring)};
+    Values v = {&c->data->train, c->train, run_data_column(&c->data->train, name->valuestring), "/data/train", 0, spec_column(c->spec, name->valuestring)};
     if (!json_get(node, "probability")) {
         const JsonNode places = *type->valuestring == 'R' || json_count(json, shape) != 1 ? NULL : json_items(json, shape);
         if (!places || !v.column || v.column->rank) return true;
         v.places = (int64_t)places->valuedouble;
     }
     if (v.column && !check_values(&v, err)) return false;
-    v = (Values){&c->data->test, c->test, column_named(&c->data->test, name->valuestring), "/data/test", v.places, v.used};
+    v = (Values){&c->data->test, c->test, run_data_column(&c->data->test, name->valuestring), "/data/test", v.places, v.used};
     return !v.column || check_values(&v, err);
 }
 

@@ -100,3 +100,9 @@ void run_facts_release(RunFacts *f) {
     free(f->variables);
     *f = (RunFacts){0};
 }
+
+const ColumnMsg *run_data_column(const RunDataFacts *data, const char *name) {
+    for (uint32_t i = 0; i < data->ncolumns; i++)
+        if (data->columns[i].name_len == strlen(name) && memcmp(data->columns[i].name, name, strlen(name)) == 0) return &data->columns[i];
+    return NULL;
+}

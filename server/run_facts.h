@@ -33,4 +33,6 @@ void run_facts_put(Buf *out, const RunFacts *facts);
 /* False: damaged, or memory is short; nothing is to be released. */
 bool run_facts_get(RunFacts *facts, const unsigned char *bytes, size_t len);
 void run_facts_release(RunFacts *facts);
+/* NULL: the data set has no such column. */
+const ColumnMsg *run_data_column(const RunDataFacts *data, const char *name);
 #endif
