@@ -8,7 +8,11 @@ build=$1
 shift
 passed=0 failed=0 skipped=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+group=
+trap 'rm -f "$log"; stop_group' EXIT
+
+# What a test leaves that fails half-way: its daemon, and the daemon's workers.
+stop_group() { [ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null; }
 
 # The number in front of a word, in the last line that has it; 0 when there is none.
 count() { sed -n "s/$1/\\1/p" "$log" | tail -n 1 | grep . || echo 0; }
@@ -16,8 +20,11 @@ count() { sed -n "s/$1/\\1/p" "$log" | tail -n 1 | grep . || echo 0; }
 run() { # name command...
     local name=$1 began=$SECONDS code p f s
     shift
-    timeout -k 10 900 "$@" >"$log" 2>&1 </dev/null
+    timeout -k 10 900 "$@" >"$log" 2>&1 </dev/null & # which makes itself a process group
+    group=$!
+    wait "$group"
     code=$?
+    stop_group
     if grep -q '^\[  PASSED  \]' "$log"; then
         p=$(count '^\[  PASSED  \] \([0-9]*\) test.*') f=$(count '^\[  FAILED  \] \([0-9]*\) test.*') s=$(count '^\[  SKIPPED \] \([0-9]*\) test.*')
     else

@@ -17,8 +17,8 @@ void planned_verify(const Graph *g) {
 void planned_fill(Planned *c, double (*number)(void *arg), void *arg) {
     for (uint32_t s = 0; s < c->g->nslots; s++) {
         size_t n = c->g->slots[s].size * (c->batched[s] ? c->rows : 1);
-        c->data[s] = malloc(n * sizeof(double));
-        c->data32[s] = malloc(n * sizeof(float));
+        c->data[s] = realloc(c->data[s], n * sizeof(double));
+        c->data32[s] = realloc(c->data32[s], n * sizeof(float));
         for (size_t i = 0; i < n; i++) c->data[s][i] = c->data32[s][i] = (float)number(arg);
     }
 }

@@ -24,7 +24,7 @@ typedef struct {
 } PlannedWay;
 
 void planned_verify(const Graph *g);
-/* A slot's numbers; graph and `batched` are set. planned_release frees them, and the graph. */
+/* Every slot's numbers, instead of those before; graph and `batched` are set. planned_release frees them, and the graph. */
 void planned_fill(Planned *c, double (*number)(void *arg), void *arg);
 void planned_release(Planned *c);
 

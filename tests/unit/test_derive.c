@@ -57,6 +57,16 @@ static NaiveOutput value_at(const LayerCase *op, double *const *x, double *const
     return y;
 }
 
+static const double H = 1e-6;
+
+/* Values at -H, 0 and H. Next to a kink the slope is the one on its own side. */
+static bool is_slope(double got, double before, double here, double after, double tolerance) {
+    const double slopes[] = {(after - before) / (2 * H), (after - here) / H, (here - before) / H};
+    bool near = false;
+    for (int k = 0; k < (fabs(slopes[1] - slopes[2]) > 1e-3 ? 3 : 1); k++) near |= planned_near(got, slopes[k], tolerance * (1 + fabs(slopes[k]) + fabs(here)));
+    return near;
+}
+
 static void check_derivatives(Rand *r, const LayerCase *op, const char *what) {
     Graph *jvp = derived(op, DERIVE_JVP), *vjp = derived(op, DERIVE_VJP);
     uint32_t slots = vjp->nslots - 1;
@@ -75,12 +85,10 @@ static void check_derivatives(Rand *r, const LayerCase *op, const char *what) {
     assert_true(naive_eval(jvp, 1, in, forward));
     in[slots] = (NaiveInput){c, false};
     assert_true(naive_eval(vjp, 1, in, grads));
-    const double h = 1e-6;
-    NaiveOutput up = value_at(op, x, t, h, slots), down = value_at(op, x, t, -h, slots);
-    for (size_t i = 0; i < up.size; i++) {
-        double slope = (up.data[i] - down.data[i]) / (2 * h), got = forward[1].data[i];
-        if (!planned_near(got, slope, 1e-6 * (1 + fabs(slope) + fabs(up.data[i])))) fail_msg("%s: tangent %zu is %.9g, the slope %.9g", what, i, got, slope);
-    }
+    NaiveOutput up = value_at(op, x, t, H, slots), down = value_at(op, x, t, -H, slots);
+    for (size_t i = 0; i < up.size; i++)
+        if (!is_slope(forward[1].data[i], down.data[i], forward[0].data[i], up.data[i], 1e-6))
+            fail_msg("%s: tangent %zu is %.9g, the slope %.9g", what, i, forward[1].data[i], (up.data[i] - down.data[i]) / (2 * H));
     for (uint32_t s = 0; s < slots; s++) back += dot(grads[1 + s].data, t[s], vjp->slots[s].size);
     double along = dot(c, forward[1].data, up.size);
     if (!planned_near(back, along, 1e-9 * (1 + fabs(along)) * (double)up.size)) fail_msg("%s: <c, J t> is %.12g, <Jt c, t> %.12g", what, along, back);
@@ -186,7 +194,7 @@ static double loss_at(const Graph *g, const Planned *c, uint32_t s, size_t i, do
     return sum;
 }
 
-/* Output o, the gradient in slot s, against slopes at a few of its elements: next to a kink the one on its own side. */
+/* Output o, the gradient in slot s, against slopes at a few of its elements. */
 static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t s, uint32_t o, const char *what) {
     NaiveInput in[PLANNED_SLOTS];
     NaiveOutput y[PLANNED_OUTPUTS];
@@ -194,23 +202,25 @@ static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t
     assert_true(naive_eval(c->g, c->rows, in, y));
     for (int n = 0; n < 6; n++) {
         size_t i = t_below(r, (uint32_t)c->g->slots[s].size);
-        const double h = 1e-6, here = loss_at(plain, c, s, i, 0), after = loss_at(plain, c, s, i, h), before = loss_at(plain, c, s, i, -h);
-        const double slopes[] = {(after - before) / (2 * h), (after - here) / h, (here - before) / h};
-        bool near = false;
-        for (int k = 0; k < (fabs(slopes[1] - slopes[2]) > 1e-3 ? 3 : 1); k++) near |= planned_near(y[o].data[i], slopes[k], 1e-5 * (1 + fabs(slopes[k])));
-        if (!near) fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], slopes[0]);
+        const double here = loss_at(plain, c, s, i, 0), after = loss_at(plain, c, s, i, H), before = loss_at(plain, c, s, i, -H);
+        if (!is_slope(y[o].data[i], before, here, after, 1e-5))
+            fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], (after - before) / (2 * H));
     }
     naive_release(y, c->g->noutputs);
 }
 
-/* As numbers within ±scale. */
+/* Numbers within ±scale: reals, or multiples of a step (not 0), whose products and sums f32 does not round: it then takes the side of a kink that f64 takes. */
 typedef struct {
     Rand *r;
-    double scale;
-} Reals;
+    double scale, step;
+} Numbers;
 
-static double one_real(void *arg) { return ((Reals *)arg)->scale * t_real(((Reals *)arg)->r); }
-static void fill_reals(Planned *c, Rand *r, double scale) { planned_fill(c, one_real, &(Reals){r, scale}); }
+static double one_number(void *arg) {
+    const Numbers *n = arg;
+    const double x = n->scale * t_real(n->r);
+    return n->step > 0 ? n->step * round(x / n->step) : x;
+}
+static void fill(Planned *c, Rand *r, double scale, double step) { planned_fill(c, one_number, &(Numbers){r, scale, step}); }
 
 /* A training step: gradients of the weights alone, summed over the batch. */
 static void test_training(void **state) {
@@ -225,9 +235,11 @@ static void test_training(void **state) {
         assert_int_equal(c.g->nslots, 6);
         assert_int_equal(c.g->noutputs, 5);
         for (uint32_t w = 0; w < 3; w++) assert_true(c.g->outputs[2 + w].role == OUT_GRAD_WEIGHT && c.g->outputs[2 + w].index == w);
-        fill_reals(&c, &r, 1);
+        fill(&c, &r, 1, 0);
         c.data[5][0] = c.data32[5][0] = 1;
         for (uint32_t w = 0; w < 3; w++) check_slopes(plain, &c, &r, 2 + w, 2 + w, what);
+        fill(&c, &r, 1, 0.125);
+        c.data[5][0] = c.data32[5][0] = 1;
         for (int n = 0; n < 12; n++) {
             PlannedWay way = planned_way(&r, c.rows);
             way.below = (Isa)(n % (ISA_COUNT + 1));
@@ -239,15 +251,15 @@ static void test_training(void **state) {
     }
 }
 
-/* sᵢ₊₁ = tanh(w ∗ pool(sᵢ) + b): images [1,5,6], kernels w [1,1,3,3] and b shared or a row's own. */
-static Graph *recurrent(void) {
+/* sᵢ₊₁ = f(w ∗ pool(sᵢ) + b): images [1,5,6], kernels w [1,1,3,3] and b shared or a row's own. */
+static Graph *recurrent(Op pool, Function f) {
     Graph *g = graph_new(), *step = graph_new();
     uint32_t s = t_node(step, OP_reshape, INS(t_input(step, SLOT_STATE, 0, 30)), DIMS(1, 5, 6), ATTRS());
     uint32_t w = t_node(step, OP_reshape, INS(t_input(step, SLOT_CAPTURE, 0, 9)), DIMS(1, 1, 3, 3), ATTRS()), b = t_input(step, SLOT_CAPTURE, 1, 1);
-    uint32_t y = t_node(step, OP_max_pool2d, INS(s), DIMS(1, 5, 6), ATTRS(3, 3, 1, 1, 1, 1));
+    uint32_t y = t_node(step, pool, INS(s), DIMS(1, 5, 6), ATTRS(3, 3, 1, 1, 1, 1));
     y = t_node(step, OP_conv2d, INS(y, w), DIMS(1, 5, 6), ATTRS(1, 1, 1, 1));
     b = t_node(step, OP_reshape, INS(t_node(step, OP_spread, INS(b), DIMS(1, 30), ATTRS(1))), DIMS(1, 5, 6), ATTRS());
-    y = t_node(step, OP_map, INS(t_node(step, OP_add, INS(y, b), DIMS(1, 5, 6), ATTRS())), DIMS(1, 5, 6), ATTRS(FUNCTION_tanh, 0, 0));
+    y = t_node(step, OP_map, INS(t_node(step, OP_add, INS(y, b), DIMS(1, 5, 6), ATTRS())), DIMS(1, 5, 6), ATTRS(f, 0, 0));
     graph_output(step, OUT_STATE, 0, t_node(step, OP_reshape, INS(y), DIMS(30), ATTRS()));
     uint32_t count = t_input(g, SLOT_INPUT, 0, 4), base = t_input(g, SLOT_INPUT, 1, 30), kernel = t_input(g, SLOT_INPUT, 2, 9);
     uint32_t bias = t_input(g, SLOT_INPUT, 3, 1);
@@ -257,18 +269,20 @@ static Graph *recurrent(void) {
     return g;
 }
 
-static void test_recurrent(void **state) {
-    (void)state;
-    Rand r = t_rand("recurrent");
-    Graph *plain = recurrent();
+/* Kinked steps have whole numbers, and f32 no rounding. */
+static void check_recurrent(Rand *r, Op pool, Function f, bool kinked) {
+    const char *what = function_row(f)->name;
+    Graph *plain = recurrent(pool, f);
     for (int n = 0; n < 24; n++) {
-        Planned c = {.g = derive(plain, &(DeriveSpec){0}), .rows = 1 + t_below(&r, 6), .batched = {true, n % 2, n / 2 % 2, n / 4 % 2}};
-        fill_reals(&c, &r, 0.8);
+        Planned c = {.g = derive(plain, &(DeriveSpec){0}), .rows = 1 + t_below(r, 6), .batched = {true, n % 2, n / 2 % 2, n / 4 % 2}};
+        fill(&c, r, 0.8, 0);
         c.data[4][0] = c.data32[4][0] = 1;
-        for (uint32_t s = 0; s < 4; s++) check_slopes(plain, &c, &r, s, 1 + s, "recurrent");
-        PlannedWay way = planned_way(&r, c.rows);
-        way.near32 = 5e-4; /* rounding grows with every iteration */
-        planned_against_naive(&c, &way, "recurrent");
+        for (uint32_t s = 0; s < 4; s++) check_slopes(plain, &c, r, s, 1 + s, what);
+        if (kinked) fill(&c, r, 2, 1);
+        c.data[4][0] = c.data32[4][0] = 1;
+        PlannedWay way = planned_way(r, c.rows);
+        way.near32 = kinked ? 0 : 5e-4; /* rounding grows with every iteration */
+        planned_against_naive(&c, &way, what);
         planned_release(&c);
     }
     Cx cx;
@@ -278,14 +292,21 @@ static void test_recurrent(void **state) {
     assert_int_equal(cx.diag.code, 0);
     cx_release(&cx);
     Planned c = {.g = jvp, .rows = 3, .batched = {true, true, false, true, true, true, false, false}};
-    fill_reals(&c, &r, 0.8);
+    fill(&c, r, kinked ? 2 : 0.8, kinked);
     for (int n = 0; n < 8; n++) {
-        PlannedWay way = planned_way(&r, c.rows);
-        way.near32 = 5e-4;
-        planned_against_naive(&c, &way, "recurrent, tangent");
+        PlannedWay way = planned_way(r, c.rows);
+        way.near32 = kinked ? 0 : 5e-4;
+        planned_against_naive(&c, &way, what);
     }
     planned_release(&c);
     graph_free(plain);
+}
+
+static void test_recurrent(void **state) {
+    (void)state;
+    Rand r = t_rand("recurrent");
+    check_recurrent(&r, OP_avg_pool2d, FUNCTION_tanh, false);
+    check_recurrent(&r, OP_max_pool2d, FUNCTION_relu, true);
 }
 
 /* Rows, not summed; other roles; one slot. */
