@@ -271,7 +271,7 @@ static Graph *network(const NetSpec *s) {
 /* Most weights are 0: sums stay below 2^24. */
 static double whole_number(Rand *r, const Slot *slot) {
     if (slot->role == SLOT_COLUMN) return (double)t_below(r, 5) - 2;
-    return t_below(r, slot->size < 5000 ? 4 : 64) ? 0 : 1 - 2 * (double)t_below(r, 2);
+    return slot->role == SLOT_WEIGHT && t_below(r, 3 + slot->size / 3000) ? 0 : 1 - 2 * (double)t_below(r, 2);
 }
 
 /* The loss's gradients for all weights, over random numbers; g is used up. */
