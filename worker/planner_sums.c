@@ -181,9 +181,9 @@ uint32_t planner_summed(Planner *b, uint32_t i) {
     Op op = b->g->nodes[i].op;
     NodeInfo *top = &b->nodes[i];
     if (!top->sum) return planner_sum(b, top->value, op);
-    while (b->g->nodes[i].op == OP_reshape) i = node_ins(b->g, &b->g->nodes[i])[0];
+    while (b->g->nodes[i].op == OP_reshape && b->nodes[i].sum) i = node_ins(b->g, &b->g->nodes[i])[0];
     const GNode *n = &b->g->nodes[i];
-    if (n->op == OP_part) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];
+    if (n->op == OP_part && b->nodes[i].sum) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];
     if (!planner_ok(b)) return 0;
     if (top->gathered) join(b, top, multiply(b, top, op), op);
     if (top->adds == VALUE_NONE || top->rest == VALUE_NONE) return top->adds == VALUE_NONE ? top->rest : top->adds;
