@@ -1,6 +1,7 @@
 /* Many clients at once: their small requests travel and run together, and none of them can tell. */
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
+#include "tests/support/rng.h"
 #include "tests/support/slow.h"
 #include <stdarg.h>
 #include <setjmp.h>
@@ -20,12 +21,7 @@ typedef struct {
     int status;
 } Question;
 
-static uint64_t next_random(uint64_t *x) {
-    *x ^= *x << 13, *x ^= *x >> 7, *x ^= *x << 17;
-    return *x;
-}
-
-static double real(uint64_t *x) { return (double)(int64_t)(next_random(x) % 2000001) / 7919.0 - 126; }
+static double real(Rng *r) { return (double)rng_below(r, 2000001) / 7919.0 - 126; }
 
 /* Programs: 0 is 2 ⊸ 2, 1 has an input function and two arguments, 2 is smooth in a vector. */
 static void compile_all(Ask *a, char hash[PROGRAMS][80]) {
@@ -34,9 +30,9 @@ static void compile_all(Ask *a, char hash[PROGRAMS][80]) {
     ask_compile(a, "{'source': 'λx:!2. if x then (if x then false else true) else x'}", hash[2]);
 }
 
-static void invent(Question *q, uint64_t *x, char hash[PROGRAMS][80], int kind) {
+static void invent(Question *q, Rng *r, char hash[PROGRAMS][80], int kind) {
     char *b = q->body;
-    double u = real(x), v = real(x), w = real(x), z = real(x);
+    double u = real(r), v = real(r), w = real(r), z = real(r);
     q->route = kind == 5 || kind == 6 ? "/grad" : kind == 7 ? "/jvp" : "/eval";
     switch (kind) {
     case 0: snprintf(b, REQUEST, "{\"program\":\"%s\",\"args\":[[%.17g,%.17g]]}", hash[0], u, v); break;
@@ -75,19 +71,12 @@ static void expect(const Question *q, const ClientResponse *answer) {
              (const char *)answer->body.data, q->status, (int)q->expected.len, (const char *)q->expected.data);
 }
 
-static uint64_t seed_of_run(void) {
-    const char *given = getenv("CAJAL_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : 20251117;
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed | 1;
-}
-
-static void ask_questions(Ask *a, uint64_t *x, Question questions[CLIENTS]) {
+static void ask_questions(Ask *a, Rng *r, Question questions[CLIENTS]) {
     char hash[PROGRAMS][80];
     compile_all(a, hash);
     for (int i = 0; i < CLIENTS; i++) {
         questions[i] = (Question){0};
-        invent(&questions[i], x, hash, i % KINDS);
+        invent(&questions[i], r, hash, i % KINDS);
         settle(a, &questions[i]);
         assert_int_equal(i % KINDS == 4 ? 422 : 200, questions[i].status);
     }
@@ -96,10 +85,10 @@ static void ask_questions(Ask *a, uint64_t *x, Question questions[CLIENTS]) {
 /* Every round all ask at the same time, each something of its own; an answer is the same to the last bit as when asked alone. */
 static void test_everybody_gets_his_own(void **state) {
     Ask *a = *state;
-    uint64_t x = seed_of_run();
+    Rng r = rng_new("everybody");
     Question questions[CLIENTS];
     int fds[CLIENTS];
-    ask_questions(a, &x, questions);
+    ask_questions(a, &r, questions);
     double runs = ask_metric(a, "cajal_batch_requests_count"), requests = ask_metric(a, "cajal_batch_requests_sum");
     for (int i = 0; i < CLIENTS; i++) fds[i] = raw_open(a->daemon.url);
     for (int round = 0; round < ROUNDS; round++) {
@@ -127,16 +116,16 @@ static void test_everybody_gets_his_own(void **state) {
 /* The same, while some hang up at once and some have no time. */
 static void test_others_come_and_go(void **state) {
     Ask *a = *state;
-    uint64_t x = seed_of_run();
+    Rng r = rng_new("others");
     Question questions[CLIENTS];
     int fds[CLIENTS], in_time = 0;
-    ask_questions(a, &x, questions);
+    ask_questions(a, &r, questions);
     for (int i = 0; i < CLIENTS; i++) fds[i] = raw_open(a->daemon.url);
     for (int round = 0; round < ROUNDS; round++) {
         bool leaves[CLIENTS], hurries[CLIENTS];
         for (int i = 0; i < CLIENTS; i++) {
-            leaves[i] = next_random(&x) % 4 == 0;
-            hurries[i] = next_random(&x) % 4 == 0;
+            leaves[i] = rng_below(&r, 4) == 0;
+            hurries[i] = rng_below(&r, 4) == 0;
             raw_request(fds[i], "POST", questions[i].route, hurries[i] ? "X-Request-Id: same\r\nX-Deadline-Ms: 1\r\n" : "X-Request-Id: same\r\n",
                         questions[i].body);
             if (!leaves[i]) continue;

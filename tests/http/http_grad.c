@@ -1,5 +1,6 @@
 /* POST /grad and POST /jvp against values computed by hand, and against each other: <w, J t> = <Jᵀ w, t>. */
 #include "tests/support/ask.h"
+#include "tests/support/rng.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -147,17 +148,10 @@ static void test_as_eval(void **state) {
 /* ---- VJP = JVPᵀ on random points ---- */
 
 /* xorshift64 (Marsaglia 2003) */
-static double draw(uint64_t *seed) {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return (double)(*seed >> 11) / 9007199254740992.0 * 2 - 1;
-}
-
-static cJSON *random_tensor(uint64_t *seed, const size_t *shape, size_t rank) {
-    if (rank == 0) return cJSON_CreateNumber(draw(seed));
+static cJSON *random_tensor(Rng *r, const size_t *shape, size_t rank) {
+    if (rank == 0) return cJSON_CreateNumber(rng_real(r));
     cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < *shape; i++) cJSON_AddItemToArray(list, random_tensor(seed, shape + 1, rank - 1));
+    for (size_t i = 0; i < *shape; i++) cJSON_AddItemToArray(list, random_tensor(r, shape + 1, rank - 1));
     return list;
 }
 
@@ -204,11 +198,11 @@ static char *request_of(const Point *p, const cJSON *inputs, const char *key, co
     return text;
 }
 
-static void check_point(Ask *a, const Point *p, uint64_t *seed) {
-    cJSON *inputs = cJSON_CreateObject(), *tangents = cJSON_CreateObject(), *cotangent = random_tensor(seed, p->shape, p->rank);
+static void check_point(Ask *a, const Point *p, Rng *r) {
+    cJSON *inputs = cJSON_CreateObject(), *tangents = cJSON_CreateObject(), *cotangent = random_tensor(r, p->shape, p->rank);
     for (size_t i = 0; i < 4 && p->inputs[i].name; i++) {
-        cJSON_AddItemToObject(inputs, p->inputs[i].name, random_tensor(seed, p->inputs[i].shape, p->inputs[i].rank));
-        cJSON_AddItemToObject(tangents, p->inputs[i].name, random_tensor(seed, p->inputs[i].shape, p->inputs[i].rank));
+        cJSON_AddItemToObject(inputs, p->inputs[i].name, random_tensor(r, p->inputs[i].shape, p->inputs[i].rank));
+        cJSON_AddItemToObject(tangents, p->inputs[i].name, random_tensor(r, p->inputs[i].shape, p->inputs[i].rank));
     }
     char *jvp = request_of(p, inputs, "tangents", tangents), *vjp = request_of(p, inputs, "cotangent", cotangent);
     ask(a, 200, JVP, jvp);
@@ -230,11 +224,9 @@ static void check_point(Ask *a, const Point *p, uint64_t *seed) {
 }
 
 static void test_transposes(void **state) {
-    const char *given = getenv("CAJAL_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : 20251117;
-    print_message("seed %llu\n", (unsigned long long)seed);
+    Rng r = rng_new("transposes");
     for (int round = 0; round < 5; round++)
-        for (size_t i = 0; i < sizeof points / sizeof *points; i++) check_point(*state, &points[i], &seed);
+        for (size_t i = 0; i < sizeof points / sizeof *points; i++) check_point(*state, &points[i], &r);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 /* What no client should send, and what slow, greedy and vanishing clients do: every request gets its answer, and the service goes on. */
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
+#include "tests/support/rng.h"
 #include "tests/support/slow.h"
 #include <stdarg.h>
 #include <setjmp.h>
@@ -54,18 +55,13 @@ static void test_mutations(void **state) {
         "{\"source\": \"f : !(2 -o 2), n : N |- iter {true | y -> f y} (n)\", \"inputs\": {\"f\": [[0,1],[1,0]], \"n\": 3}}",
     };
     Ask *a = *state;
-    const char *given = getenv("CAJAL_SEED");
-    uint64_t x = given ? strtoull(given, NULL, 10) : 20251117;
-    print_message("seed %llu\n", (unsigned long long)x);
+    Rng r = rng_new("mutations");
     for (int i = 0; i < 600; i++) {
         char body[300], route[16];
         const char *seed = seeds[i % 3];
         size_t len = strlen(seed);
         memcpy(body, seed, len);
-        for (int k = 0; k < 1 + i % 3; k++) { /* xorshift64 (Marsaglia 2003) */
-            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-            body[x % len] = k % 2 ? (char)(x >> 32) : seed[(x >> 32) % len];
-        }
+        for (int k = 0; k < 1 + i % 3; k++) body[rng_below(&r, (uint32_t)len)] = k % 2 ? (char)rng_below(&r, 256) : seed[rng_below(&r, (uint32_t)len)];
         snprintf(route, sizeof route, "/%s", (const char *[]){"eval", "compile", "grad"}[i % 7 % 3]);
         assert_int_equal(CLIENT_OK, client_request(a->daemon.client, "POST", route, NULL, body, len, &a->response));
         if (a->response.status >= 500) fail_msg("%d for %s %.*s", a->response.status, route, (int)len, body);

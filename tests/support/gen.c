@@ -1,10 +1,8 @@
 #include "tests/support/gen.h"
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MOST_VARS = 64, MANY_VARS = 10, LARGEST_DIM = 256 };
 
@@ -25,26 +23,6 @@ typedef struct {
     const Type *real; /* the one real type in play; NULL: none */
     uint32_t names;
 } Gen;
-
-uint64_t rng_next(Rng *rng) {
-    uint64_t z = rng->state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-uint32_t rng_below(Rng *rng, uint32_t n) { return (uint32_t)((rng_next(rng) >> 32) * n >> 32); }
-bool rng_chance(Rng *rng, uint32_t percent) { return rng_below(rng, 100) < percent; }
-double rng_real(Rng *rng) { return (double)(rng_next(rng) >> 11) / (double)(UINT64_C(1) << 52) - 1; }
-
-uint64_t gen_seed(const char *test) {
-    const char *given = getenv("CAJAL_SEED");
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)now.tv_sec * 1000003 + (uint64_t)now.tv_nsec;
-    printf("%s: CAJAL_SEED=%" PRIu64 "\n", test, seed);
-    return seed;
-}
 
 static const Type *random_vector(Cx *cx, Rng *rng, Nat nat, uint32_t depth) {
     uint32_t roll = rng_below(rng, 100);

@@ -8,15 +8,7 @@
 #ifndef CAJAL_TESTS_GEN_H
 #define CAJAL_TESTS_GEN_H
 #include "compiler/term.h"
-
-/* splitmix64 */
-typedef struct {
-    uint64_t state;
-} Rng;
-uint64_t rng_next(Rng *rng);
-uint32_t rng_below(Rng *rng, uint32_t n); /* 0 … n-1; n at least 1 */
-bool rng_chance(Rng *rng, uint32_t percent);
-double rng_real(Rng *rng); /* in [-1, 1) */
+#include "tests/support/rng.h"
 
 typedef struct {
     uint64_t seed;  /* equal options give equal programs */
@@ -30,7 +22,4 @@ typedef struct {
 Program *gen_program(Cx *cx, const GenOptions *options);
 /* A vector type over 2, N, N[k] and -o, nested at most `depth` deep; its dimension with N read as `nat.dim` is at most 256. */
 const Type *gen_type(Cx *cx, Rng *rng, Nat nat, uint32_t depth);
-
-/* The seed for a test: $CAJAL_SEED, or from the clock; printed, so that a failure can be repeated. */
-uint64_t gen_seed(const char *test);
 #endif

@@ -1,10 +1,8 @@
-/* Small neuron graphs for tests: nodes in one line each, and a random source that can be repeated from its seed. */
+/* Small neuron graphs for tests: nodes in one line each. */
 #ifndef CAJAL_TEST_GRAPHS_H
 #define CAJAL_TEST_GRAPHS_H
 #include "schema/graph.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "tests/support/rng.h"
 
 #define LIST(T, ...) ((T const[]){__VA_ARGS__}), (uint32_t)(sizeof((T const[]){__VA_ARGS__}) / sizeof(T))
 #define INS(...) LIST(uint32_t, __VA_ARGS__)
@@ -30,24 +28,4 @@ static inline uint32_t t_input(Graph *g, SlotRole role, uint32_t index, uint32_t
 static inline uint32_t t_matvec(Graph *g, uint32_t m, uint32_t x, uint32_t n) {
     return t_node(g, OP_contract, INS(m, x), DIMS(n), ATTRS(2, 1, 1, 0, 1, 1, 0));
 }
-
-/* xorshift64*; T_SEED in the environment repeats a run */
-typedef struct {
-    uint64_t state;
-} Rand;
-
-static inline Rand t_rand(const char *test) {
-    const char *fixed = getenv("T_SEED");
-    uint64_t seed = fixed ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL) * 2654435761u;
-    printf("%s: T_SEED=%llu\n", test, (unsigned long long)seed);
-    return (Rand){seed | 1};
-}
-static inline uint64_t t_next(Rand *r) {
-    r->state ^= r->state >> 12;
-    r->state ^= r->state << 25;
-    r->state ^= r->state >> 27;
-    return r->state * UINT64_C(2685821657736338717);
-}
-static inline uint32_t t_below(Rand *r, uint32_t n) { return (uint32_t)((t_next(r) >> 33) % n); }
-static inline double t_real(Rand *r) { return (double)(t_next(r) >> 11) / (double)(UINT64_C(1) << 52) - 1; } /* in [-1, 1) */
 #endif

@@ -18,7 +18,7 @@ static const Op layer_ops[] = {
 };
 enum { LAYER_OPS = sizeof layer_ops / sizeof *layer_ops };
 
-static inline uint32_t layer_extent(Rand *r, uint32_t most) { return 1 + t_below(r, t_below(r, 8) ? 5 : most); }
+static inline uint32_t layer_extent(Rng *r, uint32_t most) { return 1 + rng_below(r, rng_below(r, 8) ? 5 : most); }
 
 static inline void layer_set(LayerCase *c, uint32_t k, uint32_t rank, const uint32_t *dims) {
     c->rank[k] = rank;
@@ -29,7 +29,7 @@ static inline void layer_result(LayerCase *c, uint32_t rank, const uint32_t *dim
     memcpy(c->out, dims, rank * sizeof *dims);
 }
 
-static inline void layer_function(Rand *r, LayerCase *c, uint32_t function) {
+static inline void layer_function(Rng *r, LayerCase *c, uint32_t function) {
     static const double p[FUNCTION_COUNT] = {[FUNCTION_leaky_relu] = 0.25, [FUNCTION_softplus] = 1.5, [FUNCTION_hardtanh] = -0.5,
                                              [FUNCTION_scale] = -1.25};
     static const double q[FUNCTION_COUNT] = {[FUNCTION_softplus] = 1.25, [FUNCTION_hardtanh] = 0.5, [FUNCTION_scale] = 0.75};
@@ -42,48 +42,48 @@ static inline void layer_function(Rand *r, LayerCase *c, uint32_t function) {
     layer_result(c, 2, dims);
 }
 
-static inline void layer_axis(Rand *r, LayerCase *c) {
-    uint32_t dims[4], less[4], rank = 1 + t_below(r, 3), axis = t_below(r, rank), n = 0;
+static inline void layer_axis(Rng *r, LayerCase *c) {
+    uint32_t dims[4], less[4], rank = 1 + rng_below(r, 3), axis = rng_below(r, rank), n = 0;
     for (uint32_t i = 0; i < rank; i++) dims[i] = layer_extent(r, 40);
     for (uint32_t i = 0; i < rank; i++)
         if (i != axis) less[n++] = dims[i];
     c->attrs[0] = axis;
-    for (uint32_t i = 1; i < 3; i++) c->attrs[i] = t_below(r, 2);
+    for (uint32_t i = 1; i < 3; i++) c->attrs[i] = rng_below(r, 2);
     c->nattr = c->op == OP_softmax ? 2 : c->op == OP_softmax_vjp ? 3 : 1;
     for (uint32_t k = 0; k < 2; k++) layer_set(c, k, c->op == OP_spread ? n : rank, c->op == OP_spread ? less : dims);
     layer_result(c, c->op == OP_total ? n : rank, c->op == OP_total ? less : dims);
 }
 
-static inline void layer_pad(Rand *r, LayerCase *c) {
-    uint32_t x[3], y[3], plain = t_below(r, 2);
-    x[0] = y[0] = 1 + t_below(r, 3);
+static inline void layer_pad(Rng *r, LayerCase *c) {
+    uint32_t x[3], y[3], plain = rng_below(r, 2);
+    x[0] = y[0] = 1 + rng_below(r, 3);
     for (uint32_t k = 0; k < 2; k++) {
         x[1 + k] = layer_extent(r, 20);
         do
-            for (uint32_t i = 0; i < 2; i++) c->attrs[2 * k + i] = (int64_t)t_below(r, 6) - 3;
+            for (uint32_t i = 0; i < 2; i++) c->attrs[2 * k + i] = (int64_t)rng_below(r, 6) - 3;
         while ((int64_t)x[1 + k] + c->attrs[2 * k] + c->attrs[2 * k + 1] < 1);
         y[1 + k] = (uint32_t)(x[1 + k] + c->attrs[2 * k] + c->attrs[2 * k + 1]);
     }
-    c->attrs[4] = attr_bits(t_real(r));
+    c->attrs[4] = attr_bits(rng_real(r));
     c->nattr = 5;
     layer_set(c, 0, 3 - plain, x + plain);
     layer_result(c, 3 - plain, y + plain);
 }
 
 /* A window on an axis of n: kernel, stride, padding, and how often it fits. */
-static inline uint32_t layer_window(Rand *r, uint32_t n, bool pool, uint32_t *kernel, int64_t *stride, int64_t *pad) {
+static inline uint32_t layer_window(Rng *r, uint32_t n, bool pool, uint32_t *kernel, int64_t *stride, int64_t *pad) {
     uint32_t fits;
     do {
-        *kernel = t_below(r, 4) ? 1 + t_below(r, n < 5 ? n + 1 : 5) : n;
-        *stride = 1 + t_below(r, 3);
-        *pad = t_below(r, pool ? *kernel / 2 + 1 : 4);
+        *kernel = rng_below(r, 4) ? 1 + rng_below(r, n < 5 ? n + 1 : 5) : n;
+        *stride = 1 + rng_below(r, 3);
+        *pad = rng_below(r, pool ? *kernel / 2 + 1 : 4);
     } while (!(fits = window_extent(n, *kernel, (uint32_t)*stride, (uint32_t)*pad)));
     return fits;
 }
 
-static inline void layer_pool(Rand *r, LayerCase *c) {
-    uint32_t x[4], y[4], rank = 2 + t_below(r, 3), kernel;
-    for (uint32_t i = 0; i < rank; i++) x[i] = y[i] = i + 2 < rank ? 1 + t_below(r, 3) : layer_extent(r, 20);
+static inline void layer_pool(Rng *r, LayerCase *c) {
+    uint32_t x[4], y[4], rank = 2 + rng_below(r, 3), kernel;
+    for (uint32_t i = 0; i < rank; i++) x[i] = y[i] = i + 2 < rank ? 1 + rng_below(r, 3) : layer_extent(r, 20);
     for (uint32_t k = 0; k < 2; k++) {
         y[rank - 2 + k] = layer_window(r, x[rank - 2 + k], true, &kernel, &c->attrs[2 + k], &c->attrs[4 + k]);
         c->attrs[k] = kernel;
@@ -94,12 +94,12 @@ static inline void layer_pool(Rand *r, LayerCase *c) {
     layer_result(c, rank, c->op == OP_max_pool2d_vjp || c->op == OP_avg_pool2d_vjp ? x : y);
 }
 
-static inline void layer_conv(Rand *r, LayerCase *c) {
-    uint32_t x[3] = {1 + t_below(r, 3)}, w[4] = {1 + t_below(r, 4), x[0]}, y[3] = {w[0]};
+static inline void layer_conv(Rng *r, LayerCase *c) {
+    uint32_t x[3] = {1 + rng_below(r, 3)}, w[4] = {1 + rng_below(r, 4), x[0]}, y[3] = {w[0]};
     for (uint32_t k = 0; k < 2; k++) {
         x[1 + k] = layer_extent(r, 30);
         y[1 + k] = layer_window(r, x[1 + k], false, &w[2 + k], &c->attrs[k], &c->attrs[2 + k]);
-        if (t_below(r, 2)) { /* the usual stride is 1 */
+        if (rng_below(r, 2)) { /* the usual stride is 1 */
             c->attrs[k] = 1;
             y[1 + k] = window_extent(x[1 + k], w[2 + k], 1, (uint32_t)c->attrs[2 + k]);
         }
@@ -113,10 +113,10 @@ static inline void layer_conv(Rand *r, LayerCase *c) {
     else layer_result(c, 3, x_out ? x : y);
 }
 
-static inline LayerCase layer_case(Rand *r, Op op) {
+static inline LayerCase layer_case(Rng *r, Op op) {
     LayerCase c = {.op = op, .nin = (uint32_t)op_row(op)->inputs};
     switch (op) {
-    case OP_map: case OP_map_vjp: layer_function(r, &c, t_below(r, FUNCTION_COUNT)); break;
+    case OP_map: case OP_map_vjp: layer_function(r, &c, rng_below(r, FUNCTION_COUNT)); break;
     case OP_softmax: case OP_softmax_vjp: case OP_spread: case OP_total: layer_axis(r, &c); break;
     case OP_pad: layer_pad(r, &c); break;
     case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: layer_conv(r, &c); break;

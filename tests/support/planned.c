@@ -94,7 +94,7 @@ void planned_against_naive(const Planned *c, const PlannedWay *way, const char *
     planned_run(c, way, got, batched);
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         assert_int_equal(batched[o], want[o].batched);
-        double tolerance = (way->f64 ? 1e-13 : way->near32) * (1 + largest(&want[o], c->rows));
+        double tolerance = (way->f64 ? way->near64 : way->near32) * (1 + largest(&want[o], c->rows));
         for (size_t i = 0; i < want[o].size * (batched[o] ? c->rows : 1); i++) {
             double v = way->f64 ? ((double *)got[o])[i] : (double)((float *)got[o])[i];
             if (!planned_near(v, want[o].data[i], tolerance) && (way->f64 || fabs(want[o].data[i]) < 1e38))
@@ -106,15 +106,15 @@ void planned_against_naive(const Planned *c, const PlannedWay *way, const char *
     naive_release(want, c->g->noutputs);
 }
 
-void planned_same_bits(const Planned *c, PlannedWay way, Rand *r, const char *what) {
+void planned_same_bits(const Planned *c, PlannedWay way, Rng *r, const char *what) {
     void *all[PLANNED_OUTPUTS], *some[PLANNED_OUTPUTS];
     bool batched[PLANNED_OUTPUTS];
     size_t element = way.f64 ? sizeof(double) : sizeof(float);
     way.rows = c->rows;
     planned_run(c, &way, all, batched);
-    way.rows = 1 + t_below(r, (uint32_t)c->rows);
-    way.first = t_below(r, (uint32_t)(c->rows - way.rows + 1));
-    way.tile = t_below(r, 4);
+    way.rows = 1 + rng_below(r, (uint32_t)c->rows);
+    way.first = rng_below(r, (uint32_t)(c->rows - way.rows + 1));
+    way.tile = rng_below(r, 4);
     planned_run(c, &way, some, batched);
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         size_t bytes = c->g->nodes[c->g->outputs[o].node].size * element;
@@ -125,7 +125,7 @@ void planned_same_bits(const Planned *c, PlannedWay way, Rand *r, const char *wh
     }
 }
 
-PlannedWay planned_way(Rand *r, size_t rows) {
-    return (PlannedWay){.f64 = t_below(r, 2), .no_tape = t_below(r, 2), .below = (Isa)t_below(r, ISA_COUNT + 1), .tile = t_below(r, 4), .rows = rows,
-                 .segments = t_below(r, 2), .threads = t_below(r, 8) ? 1 : 2, .near32 = 1e-5};
+PlannedWay planned_way(Rng *r, size_t rows) {
+    return (PlannedWay){.f64 = rng_below(r, 2), .no_tape = rng_below(r, 2), .below = (Isa)rng_below(r, ISA_COUNT + 1), .tile = rng_below(r, 4), .rows = rows,
+                 .segments = rng_below(r, 2), .threads = rng_below(r, 8) ? 1 : 2, .near32 = 1e-5, .near64 = 1e-13};
 }

@@ -5,7 +5,7 @@
 #include "tests/support/layers.h"
 #include "worker/exec.h"
 
-enum { PLANNED_SLOTS = 8, PLANNED_OUTPUTS = 8 };
+enum { PLANNED_SLOTS = 12, PLANNED_OUTPUTS = 12 };
 
 typedef struct {
     Graph *g;
@@ -20,7 +20,7 @@ typedef struct {
     Isa below;
     size_t tile, first, rows; /* rows first .. first + rows of the case */
     unsigned threads;
-    double near32; /* tolerance of f32, relative to the largest element; f64's is 1e-13 */
+    double near32, near64; /* tolerances, relative to the largest element */
 } PlannedWay;
 
 void planned_verify(const Graph *g);
@@ -28,12 +28,12 @@ void planned_verify(const Graph *g);
 void planned_fill(Planned *c, double (*number)(void *arg), void *arg);
 void planned_release(Planned *c);
 
-PlannedWay planned_way(Rand *r, size_t rows);
+PlannedWay planned_way(Rng *r, size_t rows);
 /* All rows of the way; outs[o]: malloced, in its dtype. */
 void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *batched);
 void planned_against_naive(const Planned *c, const PlannedWay *way, const char *what);
 /* Some rows by themselves have the bits they have among all. */
-void planned_same_bits(const Planned *c, PlannedWay way, Rand *r, const char *what);
+void planned_same_bits(const Planned *c, PlannedWay way, Rng *r, const char *what);
 
 /* The case's node. Slots become inputs of the op's dims; what a derivative reads of the op's value is computed from slot 0. */
 uint32_t planned_op(Graph *g, const LayerCase *op);

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "compiler/rewrite.h"
@@ -46,15 +47,15 @@ void trial_verify(const Graph *g) {
     if (!graph_verify(g, why, sizeof why)) fail_msg("%s", why);
 }
 
-static double *random_numbers(Rand *r, size_t n) {
+static double *random_numbers(Rng *r, size_t n) {
     double *made = malloc(n * sizeof *made);
     assert_non_null(made);
-    for (size_t i = 0; i < n; i++) made[i] = t_real(r);
+    for (size_t i = 0; i < n; i++) made[i] = rng_real(r);
     return made;
 }
 
 void trial_fill(Trial *m, uint64_t seed) {
-    Rand r = {seed};
+    Rng r = {seed};
     const Linked *l = m->linked;
     assert_true(l->nslots <= TRIAL_MOST && l->nweights <= TRIAL_MOST);
     for (uint32_t i = 0; i < l->nslots; i++) {
@@ -62,7 +63,7 @@ void trial_fill(Trial *m, uint64_t seed) {
         for (uint32_t row = 0; l->slots[i].discrete && row < TRIAL_ROWS; row++) {
             double *at = m->columns[i] + row * l->slots[i].size;
             memset(at, 0, l->slots[i].size * sizeof *at);
-            at[t_below(&r, (uint32_t)l->slots[i].size)] = 1;
+            at[rng_below(&r, (uint32_t)l->slots[i].size)] = 1;
         }
     }
     for (uint32_t j = 0; j < l->nweights; j++) m->weights[j] = random_numbers(&r, l->weights[j].size);

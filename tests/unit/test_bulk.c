@@ -1,12 +1,12 @@
 /* Binary tensors: what is written reads back, what is malformed is refused with a reason, and no bytes whatever lead outside the body. */
 #include "compiler/bulk.h"
+#include "tests/support/rng.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
 static void put_le64(Buf *out, const char *json) {
@@ -140,12 +140,6 @@ static void test_malformed_npy(void **state) {
     }
 }
 
-static uint64_t next(uint64_t *seed) {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    return *seed ^= *seed << 17;
-}
-
 static void check_inside(const Bulk *bulk, size_t len) {
     for (size_t i = 0; i < bulk->n; i++) {
         const BulkTensor *t = &bulk->items[i];
@@ -156,8 +150,7 @@ static void check_inside(const Bulk *bulk, size_t len) {
 
 static void test_mutations_stay_inside(void **state) {
     (void)state;
-    uint64_t seed = (uint64_t)time(NULL) | 1;
-    print_message("seed %llu\n", (unsigned long long)seed);
+    Rng r = rng_new("mutations");
     const size_t shape[2] = {3, 2};
     const BulkTensor tensors[2] = {{.name = "args.0", .dtype = DT_F32, .rank = 2, .shape = {3, 2}, .bytes = 24},
                                    {.name = "b", .dtype = DT_U8, .rank = 1, .shape = {4}, .bytes = 4}};
@@ -168,11 +161,11 @@ static void test_mutations_stay_inside(void **state) {
         if (npy) npy_put_header(&body, DT_F32, shape, 2);
         else safetensors_put_header(&body, tensors, 2);
         buf_put(&body, data, npy ? 24 : 28);
-        for (uint64_t n = 1 + next(&seed) % 4; n--;) {
-            char c = "0123456789,[]{}\"'():"[next(&seed) % 20];
-            body.data[next(&seed) % body.len] = (unsigned char)(c ^ (next(&seed) % 8 ? 0 : 0x80));
+        for (uint64_t n = 1 + rng_below(&r, 4); n--;) {
+            char c = "0123456789,[]{}\"'():"[rng_below(&r, 20)];
+            body.data[rng_below(&r, (uint32_t)body.len)] = (unsigned char)(c ^ (rng_below(&r, 8) ? 0 : 0x80));
         }
-        size_t len = next(&seed) % 4 ? body.len : next(&seed) % (body.len + 1);
+        size_t len = rng_below(&r, 4) ? body.len : rng_below(&r, (uint32_t)body.len + 1);
         Bulk bulk;
         Err err = {0};
         bool ok = npy ? npy_read(body.data, len, &bulk, &err) : safetensors_read(body.data, len, &bulk, &err);

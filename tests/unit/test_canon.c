@@ -146,7 +146,7 @@ static GenOptions options_for(uint64_t seed, int i) {
 
 static void test_round_trip(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("canonical round trip");
+    uint64_t seed = rng_seed("canonical round trip");
     for (int i = 0; i < 1000; i++) {
         Cx cx;
         cx_init(&cx);
@@ -187,7 +187,7 @@ static bool read_damaged(const unsigned char *bytes, size_t len) {
 
 static void test_damage(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("canonical damage");
+    uint64_t seed = rng_seed("canonical damage");
     int refused = 0;
     for (int i = 0; i < 100; i++) {
         Cx cx;

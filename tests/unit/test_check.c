@@ -164,7 +164,7 @@ static void test_grades(void **state) {
 
 static void test_accepts_generated(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("accepts generated");
+    uint64_t seed = rng_seed("accepts generated");
     for (int i = 0; i < 1000; i++) {
         Cx cx;
         cx_init(&cx);
@@ -191,7 +191,7 @@ static void damage(Program *p, Rng *rng) {
 
 static void test_agrees_with_naive(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("agrees with naive");
+    uint64_t seed = rng_seed("agrees with naive");
     int wrong[ERR_COUNT] = {0};
     for (int i = 0; i < 3000; i++) {
         Cx cx;

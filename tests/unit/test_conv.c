@@ -36,23 +36,23 @@ typedef struct {
     double *want_y, *want_x, *want_w;
 } Image;
 
-static double *reals(Rand *r, size_t n) {
+static double *reals(Rng *r, size_t n) {
     double *p = calloc(n + 1, sizeof *p);
     assert_non_null(p);
-    for (size_t i = 0; r && i < n; i++) p[i] = (float)t_real(r);
+    for (size_t i = 0; r && i < n; i++) p[i] = (float)rng_real(r);
     return p;
 }
 
-static void make_peaks(Image *m, Rand *r) {
+static void make_peaks(Image *m, Rng *r) {
     const size_t places = m->s.OH * m->s.OW;
-    m->peaks = 1 + t_below(r, 20);
+    m->peaks = 1 + rng_below(r, 20);
     m->peak = reals(r, m->s.O * conv_peaks_room(m->peaks));
     memset(m->y, 0, m->ny * sizeof *m->y);
     for (size_t o = 0; o < m->s.O; o++) {
         double *p = m->peak + o * conv_peaks_room(m->peaks);
-        *p = t_below(r, (uint32_t)m->peaks + 1);
+        *p = rng_below(r, (uint32_t)m->peaks + 1);
         for (size_t k = (size_t)*p++; k-- > 0; p += 3) {
-            size_t at = t_below(r, (uint32_t)places);
+            size_t at = rng_below(r, (uint32_t)places);
             p[0] = (double)(at / m->s.OW);
             p[1] = (double)(at % m->s.OW);
             m->y[o * places + at] += p[2];
@@ -60,11 +60,11 @@ static void make_peaks(Image *m, Rand *r) {
     }
 }
 
-static void make_image(Image *m, Rand *r, bool peaks) {
-    const size_t kh = 1 + t_below(r, 8), kw = 1 + t_below(r, 14), C = 1 + t_below(r, 6), O = 1 + t_below(r, 20);
-    const ConvStride stride = peaks ? (ConvStride){1, 1, t_below(r, 4), t_below(r, 4)}
-                                    : (ConvStride){1 + t_below(r, 3), 1 + t_below(r, 3), t_below(r, 16), t_below(r, 16)};
-    *m = (Image){.s = conv_shape(C, kh + t_below(r, 20), kw + t_below(r, 40), t_below(r, 3) ? O : 1, kh, kw, stride)};
+static void make_image(Image *m, Rng *r, bool peaks) {
+    const size_t kh = 1 + rng_below(r, 8), kw = 1 + rng_below(r, 14), C = 1 + rng_below(r, 6), O = 1 + rng_below(r, 20);
+    const ConvStride stride = peaks ? (ConvStride){1, 1, rng_below(r, 4), rng_below(r, 4)}
+                                    : (ConvStride){1 + rng_below(r, 3), 1 + rng_below(r, 3), rng_below(r, 16), rng_below(r, 16)};
+    *m = (Image){.s = conv_shape(C, kh + rng_below(r, 20), kw + rng_below(r, 40), rng_below(r, 3) ? O : 1, kh, kw, stride)};
     m->t = conv_shape_dx(&m->s);
     m->nx = C * m->s.H * m->s.W, m->ny = m->s.O * m->s.OH * m->s.OW, m->nw = m->s.O * C * kh * kw;
     m->x = reals(r, m->nx), m->y = reals(r, m->ny), m->w = reals(r, m->nw), m->bias = reals(r, m->s.O), m->mask = reals(r, m->nx);
@@ -149,7 +149,7 @@ static Plan isa_of(Isa below) {
     return found;
 }
 
-static void check_images(Rand *r, bool peaks) {
+static void check_images(Rng *r, bool peaks) {
     for (int n = 0; n < 150; n++) {
         Image m;
         make_image(&m, r, peaks);
@@ -164,20 +164,20 @@ static void check_images(Rand *r, bool peaks) {
 
 static void test_images(void **state) {
     (void)state;
-    Rand r = t_rand("images");
+    Rng r = rng_new("images");
     check_images(&r, false);
 }
 
 static void test_peaks(void **state) {
     (void)state;
-    Rand r = t_rand("peaks");
+    Rng r = rng_new("peaks");
     check_images(&r, true);
 }
 
 /* An image so large that it is taken in bands. */
 static void test_bands(void **state) {
     (void)state;
-    Rand r = t_rand("bands");
+    Rng r = rng_new("bands");
     for (size_t stride = 1; stride <= 2; stride++) {
         Image m = {.s = conv_shape(32, 61, 59, 9, 5, 3, (ConvStride){stride, stride, 2, 1})};
         assert_true(conv_pack_of(&m.s).band < m.s.OH);
@@ -269,13 +269,13 @@ static Graph *network(const NetSpec *s) {
 }
 
 /* Most weights are 0: sums stay below 2^24. */
-static double whole_number(Rand *r, const Slot *slot) {
-    if (slot->role == SLOT_COLUMN) return (double)t_below(r, 5) - 2;
-    return slot->role == SLOT_WEIGHT && t_below(r, 3 + slot->size / 3000) ? 0 : 1 - 2 * (double)t_below(r, 2);
+static double whole_number(Rng *r, const Slot *slot) {
+    if (slot->role == SLOT_COLUMN) return (double)rng_below(r, 5) - 2;
+    return slot->role == SLOT_WEIGHT && rng_below(r, 3 + slot->size / 3000) ? 0 : 1 - 2 * (double)rng_below(r, 2);
 }
 
 /* The loss's gradients for all weights, over random numbers; g is used up. */
-static void make_derived(Net *net, Graph *g, size_t rows, bool whole, Rand *r) {
+static void make_derived(Net *net, Graph *g, size_t rows, bool whole, Rng *r) {
     Cx cx;
     char why[300] = "";
     if (!graph_verify(g, why, sizeof why)) fail_msg("%s", why);
@@ -385,13 +385,13 @@ static void test_networks(void **state) {
         {.C = 1, .O = 4, .H = 8, .W = 8, .kernel = 3, .pad = 1, .window = 2, .step = 1, .bias = true, .relu = true}, /* too many peaks */
         {.C = 2, .O = 6, .H = 11, .W = 18, .kernel = 5, .pad = 2, .window = 3, .step = 3, .bias = true, .relu = true, .outside = true, .again = true},
     };
-    Rand r = t_rand("networks");
+    Rng r = rng_new("networks");
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++)
         for (int n = 0; n < 6; n++) {
             Net net;
-            make_derived(&net, network(&nets[k]), 1 + t_below(&r, 9), n % 2, &r);
+            make_derived(&net, network(&nets[k]), 1 + rng_below(&r, 9), n % 2, &r);
             for (int below = 0; below <= ISA_COUNT; below++) {
-                const Way way = {.f64 = !net.whole || !t_below(&r, 3), .known = t_below(&r, 2), .below = (Isa)below, .tile = t_below(&r, 4), .threads = 1 + t_below(&r, 3)};
+                const Way way = {.f64 = !net.whole || !rng_below(&r, 3), .known = rng_below(&r, 2), .below = (Isa)below, .tile = rng_below(&r, 4), .threads = 1 + rng_below(&r, 3)};
                 check_net(&net, &way, nets[k].step > 1);
             }
             free_net(&net);
@@ -401,7 +401,7 @@ static void test_networks(void **state) {
 /* Weights are packed once, however often they are used: what a second pass adds is x̄ of its image. */
 static void test_packed_once(void **state) {
     (void)state;
-    Rand r = t_rand("packed once");
+    Rng r = rng_new("packed once");
     uint32_t packs[2], conv_packs[2];
     for (int again = 0; again < 2; again++) {
         const NetSpec spec = {.C = 2, .O = 4, .H = 9, .W = 9, .kernel = 3, .pad = 1, .window = 3, .step = 3, .bias = true, .relu = true, .again = again};
@@ -425,7 +425,7 @@ static void test_packed_once(void **state) {
 /* A matrix that is large beside the batch stays as it lies: y[o] = Σ f[o,i,k] · n[k] · x[i], its gradients, and the rows as one product. */
 static void test_heavy(void **state) {
     (void)state;
-    Rand r = t_rand("heavy");
+    Rng r = rng_new("heavy");
     Graph *g = graph_new();
     uint32_t x = t_input(g, SLOT_COLUMN, 0, 64), n = t_input(g, SLOT_WEIGHT, 0, 10), f = t_input(g, SLOT_WEIGHT, 1, 900 * 640);
     uint32_t c = t_node(g, OP_contract, INS(t_node(g, OP_eye, INS(), DIMS(10, 10), ATTRS()), n), DIMS(10), ATTRS(2, 1, 1, 0, 1, 1, 0));
@@ -436,9 +436,9 @@ static void test_heavy(void **state) {
     graph_output(g, OUT_LOSS, 0, t_node(g, OP_reshape, INS(loss), DIMS(1), ATTRS()));
     for (int f64 = 0; f64 < 2; f64++) {
         Net net;
-        make_derived(&net, graph_copy(g), 20 + t_below(&r, 20), false, &r);
+        make_derived(&net, graph_copy(g), 20 + rng_below(&r, 20), false, &r);
         for (int below = 0; below <= ISA_COUNT; below++)
-            check_net(&net, &(Way){.f64 = f64, .known = true, .below = (Isa)below, .tile = 7 * (size_t)t_below(&r, 3), .threads = 1 + t_below(&r, 2)}, false);
+            check_net(&net, &(Way){.f64 = f64, .known = true, .below = (Isa)below, .tile = 7 * (size_t)rng_below(&r, 3), .threads = 1 + rng_below(&r, 2)}, false);
         free_net(&net);
     }
     graph_free(g);

@@ -120,11 +120,11 @@ static ErrCode refuse(void *arg, const void *bytes, size_t len) {
 static void test_gunzip(void **state) {
     (void)state;
     enum { LEN = 600000 };
-    Rand r = t_rand("test_gunzip");
+    Rng r = rng_new("test_gunzip");
     Buf in = {0}, out = {0};
     unsigned char *bytes = malloc(LEN);
     assert_non_null(bytes);
-    for (size_t i = 0; i < LEN; i++) bytes[i] = (unsigned char)(t_below(&r, 4) * (i % 7));
+    for (size_t i = 0; i < LEN; i++) bytes[i] = (unsigned char)(rng_below(&r, 4) * (i % 7));
     put_gzip(&in, bytes, LEN - 1000);
     size_t first = in.len;
     put_gzip(&in, bytes + LEN - 1000, 1000);
@@ -141,7 +141,7 @@ static void test_gunzip(void **state) {
     assert_in_range(refused, 1, LEN - 1); /* asked once */
     /* cut off anywhere but between the members */
     for (size_t i = 0; i < 40; i++) {
-        size_t len = i < 20 ? i : in.len - 1 - t_below(&r, (uint32_t)in.len - 20);
+        size_t len = i < 20 ? i : in.len - 1 - rng_below(&r, (uint32_t)in.len - 20);
         if (len == first) continue;
         buf_clear(&out);
         assert_int_equal(gunzip(in.data, len, LEN, collect, &out), ERR_bad_tensor);

@@ -28,9 +28,9 @@ static Graph *derived(const LayerCase *op, Derive derive) {
     return made;
 }
 
-static double *reals(Rand *r, size_t n) {
+static double *reals(Rng *r, size_t n) {
     double *x = malloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = 2 * t_real(r);
+    for (size_t i = 0; i < n; i++) x[i] = 2 * rng_real(r);
     return x;
 }
 
@@ -67,7 +67,7 @@ static bool is_slope(double got, double before, double here, double after, doubl
     return near;
 }
 
-static void check_derivatives(Rand *r, const LayerCase *op, const char *what) {
+static void check_derivatives(Rng *r, const LayerCase *op, const char *what) {
     Graph *jvp = derived(op, DERIVE_JVP), *vjp = derived(op, DERIVE_VJP);
     uint32_t slots = vjp->nslots - 1;
     double *x[PLANNED_SLOTS] = {0}, *t[PLANNED_SLOTS] = {0}, *c = reals(r, vjp->slots[slots].size), back = 0;
@@ -106,7 +106,7 @@ static void test_derivatives(void **state) {
     (void)state;
     static const Op ops[] = {OP_map, OP_softmax, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d,
                              OP_conv2d_dx, OP_conv2d_dw};
-    Rand r = t_rand("derivatives");
+    Rng r = rng_new("derivatives");
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
         for (int n = 0; n < 30; n++) {
             LayerCase op = layer_case(&r, ops[k]);
@@ -123,11 +123,11 @@ static void test_derivatives(void **state) {
 static void test_second(void **state) {
     (void)state;
     static const Op ops[] = {OP_map_vjp, OP_softmax_vjp, OP_max_pool2d_vjp, OP_max_pool2d_jvp};
-    Rand r = t_rand("second");
+    Rng r = rng_new("second");
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
         for (int jvp = 0; jvp < 2; jvp++) {
             LayerCase op = layer_case(&r, ops[k]);
-            Graph *g = graph_new();
+            Graph *volatile g = graph_new();
             Cx cx;
             graph_output(g, OUT_VALUE, 0, planned_op(g, &op));
             cx_init(&cx);
@@ -195,13 +195,13 @@ static double loss_at(const Graph *g, const Planned *c, uint32_t s, size_t i, do
 }
 
 /* Output o, the gradient in slot s, against slopes at a few of its elements. */
-static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t s, uint32_t o, const char *what) {
+static void check_slopes(const Graph *plain, const Planned *c, Rng *r, uint32_t s, uint32_t o, const char *what) {
     NaiveInput in[PLANNED_SLOTS];
     NaiveOutput y[PLANNED_OUTPUTS];
     for (uint32_t k = 0; k < c->g->nslots; k++) in[k] = (NaiveInput){c->data[k], c->batched[k]};
     assert_true(naive_eval(c->g, c->rows, in, y));
     for (int n = 0; n < 6; n++) {
-        size_t i = t_below(r, (uint32_t)c->g->slots[s].size);
+        size_t i = rng_below(r, (uint32_t)c->g->slots[s].size);
         const double here = loss_at(plain, c, s, i, 0), after = loss_at(plain, c, s, i, H), before = loss_at(plain, c, s, i, -H);
         if (!is_slope(y[o].data[i], before, here, after, 1e-5))
             fail_msg("%s, slot %u[%zu]: %.9g, the slope %.9g", what, s, i, y[o].data[i], (after - before) / (2 * H));
@@ -211,23 +211,23 @@ static void check_slopes(const Graph *plain, const Planned *c, Rand *r, uint32_t
 
 /* Numbers within ±scale: reals, or multiples of a step (not 0), whose products and sums f32 does not round: it then takes the side of a kink that f64 takes. */
 typedef struct {
-    Rand *r;
+    Rng *r;
     double scale, step;
 } Numbers;
 
 static double one_number(void *arg) {
     const Numbers *n = arg;
-    const double x = n->scale * t_real(n->r);
+    const double x = n->scale * rng_real(n->r);
     return n->step > 0 ? n->step * round(x / n->step) : x;
 }
-static void fill(Planned *c, Rand *r, double scale, double step) { planned_fill(c, one_number, &(Numbers){r, scale, step}); }
+static void fill(Planned *c, Rng *r, double scale, double step) { planned_fill(c, one_number, &(Numbers){r, scale, step}); }
 
 /* A training step: gradients of the weights alone, summed over the batch. */
 static void test_training(void **state) {
     (void)state;
     static const Function functions[] = {FUNCTION_relu, FUNCTION_tanh, FUNCTION_sigmoid, FUNCTION_hardtanh, FUNCTION_square};
     static const bool weights[] = {false, false, true, true, true};
-    Rand r = t_rand("training");
+    Rng r = rng_new("training");
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++) {
         const char *what = function_row(functions[k])->name;
         Graph *plain = network(functions[k]);
@@ -263,18 +263,20 @@ static Graph *recurrent(Op pool, Function f) {
     graph_output(step, OUT_STATE, 0, t_node(step, OP_reshape, INS(y), DIMS(30), ATTRS()));
     uint32_t count = t_input(g, SLOT_INPUT, 0, 4), base = t_input(g, SLOT_INPUT, 1, 30), kernel = t_input(g, SLOT_INPUT, 2, 9);
     uint32_t bias = t_input(g, SLOT_INPUT, 3, 1);
-    uint32_t out = t_sub_node(g, OP_iter, INS(count, base, kernel, bias), DIMS(30), ATTRS(1, 1, 2, 1, 0, 0), SUBS(step));
+    base = t_node(g, OP_reshape, INS(base), DIMS(5, 6), ATTRS());
+    uint32_t out = t_sub_node(g, OP_iter, INS(count, base, kernel, bias), DIMS(5, 6), ATTRS(1, 1, 2, 1, 0, 0), SUBS(step));
+    out = t_node(g, OP_reshape, INS(out), DIMS(30), ATTRS());
     graph_output(g, OUT_VALUE, 0, t_node(g, OP_total, INS(out), DIMS(), ATTRS(0)));
     planned_verify(g);
     return g;
 }
 
 /* Kinked steps have whole numbers, and f32 no rounding. */
-static void check_recurrent(Rand *r, Op pool, Function f, bool kinked) {
+static void check_recurrent(Rng *r, Op pool, Function f, bool kinked) {
     const char *what = function_row(f)->name;
     Graph *plain = recurrent(pool, f);
     for (int n = 0; n < 24; n++) {
-        Planned c = {.g = derive(plain, &(DeriveSpec){0}), .rows = 1 + t_below(r, 6), .batched = {true, n % 2, n / 2 % 2, n / 4 % 2}};
+        Planned c = {.g = derive(plain, &(DeriveSpec){0}), .rows = 1 + rng_below(r, 6), .batched = {true, n % 2, n / 2 % 2, n / 4 % 2}};
         fill(&c, r, 0.8, 0);
         c.data[4][0] = c.data32[4][0] = 1;
         for (uint32_t s = 0; s < 4; s++) check_slopes(plain, &c, r, s, 1 + s, what);
@@ -304,7 +306,7 @@ static void check_recurrent(Rand *r, Op pool, Function f, bool kinked) {
 
 static void test_recurrent(void **state) {
     (void)state;
-    Rand r = t_rand("recurrent");
+    Rng r = rng_new("recurrent");
     check_recurrent(&r, OP_avg_pool2d, FUNCTION_tanh, false);
     check_recurrent(&r, OP_max_pool2d, FUNCTION_relu, true);
 }

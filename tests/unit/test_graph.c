@@ -291,7 +291,7 @@ static void test_file(void **state) {
 /* Damage below a right checksum: what gets through is a verified graph, and is written back as it was read. */
 static void test_file_fuzz(void **state) {
     (void)state;
-    Rand r = t_rand("file_fuzz");
+    Rng r = rng_new("file_fuzz");
     Graph *g = sample();
     Buf file, again;
     char why[300];
@@ -304,10 +304,10 @@ static void test_file_fuzz(void **state) {
     for (int round = 0; round < 30000; round++) {
         size_t len = file.len;
         memcpy(bytes, file.data, len);
-        if (t_below(&r, 8) == 0) len = 31 + t_below(&r, (uint32_t)len - 31);
-        for (uint32_t n = 1 + t_below(&r, 3); n--;) {
-            const uint32_t at = 14 + t_below(&r, (uint32_t)len - 30); /* behind the head, before the checksum */
-            bytes[at] = (unsigned char)(t_below(&r, 3) ? t_below(&r, 20) : t_next(&r));
+        if (rng_below(&r, 8) == 0) len = 31 + rng_below(&r, (uint32_t)len - 31);
+        for (uint32_t n = 1 + rng_below(&r, 3); n--;) {
+            const uint32_t at = 14 + rng_below(&r, (uint32_t)len - 30); /* behind the head, before the checksum */
+            bytes[at] = (unsigned char)(rng_below(&r, 3) ? rng_below(&r, 20) : rng_next(&r));
         }
         crypto_generichash(bytes + len - 16, 16, bytes, len - 16, NULL, 0);
         Graph *h = graph_read(bytes, len, why, sizeof why);

@@ -120,7 +120,7 @@ static void test_table(void **state) {
 /* The vector of a basis value is that basis vector, at every type. */
 static void test_basis(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("basis vectors");
+    uint64_t seed = rng_seed("basis vectors");
     Rng rng = {seed};
     for (int i = 0; i < 200; i++) {
         Cx cx;
@@ -164,7 +164,7 @@ static void test_table_is_row_major(void **state) {
 /* Applied to basis vectors, a program of any type over 2 and N gives one basis vector or none. */
 static void test_results_fit_their_types(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("results fit");
+    uint64_t seed = rng_seed("results fit");
     volatile int something = 0;
     for (int i = 0; i < 1500; i++) {
         Cx cx;

@@ -278,7 +278,7 @@ static void check_float(float v) {
 
 static void test_number_round_trip(void **state) {
     (void)state;
-    Rng rng = {gen_seed("json, printing")};
+    Rng rng = rng_new("json, printing");
     for (int i = 0; i < 100000; i++) {
         uint64_t bits = rng_next(&rng);
         uint32_t low = (uint32_t)bits;
@@ -299,7 +299,7 @@ static void test_number_round_trip(void **state) {
 
 static void test_number_reading(void **state) {
     (void)state;
-    Rng rng = {gen_seed("json, reading")};
+    Rng rng = rng_new("json, reading");
     for (int i = 0; i < 100000; i++) {
         char text[1100];
         size_t n = 0, digits = rng_next(&rng) % (i % 100 ? 22 : 900);

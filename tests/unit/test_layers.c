@@ -112,25 +112,25 @@ static void test_images(void **state) {
 
 /* Quarters, so that windows have equal elements; now and then, when wild, something else. */
 typedef struct {
-    Rand *r;
+    Rng *r;
     bool wild;
 } Sample;
 
 static double sample(void *arg) {
     static const double others[] = {NAN, INFINITY, -INFINITY, -0.0, 1e-40, 90, -90};
     const Sample *s = arg;
-    if (s->wild && !t_below(s->r, 40)) return others[t_below(s->r, 7)];
-    return t_below(s->r, 2) ? ((double)t_below(s->r, 17) - 8) / 4 : 3 * t_real(s->r);
+    if (s->wild && !rng_below(s->r, 40)) return others[rng_below(s->r, 7)];
+    return rng_below(s->r, 2) ? ((double)rng_below(s->r, 17) - 8) / 4 : 3 * rng_real(s->r);
 }
 
 static void test_kernels(void **state) {
     (void)state;
-    Rand r = t_rand("kernels");
+    Rng r = rng_new("kernels");
     for (int k = 0; k < LAYER_OPS; k++)
         for (int n = 0; n < 150; n++) {
             LayerCase op = layer_case(&r, layer_ops[k]);
-            Planned c = {.g = graph_new(), .rows = 1 + t_below(&r, 6)};
-            for (int s = 0; s < PLANNED_SLOTS; s++) c.batched[s] = t_below(&r, 3);
+            Planned c = {.g = graph_new(), .rows = 1 + rng_below(&r, 6)};
+            for (int s = 0; s < PLANNED_SLOTS; s++) c.batched[s] = rng_below(&r, 3);
             graph_output(c.g, OUT_VALUE, 0, planned_op(c.g, &op));
             planned_verify(c.g);
             Sample numbers = {&r, op.op == OP_map || op.op == OP_max_pool2d || op.op == OP_max_pool2d_vjp || op.op == OP_pad};

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXPERIMENTS "client/experiments/specs/"
 #define REST "'data': {'train': 'a', 'test': 'b'}, 'optimizer': 'adam', 'batch_size': 3, 'steps': 10"

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -232,7 +233,7 @@ static double loss(const Graph *g, size_t rows, const NaiveInput in[4]) {
 }
 
 /* Against central differences, counts batched, base and capture shared. */
-static void check_gradient(Rand *r, uint32_t k) {
+static void check_gradient(Rng *r, uint32_t k) {
     enum { ROWS = 3 };
     const uint32_t sizes[4] = {ROWS * O * k, D, 1, ROWS * O * D};
     double *data[4];
@@ -241,7 +242,7 @@ static void check_gradient(Rand *r, uint32_t k) {
     char why[300] = "";
     for (int i = 0; i < 4; i++) {
         data[i] = calloc(sizes[i], sizeof(double));
-        for (uint32_t j = 0; j < sizes[i]; j++) data[i][j] = t_real(r);
+        for (uint32_t j = 0; j < sizes[i]; j++) data[i][j] = rng_real(r);
         in[i] = (NaiveInput){data[i], i == 0 || i == 3};
     }
     Graph *f = iteration(k, false), *g = iteration(k, true);
@@ -268,7 +269,7 @@ static void check_gradient(Rand *r, uint32_t k) {
 
 static void test_iter_gradient(void **state) {
     (void)state;
-    Rand r = t_rand("iter_gradient");
+    Rng r = rng_new("iter_gradient");
     for (uint32_t k = 1; k <= 5; k++) check_gradient(&r, k);
 }
 

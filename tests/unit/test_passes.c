@@ -1,9 +1,10 @@
 /* The passes on small graphs: what becomes of each form, that the value stays, and that nothing gets dearer; random trees of contractions;
- * random matrices. Random programs: test_properties. T_SEED repeats a run. */
+ * random matrices. Random programs: test_properties. CAJAL_SEED repeats a run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "compiler/compile.h"
@@ -28,12 +29,12 @@ static NaiveOutput *eval(const Graph *g, size_t rows, double *const *data) {
     return out;
 }
 
-static void expect_same(const Graph *before, const Graph *after, Rand *r) {
+static void expect_same(const Graph *before, const Graph *after, Rng *r) {
     enum { ROWS = 2 };
     double **data = calloc(before->nslots + 1, sizeof *data);
     for (uint32_t i = 0; i < before->nslots; i++) {
         data[i] = calloc(before->slots[i].size * ROWS, sizeof **data);
-        for (size_t j = 0; j < before->slots[i].size * ROWS; j++) data[i][j] = t_real(r);
+        for (size_t j = 0; j < before->slots[i].size * ROWS; j++) data[i][j] = rng_real(r);
     }
     NaiveOutput *want = eval(before, ROWS, data), *got = eval(after, ROWS, data);
     for (uint32_t o = 0; o < before->noutputs; o++)
@@ -53,7 +54,7 @@ static void expect_same(const Graph *before, const Graph *after, Rand *r) {
 static Graph *run(Pass pass, Graph *g) {
     static uint64_t seed = 1;
     char why[300];
-    Rand r = {.state = seed += 2};
+    Rng r = {.state = seed += 2};
     Cx cx;
     cx_init(&cx);
     Graph *volatile made = NULL;
@@ -399,24 +400,24 @@ static void test_chain(void **state) {
 }
 
 /* A random tree: each contraction takes its last axis' product apart by a reshape now and then. */
-static uint32_t random_tree(Graph *g, Rand *r, const uint32_t *dims, uint32_t rank, uint32_t depth) {
-    if (!depth || rank > 5 || t_below(r, 6) == 0) return in(g, g->nslots, dims, rank);
-    if (rank >= 2 && t_below(r, 4) == 0) { /* two axes are one below a reshape */
+static uint32_t random_tree(Graph *g, Rng *r, const uint32_t *dims, uint32_t rank, uint32_t depth) {
+    if (!depth || rank > 5 || rng_below(r, 6) == 0) return in(g, g->nslots, dims, rank);
+    if (rank >= 2 && rng_below(r, 4) == 0) { /* two axes are one below a reshape */
         uint32_t joined[6];
         memcpy(joined, dims, rank * sizeof *dims);
         joined[rank - 2] *= joined[rank - 1];
         uint32_t x = random_tree(g, r, joined, rank - 1, depth - 1);
         return t_node_(g, OP_reshape, &x, 1, dims, rank, NULL, 0, NULL, 0);
     }
-    uint32_t ad[8], bd[8], na = 0, nb = 0, extra = t_below(r, 3), ins[2];
+    uint32_t ad[8], bd[8], na = 0, nb = 0, extra = rng_below(r, 3), ins[2];
     int64_t al[8], bl[8], attrs[40];
     for (uint32_t i = 0; i < rank; i++) {
-        uint32_t where = t_below(r, 5);
+        uint32_t where = rng_below(r, 5);
         if (where != 1) ad[na] = dims[i], al[na++] = i;
         if (where >= 1 && where != 2 && where != 3) bd[nb] = dims[i], bl[nb++] = i;
     }
     for (uint32_t i = 0; i < extra; i++) {
-        ad[na] = bd[nb] = 1 + t_below(r, 4);
+        ad[na] = bd[nb] = 1 + rng_below(r, 4);
         al[na++] = bl[nb++] = rank + i;
     }
     ins[0] = random_tree(g, r, ad, na, depth - 1);
@@ -430,11 +431,11 @@ static uint32_t random_tree(Graph *g, Rand *r, const uint32_t *dims, uint32_t ra
 
 static void test_trees(void **state) {
     (void)state;
-    Rand r = t_rand("trees");
+    Rng r = rng_new("trees");
     int cheaper = 0;
     for (int i = 0; i < 400; i++) {
-        uint32_t dims[3], rank = t_below(&r, 4);
-        for (uint32_t k = 0; k < rank; k++) dims[k] = 1 + t_below(&r, 4);
+        uint32_t dims[3], rank = rng_below(&r, 4);
+        for (uint32_t k = 0; k < rank; k++) dims[k] = 1 + rng_below(&r, 4);
         Graph *g = graph_new();
         with_output(g, random_tree(g, &r, dims, rank, 4));
         double before = graph_cost(g).macs;
@@ -448,16 +449,16 @@ static void test_trees(void **state) {
 /* ---- matrices ---- */
 
 /* A matrix of each kind, now and then with zeros around. */
-static void fill(Rand *r, double *cells, size_t n, size_t m, int kind) {
-    int64_t by = (int64_t)t_below(r, (uint32_t)(n + m - 1)) - (int64_t)(n - 1);
+static void fill(Rng *r, double *cells, size_t n, size_t m, int kind) {
+    int64_t by = (int64_t)rng_below(r, (uint32_t)(n + m - 1)) - (int64_t)(n - 1);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < m; j++) {
             bool diagonal = (int64_t)j - (int64_t)i == by;
             if (kind == 1) cells[i * m + j] = i == j;
             if (kind == 2) cells[i * m + j] = diagonal;
-            if (kind == 3) cells[i * m + j] = i == j ? t_real(r) : 0;
-            if (kind == 4) cells[i * m + j] = t_real(r);
-            if (kind == 5) cells[i * m + j] = i > n / 2 && j > m / 3 && j < m - 1 ? t_real(r) : 0;
+            if (kind == 3) cells[i * m + j] = i == j ? rng_real(r) : 0;
+            if (kind == 4) cells[i * m + j] = rng_real(r);
+            if (kind == 5) cells[i * m + j] = i > n / 2 && j > m / 3 && j < m - 1 ? rng_real(r) : 0;
         }
 }
 
@@ -483,10 +484,10 @@ static Graph *applied(const Matrix *x, size_t outer) {
 
 static void test_matrices(void **state) {
     (void)state;
-    Rand r = t_rand("matrices");
+    Rng r = rng_new("matrices");
     size_t found[MATRIX_DENSE + 1] = {0}, cut = 0;
     for (int i = 0; i < 600; i++) {
-        size_t n = 1 + t_below(&r, 9), m = t_below(&r, 2) ? n : 1 + t_below(&r, 9), outer = 1 + t_below(&r, 3);
+        size_t n = 1 + rng_below(&r, 9), m = rng_below(&r, 2) ? n : 1 + rng_below(&r, 9), outer = 1 + rng_below(&r, 3);
         double *cells = calloc(n * m, sizeof *cells);
         fill(&r, cells, n, m, i % 6);
         Matrix x = matrix_of(cells, n, m, outer);

@@ -3,6 +3,7 @@
  *   sizes         every discrete value the interpreter computes fits the size inferred (interp_vector fails otherwise)
  *   linearity     the value is linear in each linear input and argument, whatever the others are
  *   tables        with fewer arguments given the value is the table of the rest: applied to them it is the same
+ *   plans         what workers compute of graph, VJP and JVP is their value, whatever is a row's own and what is shared
  *   passes        each pass, and all of them, keep the value of graph, VJP and JVP, and make no graph dearer
  *   derivatives   ⟨ȳ, J·ẋ⟩ = ⟨Jᵀ·ȳ, ẋ⟩, and J·ẋ is what central differences say
  * CAJAL_SEED repeats a run, CAJAL_PROGRAMS sets how many programs. */
@@ -18,6 +19,7 @@
 #include "compiler/optimise.h"
 #include "compiler/syntax.h"
 #include "tests/support/gen.h"
+#include "tests/support/planned.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +90,7 @@ static _Noreturn void report(Subject *s, const char *what) {
 
 /* Runs body on random programs under every policy until `wanted` were suitable. */
 static void for_programs(const char *test, void (*body)(Subject *s)) {
-    uint64_t seed = gen_seed(test), wanted = getenv("CAJAL_PROGRAMS") ? strtoull(getenv("CAJAL_PROGRAMS"), NULL, 10) : 300, done = 0;
+    uint64_t seed = rng_seed(test), wanted = getenv("CAJAL_PROGRAMS") ? strtoull(getenv("CAJAL_PROGRAMS"), NULL, 10) : 300, done = 0;
     for (uint64_t i = 0; done < wanted; i++) {
         assert_true(i < wanted * 20); /* the generator must not run dry */
         Subject s;
@@ -370,6 +372,43 @@ static void body_passes(Subject *s) {
     }
 }
 
+/* ---- plans ---- */
+
+static double any_real(void *rng) { return rng_real(rng); }
+
+static bool runs_away(const Planned *c) {
+    NaiveInput in[PLANNED_SLOTS];
+    NaiveOutput out[PLANNED_OUTPUTS];
+    bool away = false;
+    for (uint32_t i = 0; i < c->g->nslots; i++) in[i] = (NaiveInput){c->data[i], c->batched[i]};
+    assert_true(naive_eval(c->g, c->rows, in, out));
+    for (uint32_t o = 0; o < c->g->noutputs; o++) away |= !(largest(out[o].data, out[o].size * (out[o].batched ? c->rows : 1)) < 1e100);
+    naive_release(out, c->g->noutputs);
+    return away;
+}
+
+static void body_plans(Subject *s) {
+    const Graph *all[] = {s->graph, s->vjp, s->jvp};
+    Buf text;
+    buf_init(&text);
+    buf_printf(&text, "seed %llu: ", (unsigned long long)s->seed);
+    syntax_print(&text, &s->cx, s->program);
+    for (int i = 0; i < 3; i++) {
+        Planned c = {.g = pass(s, optimise_graph, all[i]), .rows = 1 + rng_below(&s->rng, 5)};
+        bool fits = c.g->nslots <= PLANNED_SLOTS && c.g->noutputs <= PLANNED_OUTPUTS;
+        for (uint32_t k = 0; fits && k < c.g->nslots; k++) c.batched[k] = rng_chance(&s->rng, 60);
+        if (fits) planned_fill(&c, any_real, &s->rng);
+        for (int n = 0; fits && n < 3 && !runs_away(&c); n++) {
+            PlannedWay way = planned_way(&s->rng, c.rows);
+            way.f64 = true;
+            way.near64 = 1e-9;
+            planned_against_naive(&c, &way, buf_text(&text));
+        }
+        planned_release(&c);
+    }
+    buf_release(&text);
+}
+
 /* ---- the graphs themselves ---- */
 
 static void body_graphs(Subject *s) {
@@ -397,10 +436,11 @@ static void test_linear(void **state) { (void)state; for_programs("linear", body
 static void test_derivative(void **state) { (void)state; for_programs("derivative", body_derivative); }
 static void test_tables(void **state) { (void)state; for_programs("tables", body_tables); }
 static void test_passes(void **state) { (void)state; for_programs("passes", body_passes); }
+static void test_plans(void **state) { (void)state; for_programs("plans", body_plans); }
 static void test_graphs(void **state) { (void)state; for_programs("graphs", body_graphs); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_correct), cmocka_unit_test(test_linear), cmocka_unit_test(test_derivative), cmocka_unit_test(test_tables), cmocka_unit_test(test_passes),
-                                       cmocka_unit_test(test_graphs)};
+                                       cmocka_unit_test(test_plans),   cmocka_unit_test(test_graphs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

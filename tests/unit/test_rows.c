@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -61,7 +62,7 @@ static void compile(Case *c, const Subject *s, Derive derive) {
     if (c->cx.diag.code) fail_msg("%s: %s", s->source, c->cx.diag.message);
 }
 
-static void make_inputs(Case *c, const Subject *s, Rand *r) {
+static void make_inputs(Case *c, const Subject *s, Rng *r) {
     const Graph *g = c->graph;
     for (uint32_t i = 0; i < g->nslots; i++) {
         SlotRole role = g->slots[i].role;
@@ -70,7 +71,7 @@ static void make_inputs(Case *c, const Subject *s, Rand *r) {
         size_t n = g->slots[i].size * (c->batched[i] ? s->rows : 1);
         c->data[i] = malloc(n * c->element);
         for (size_t e = 0; e < n; e++) {
-            double v = t_real(r) / 4;
+            double v = rng_real(r) / 4;
             if (c->f64) ((double *)c->data[i])[e] = v;
             else ((float *)c->data[i])[e] = (float)v;
         }
@@ -115,7 +116,7 @@ static void compare(const Case *c, const Subject *s, void **all, size_t first, s
     free_all(c, some);
 }
 
-static void check_case(const Subject *s, Derive derive, bool f64, Isa below, Rand *r) {
+static void check_case(const Subject *s, Derive derive, bool f64, Isa below, Rng *r) {
     Case c = {.f64 = f64, .element = f64 ? sizeof(double) : sizeof(float)};
     bool wanted[2 + MOST_SLOTS];
     void *all[2 + MOST_SLOTS];
@@ -127,9 +128,9 @@ static void check_case(const Subject *s, Derive derive, bool f64, Isa below, Ran
     if (!c.plan) fail_msg("%s: %s", s->source, fault.message);
     run(&c, 0, s->rows, 0, 2, all);
     for (int i = 0; i < 3; i++) {
-        size_t most = i ? s->rows : 40, rows = 1 + t_below(r, (uint32_t)most), first = t_below(r, (uint32_t)(s->rows - rows + 1));
+        size_t most = i ? s->rows : 40, rows = 1 + rng_below(r, (uint32_t)most), first = rng_below(r, (uint32_t)(s->rows - rows + 1));
         compare(&c, s, all, first, rows, 0, 1);
-        compare(&c, s, all, first, rows, 1 + t_below(r, 200), 2);
+        compare(&c, s, all, first, rows, 1 + rng_below(r, 200), 2);
         compare(&c, s, all, first, 1, 0, 1);
         compare(&c, s, all, first + rows - 1, 1, 0, 2);
     }
@@ -141,7 +142,7 @@ static void check_case(const Subject *s, Derive derive, bool f64, Isa below, Ran
 }
 
 static void check_all(Derive derive) {
-    Rand r = t_rand("rows");
+    Rng r = rng_new("rows");
     for (size_t k = 0; k < sizeof subjects / sizeof *subjects; k++)
         for (int isa = 0; isa < ISA_COUNT; isa++)
             for (int f64 = 0; f64 < 2; f64++) check_case(&subjects[k], derive, f64, (Isa)isa, &r);

@@ -40,7 +40,7 @@ static void test_comes_back(void **state) {
 
 /* Cut short it is refused; with a byte changed it is refused or read, and nothing is read beyond it. */
 static void test_damaged(void **state) {
-    Rng rng = {gen_seed("damaged")};
+    Rng rng = rng_new("damaged");
     Buf bytes;
     RunFacts f;
     (void)state;

@@ -64,7 +64,7 @@ static void thin(Thinner *t, const Point *points, size_t n, uint64_t most, bool 
 /* In order, at most as many as asked for, with the ends and the extremes, each a point there was. */
 static void test_thinned(void **state) {
     (void)state;
-    Rng rng = {gen_seed("thinned")};
+    Rng rng = rng_new("thinned");
     for (int round = 0; round < 200; round++) {
         size_t n = 1 + rng_below(&rng, round % 4 ? 500 : 20000);
         uint64_t most = SERIES_LEAST_POINTS + rng_below(&rng, 60), step = 0;

@@ -196,7 +196,7 @@ static void make_random(Reading *r, uint64_t seed, uint32_t size) {
 /* Random programs survive both printers. */
 static void test_round_trip(void **state) {
     (void)state;
-    uint64_t seed = gen_seed("syntax");
+    uint64_t seed = rng_seed("syntax");
     for (uint64_t i = 0; i < 1500; i++) {
         Reading made, text, json;
         make_random(&made, seed + i, (uint32_t)(i % 80));

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -211,11 +212,11 @@ static void test_threads(void **state) {
     Fixture one, many;
     fixture_init(&one, &optimizers[5], false, best_isa(), 1);
     fixture_init(&many, &optimizers[5], false, best_isa(), 3);
-    Rand r = t_rand("optim threads");
+    Rng r = rng_new("optim threads");
     for (int t = 0; t < 3; t++) {
         for (int n = 0; n < SIZES; n++)
             for (size_t i = 0; i < sizes[n]; i++) {
-                const double g = t_real(&r);
+                const double g = rng_real(&r);
                 put(&one, one.arrays[n][1], i, g);
                 put(&many, many.arrays[n][1], i, g);
             }
@@ -427,7 +428,7 @@ static void test_checkpoint(void **state) {
 /* A file damaged anywhere is refused or read, but never beyond its end (sanitizers watch). */
 static void test_checkpoint_damaged(void **state) {
     (void)state;
-    Rand r = t_rand("checkpoint");
+    Rng r = rng_new("checkpoint");
     Saved s, t;
     Area file;
     Fault fault = {0};
@@ -436,11 +437,11 @@ static void test_checkpoint_damaged(void **state) {
     assert_true(checkpoint_write(&s.c, &file, &fault));
     unsigned refused = 0;
     for (int i = 0; i < 3000; i++) {
-        const size_t len = t_below(&r, 3) ? file.size : t_below(&r, (uint32_t)file.size);
+        const size_t len = rng_below(&r, 3) ? file.size : rng_below(&r, (uint32_t)file.size);
         unsigned char *copy = malloc(len + 1);
         assert_non_null(copy);
         memcpy(copy, file.data, len);
-        for (uint32_t k = t_below(&r, 4); k && len; k--) copy[t_below(&r, (uint32_t)len)] = (unsigned char)t_next(&r);
+        for (uint32_t k = rng_below(&r, 4); k && len; k--) copy[rng_below(&r, (uint32_t)len)] = (unsigned char)rng_next(&r);
         saved_init(&t, "abc", 0);
         refused += !checkpoint_read(&t.c, copy, len, &fresh, &fault);
         free(copy);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -326,11 +327,11 @@ static void test_run(void **state) {
 /* Whatever arrives: refused, or within its limits. */
 static void test_fuzz(void **state) {
     (void)state;
-    Rand r = t_rand("wire_fuzz");
+    Rng r = rng_new("wire_fuzz");
     unsigned char bytes[200];
     for (int round = 0; round < 200000; round++) {
-        Frame f = {.type = FRAME_run, .body = bytes, .len = t_below(&r, sizeof bytes), .area = t_below(&r, 2) ? 3 : -1};
-        for (size_t i = 0; i < f.len; i++) bytes[i] = t_below(&r, 4) ? 0 : (unsigned char)t_below(&r, 6);
+        Frame f = {.type = FRAME_run, .body = bytes, .len = rng_below(&r, sizeof bytes), .area = rng_below(&r, 2) ? 3 : -1};
+        for (size_t i = 0; i < f.len; i++) bytes[i] = rng_below(&r, 4) ? 0 : (unsigned char)rng_below(&r, 6);
         RunMsg run;
         BuiltMsg built;
         if (wire_get_run(&f, &run)) {

@@ -174,11 +174,11 @@ static void test_news(void **state) {
 /* Whatever arrives: refused, or within its limits. */
 static void test_random(void **state) {
     (void)state;
-    Rand r = t_rand("wire_train");
+    Rng r = rng_new("wire_train");
     unsigned char bytes[160];
     for (int round = 0; round < 200000; round++) {
-        Frame f = {.body = bytes, .len = t_below(&r, sizeof bytes), .area = t_below(&r, 2) ? AREA : -1};
-        for (size_t i = 0; i < f.len; i++) bytes[i] = t_below(&r, 4) ? 0 : (unsigned char)t_below(&r, 6);
+        Frame f = {.body = bytes, .len = rng_below(&r, sizeof bytes), .area = rng_below(&r, 2) ? AREA : -1};
+        for (size_t i = 0; i < f.len; i++) bytes[i] = rng_below(&r, 4) ? 0 : (unsigned char)rng_below(&r, 6);
         LinkMsg link;
         DataMsg data;
         NewsMsg news;

@@ -368,7 +368,7 @@ static void test_malformed(void **state) {
 /* Random programs: whatever compiles agrees with the interpreter. */
 static void test_verify_random(void **state) {
     Peer *p = *state;
-    Rng rng = {gen_seed("worker")};
+    Rng rng = rng_new("worker");
     unsigned verified = 0;
     for (int i = 0; i < 150; i++) {
         Cx cx;
