@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Runs against PyTorch: forward, gradients and ten optimiser steps of every layer, loss, optimiser and schedule, through a running service.
+"""Runs against PyTorch: forward, gradients and ten optimiser steps of every layer, loss, optimiser and schedule, and of networks in programs,
+through a running service.
 
 Each case is a small run over one batch (all rows, so that shuffling changes nothing but the order of sums), with a checkpoint after every
 step. PyTorch starts from the run's initial weights and must go the same way: forward values, input gradients, each step's loss and
@@ -120,6 +121,53 @@ LAYERS["conv2d_by"] = ({"inputs": ["y"], "out": "z",
                         "let": [["w", {"layers": ["flatten", {"linear": {"out": 25}}, "tanh", {"reshape": [1, 5, 5]}], "of": "y"}],
                                 ["z", {"conv2d_by": {"pad": 2, "pad_value": -1}, "of": ["y", "w"]}]]}, (8, 8), (8, 8), by_kernel)
 
+
+
+def iterated(count, base, step):
+    """Σ count[k] · step^k(base), the terms as rows"""
+    states = [base]
+    for _ in range(count.shape[1] - 1):
+        states.append(step(states[-1]))
+    return sum(count[:, k].reshape(-1, 1, 1) * s for k, s in enumerate(states))
+
+
+def stepped(y, w):
+    return torch.tanh(F.linear(y.flatten(1), w("nets.step.1.weight"), w("nets.step.1.bias"))).reshape(-1, 3, 4)
+
+
+def counted(x, w):
+    return F.linear(x.flatten(1), w("nets.counter.1.weight"), w("nets.counter.1.bias"))
+
+
+def conditional(x, w):
+    even = F.linear(x.flatten(1), w("nets.judge.1.weight"), w("nets.judge.1.bias"))
+    other = iterated(counted(x, w), x, lambda y: stepped(y, w))
+    return even[:, 0].reshape(-1, 1, 1) * x + even[:, 1].reshape(-1, 1, 1) * other
+
+
+STEP = {"layers": ["flatten", {"linear": {"out": 12}}, "tanh", {"reshape": [3, 4]}]}
+COUNTER = {"layers": ["flatten", {"linear": {"out": 4}}]}
+JUDGE = {"layers": ["flatten", {"linear": {"out": 2}}]}
+STEP_TYPE = "!(!R[3,4] -o R[3,4])"
+# A case: members of the specification, the row shape of x and of the output, what PyTorch does with x and the weights w(name).
+PROGRAMS = {
+    "iterated network": ({"program": {"source": "iter {base | y -> step y} (count)",
+                                      "context": {"base": "!R[3,4]", "step": STEP_TYPE, "count": "N[4]"}},
+                          "nets": {"step": STEP, "counter": COUNTER},
+                          "bind": {"base": {"column": "x"}, "step": {"net": "step"}, "count": {"net": "counter", "of": ["x"]}}},
+                         (3, 4), (3, 4), lambda x, w: iterated(counted(x, w), x, lambda y: stepped(y, w))),
+    "trained base": ({"program": {"source": "iter {base | y -> step y} (count)",
+                                  "context": {"base": "!R[3,4]", "step": STEP_TYPE, "count": "!N[4]"}},
+                      "nets": {"step": STEP}, "bind": {"base": {"weights": {}}, "step": {"net": "step"}, "count": {"column": "x"}}},
+                     (4,), (3, 4), lambda x, w: iterated(x, w("bind.base").expand(len(x), 3, 4), lambda y: stepped(y, w))),
+    "conditional": ({"program": {"source": "if even then base else iter {base | y -> step y} (count)",
+                                 "context": {"base": "!R[3,4]", "step": STEP_TYPE, "count": "!N[4]", "even": "2"}},
+                     "nets": {"step": STEP, "counter": COUNTER, "judge": JUDGE},
+                     "bind": {"base": {"column": "x"}, "step": {"net": "step"}, "count": {"net": "counter", "of": ["x"]},
+                              "even": {"net": "judge", "of": ["x"]}}},
+                    (3, 4), (3, 4), conditional),
+}
+
 LINEAR = ([{"linear": {"out": 4}}], (6,), (4,), lambda x, w: F.linear(x, w("0.weight"), w("0.bias")))
 SIGMOID = ([{"linear": {"out": 4}}, "sigmoid"], (6,), (4,), lambda x, w: torch.sigmoid(F.linear(x, w("0.weight"), w("0.bias"))))
 LOGS = ([{"linear": {"out": 4}}, "log_softmax"], (6,), (4,), lambda x, w: F.log_softmax(F.linear(x, w("0.weight"), w("0.bias")), -1))
@@ -156,12 +204,18 @@ class Case:
         y = random.random((rows, *self.net[2]))
         return y if kind == "unit" else 2 * y - 1
 
-    def spec(self, data):
+    prefix = "nets.n."  # of the names that the network's weights have
+    variable = "x"      # bound to column x
+
+    def linked(self):
         layers, shape, out, _ = self.net
         net = layers if isinstance(layers, dict) else {"layers": layers}
         kind = "!(!R[%s] -o R[%s])" % (",".join(map(str, shape)), ",".join(map(str, out)))
-        spec = {"name": self.name, "program": {"source": "f x", "context": {"f": kind, "x": "!R[%s]" % ",".join(map(str, shape))}},
-                "nets": {"n": net}, "bind": {"x": {"column": "x"}, "f": {"net": "n"}}, "data": {"train": data}, "loss": {self.loss: {"target": "y"}},
+        return {"program": {"source": "f x", "context": {"f": kind, "x": "!R[%s]" % ",".join(map(str, shape))}}, "nets": {"n": net},
+                "bind": {"x": {"column": "x"}, "f": {"net": "n"}}}
+
+    def spec(self, data):
+        spec = {"name": self.name, **self.linked(), "data": {"train": data}, "loss": {self.loss: {"target": "y"}},
                 "optimizer": OPTIMIZERS[self.optimizer][0], "batch_size": 6, "steps": 10, "seed": 5, "dtype": self.dtype,
                 "checkpoint": {"every": 1, "keep": 20}}
         if self.schedule:
@@ -194,7 +248,7 @@ class Case:
     def twin(self, start, x, y, kind):
         """The case in PyTorch: weights, input, output, and the loss as a function of the weights as they are then."""
         params = {k: torch.tensor(v.astype(kind), requires_grad=True) for k, v in start.items()}
-        w = lambda name: params["nets.n." + name]  # noqa: E731
+        w = lambda name: params[self.prefix + name]  # noqa: E731
         tx, ty = torch.tensor(x.astype(kind), requires_grad=True), torch.tensor(y if y.dtype == np.int64 else y.astype(kind))
         return params, tx, self.net[3](tx, w), lambda: LOSSES[self.loss][2](self.net[3](tx, w), ty)
 
@@ -230,10 +284,19 @@ class Case:
                 self.near(f"{name} after step {step + 1}", got[name], p, rounded[name])
 
 
+class Program(Case):
+    prefix = ""
+
+    def linked(self):
+        return self.net[0]
+
+
 def cases():
     for dtype in ("f64", "f32"):
         for name, net in LAYERS.items():
             yield Case(f"layer {name}, {dtype}", net, dtype=dtype, optimizer="sgd")
+        for name, net in PROGRAMS.items():
+            yield Program(f"program {name}, {dtype}", net, dtype=dtype)
     for name, (net, _, _) in LOSSES.items():
         yield Case(f"loss {name}", net, loss=name)
     for name in OPTIMIZERS:
