@@ -56,7 +56,7 @@ void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *bat
     memset(wanted, true, sizeof wanted);
     size_t element = way->f64 ? sizeof(double) : sizeof(float);
     Plan *plan = plan_new(&(PlanSpec){.graph = c->g, .f64 = way->f64, .batched = c->batched, .wanted = wanted, .isa_below = way->below,
-                                      .no_tape = way->no_tape, .keep_bytes = way->segments}, &fault);
+                                      .no_tape = way->no_tape, .keep_bytes = way->segments, .rows = way->known ? way->rows : 0}, &fault);
     if (!plan) fail_msg("%s", fault.message);
     for (uint32_t s = 0; s < c->g->nslots; s++) {
         size_t at = c->batched[s] ? way->first * c->g->slots[s].size : 0;
@@ -84,13 +84,27 @@ static double largest(const NaiveOutput *y, size_t rows) {
     return most;
 }
 
-void planned_against_naive(const Planned *c, const PlannedWay *way, const char *what) {
+static void evaluate(const Planned *c, NaiveOutput *out) {
     NaiveInput in[PLANNED_SLOTS];
+    for (uint32_t s = 0; s < c->g->nslots; s++) in[s] = (NaiveInput){c->data[s], c->batched[s]};
+    assert_true(naive_eval(c->g, c->rows, in, out));
+}
+
+double planned_largest(const Planned *c) {
+    NaiveOutput out[PLANNED_OUTPUTS];
+    double most = 0;
+    evaluate(c, out);
+    for (uint32_t o = 0; o < c->g->noutputs; o++)
+        for (size_t i = 0; i < out[o].size * (out[o].batched ? c->rows : 1); i++) most = isfinite(out[o].data[i]) ? fmax(most, fabs(out[o].data[i])) : INFINITY;
+    naive_release(out, c->g->noutputs);
+    return most;
+}
+
+void planned_against_naive(const Planned *c, const PlannedWay *way, const char *what) {
     NaiveOutput want[PLANNED_OUTPUTS];
     void *got[PLANNED_OUTPUTS];
     bool batched[PLANNED_OUTPUTS];
-    for (int s = 0; s < PLANNED_SLOTS; s++) in[s] = (NaiveInput){c->data[s], c->batched[s]};
-    assert_true(naive_eval(c->g, c->rows, in, want));
+    evaluate(c, want);
     planned_run(c, way, got, batched);
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         assert_int_equal(batched[o], want[o].batched);
@@ -98,8 +112,8 @@ void planned_against_naive(const Planned *c, const PlannedWay *way, const char *
         for (size_t i = 0; i < want[o].size * (batched[o] ? c->rows : 1); i++) {
             double v = way->f64 ? ((double *)got[o])[i] : (double)((float *)got[o])[i];
             if (!planned_near(v, want[o].data[i], tolerance) && (way->f64 || fabs(want[o].data[i]) < 1e38))
-                fail_msg("%s, f%d, below %d, tile %zu, output %u, element %zu: %.9g, should be %.9g", what, way->f64 ? 64 : 32, (int)way->below,
-                         way->tile, o, i, v, want[o].data[i]);
+                fail_msg("f%d, below %d, tile %zu, output %u, element %zu: %.9g, should be %.9g; %s", way->f64 ? 64 : 32, (int)way->below, way->tile, o, i,
+                         v, want[o].data[i], what);
         }
         free(got[o]);
     }

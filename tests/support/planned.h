@@ -5,7 +5,7 @@
 #include "tests/support/layers.h"
 #include "worker/exec.h"
 
-enum { PLANNED_SLOTS = 12, PLANNED_OUTPUTS = 12 };
+enum { PLANNED_SLOTS = 64, PLANNED_OUTPUTS = 64 };
 
 typedef struct {
     Graph *g;
@@ -16,7 +16,7 @@ typedef struct {
 } Planned;
 
 typedef struct {
-    bool f64, no_tape, segments;
+    bool f64, no_tape, segments, known; /* known: the plan is for so many rows */
     Isa below;
     size_t tile, first, rows; /* rows first .. first + rows of the case */
     unsigned threads;
@@ -31,6 +31,8 @@ void planned_release(Planned *c);
 PlannedWay planned_way(Rng *r, size_t rows);
 /* All rows of the way; outs[o]: malloced, in its dtype. */
 void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *batched);
+/* The largest element of what the naive evaluator makes of it, all rows; infinity when one is not finite. */
+double planned_largest(const Planned *c);
 void planned_against_naive(const Planned *c, const PlannedWay *way, const char *what);
 /* Some rows by themselves have the bits they have among all. */
 void planned_same_bits(const Planned *c, PlannedWay way, Rng *r, const char *what);
