@@ -12,7 +12,10 @@ group=
 trap 'rm -f "$log"; stop_group' EXIT
 
 # What a test leaves that fails half-way: its daemon, and the daemon's workers.
-stop_group() { [ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null; }
+stop_group() {
+    [ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null
+    group= # another may have the number soon
+}
 
 # The number in front of a word, in the last line that has it; 0 when there is none.
 count() { sed -n "s/$1/\\1/p" "$log" | tail -n 1 | grep . || echo 0; }

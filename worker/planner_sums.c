@@ -181,6 +181,7 @@ uint32_t planner_summed(Planner *b, uint32_t i) {
     Op op = b->g->nodes[i].op;
     NodeInfo *top = &b->nodes[i];
     if (!top->sum) return planner_sum(b, top->value, op);
+    /* find_part has marked all on the way to a part that sums for itself; a part that is not marked is summed here, as anything else */
     while (b->g->nodes[i].op == OP_reshape && b->nodes[i].sum) i = node_ins(b->g, &b->g->nodes[i])[0];
     const GNode *n = &b->g->nodes[i];
     if (n->op == OP_part && b->nodes[i].sum) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];

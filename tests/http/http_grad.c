@@ -147,7 +147,6 @@ static void test_as_eval(void **state) {
 
 /* ---- VJP = JVPᵀ on random points ---- */
 
-/* xorshift64 (Marsaglia 2003) */
 static cJSON *random_tensor(Rng *r, const size_t *shape, size_t rank) {
     if (rank == 0) return cJSON_CreateNumber(rng_real(r));
     cJSON *list = cJSON_CreateArray();

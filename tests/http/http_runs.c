@@ -245,8 +245,7 @@ static void test_metrics(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[200];
     const char *csv[] = {"Accept: text/csv", NULL};
-    toy_post(a, 3000, 1000, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 3000, 1000, id);
     ask(a, 200, toy_route(route, "GET", id, "/metrics?max_points=100000"), NULL);
     const cJSON *loss = cJSON_GetObjectItemCaseSensitive(ask_find(a, "metrics"), "train.loss");
     const cJSON *steps = cJSON_GetObjectItemCaseSensitive(loss, "steps"), *values = cJSON_GetObjectItemCaseSensitive(loss, "values");
@@ -286,8 +285,7 @@ static void test_many_points(void **state) {
     sqlite3 *db;
     sqlite3_stmt *s;
     Buf block;
-    toy_post(a, 10, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 10, 10, id);
     snprintf(path, sizeof path, "%s/data/cajal.db", a->daemon.dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     sqlite3_busy_timeout(db, 10000);
@@ -337,8 +335,7 @@ static void test_fork(void **state) {
     Buf whole, again;
     buf_init(&whole);
     buf_init(&again);
-    toy_post(a, 100, 50, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 100, 50, id);
     toy_weights(a, id, &whole);
     ask(a, 202, toy_route(route, "POST", id, "/fork"), "{}");
     snprintf(fork, sizeof fork, "%s", ask_text(a, "id"));
@@ -375,8 +372,7 @@ static void test_fork(void **state) {
 static void test_weights_of_another(void **state) {
     Ask *a = *state;
     char id[TOY_ID], with[200], spec[2000], route[128];
-    toy_post(a, 100, 50, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 100, 50, id);
     snprintf(with, sizeof with, "'weights': {'run': '%s', 'name': 'bind.f'}", id);
     ask(a, 202, "POST /runs", changed(spec, "'weights': {}", with));
     char second[TOY_ID];
@@ -443,8 +439,7 @@ static void test_serving_binary(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[200];
     Buf body;
-    toy_post(a, 10, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 10, 10, id);
     buf_init(&body);
     buf_u64(&body, sizeof header - 1);
     buf_puts(&body, header);
@@ -478,8 +473,7 @@ static void test_serving_dtypes(void **state) {
     char id[TOY_ID], route[200], text[300];
     const char *headers[] = {"Content-Type: application/vnd.safetensors", "Accept: application/json", NULL};
     Buf body, expected;
-    toy_post(a, 10, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 10, 10, id);
     snprintf(text, sizeof text, "{'run': '%s', 'columns': {'x': [[3, 0, 255, 1]]}}", id);
     ask(a, 200, "POST /eval", text);
     buf_init(&expected);

@@ -149,8 +149,7 @@ static void test_probabilities(void **state) {
 static void test_weights_that_do_not_fit(void **state) {
     Ask *a = *state;
     char id[TOY_ID], spec[2000], weights[200], net[400];
-    toy_post(a, 20, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 20, 10, id);
     snprintf(weights, sizeof weights, "'weights': {'run': '%s', 'name': 'bind.g'}", id);
     refused_at(a, "/bind/f/weights", "no weight", "POST /runs", changed(spec, 10, "'weights': {}", weights));
     snprintf(net, sizeof net,
@@ -172,8 +171,7 @@ static void test_weights_that_do_not_fit(void **state) {
 static void test_forks_that_do_not_fit(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[128];
-    toy_post(a, 40, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 40, 10, id);
     toy_route(route, "POST", id, "/fork");
     refused_at(a, "/from_step", "only 29 steps", route, "{'from_step': 30, 'steps': 29}");
     refused_at(a, "/from_step", "shape and dtype", route, "{'from_step': 30, 'dtype': 'f64'}");
@@ -194,8 +192,7 @@ static void cut_off(Ask *a, const char *id, int step) {
 static void test_damaged_checkpoints(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[128], spec[2000], weights[200];
-    toy_post(a, 20, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 20, 10, id);
     snprintf(weights, sizeof weights, "'weights': {'run': '%s'}", id);
     cut_off(a, id, 20);
     ask_refused(a, "conflict", toy_route(route, "POST", id, "/fork"), "{'from_step': 20}");
@@ -245,8 +242,7 @@ static void test_long_record(void **state) {
 static void test_source_deleted(void **state) {
     Ask *a = *state;
     char source[TOY_ID], id[TOY_ID], spec[2000], weights[200], route[128];
-    toy_post(a, 20, 10, source);
-    toy_wait(a, source, "done");
+    toy_run(a, 20, 10, source);
     snprintf(weights, sizeof weights, "'weights': {'run': '%s'}", source);
     post(a, changed(spec, LONG, "'weights': {}", weights), id);
     toy_wait_step(a, id, 2000);
@@ -320,8 +316,7 @@ static void test_leftovers(void **state) {
     static const char *const gone[] = {"7.safetensors", "8.safetensors.tmp"}, *const kept[] = {"0.safetensors", "20.safetensors", "notes.txt"};
     Ask *a = *state;
     char id[TOY_ID];
-    toy_post(a, 20, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 20, 10, id);
     for (int i = 0; i < 2; i++) touch(a, id, gone[i]);
     touch(a, id, kept[2]);
     ask_stop(a);
@@ -337,8 +332,7 @@ static void test_damaged_database(void **state) {
     (void)state;
     ask_start(&a, NULL);
     toy_data(&a);
-    toy_post(&a, 20, 10, id);
-    toy_wait(&a, id, "done");
+    toy_run(&a, 20, 10, id);
     assert_int_equal(0, daemon_stop(&a.daemon, SIGTERM));
     touch(&a, id, "7.safetensors.tmp");
     spoil_tables(data_of(&a));
@@ -440,12 +434,10 @@ static void test_rest(void **state) {
     Ask *a = *state;
     char id[TOY_ID];
     for (int i = 0; i < 3; i++) {
-        toy_post(a, 20, 10, id);
-        toy_wait(a, id, "done");
+        toy_run(a, 20, 10, id);
         const pid_t first = toy_trainer(a);
         assert_true(first > 0);
-        toy_post(a, 20, 10, id);
-        toy_wait(a, id, "done");
+        toy_run(a, 20, 10, id);
         assert_int_equal(toy_trainer(a), first);
         wait_no_trainer(a);
     }
@@ -457,13 +449,11 @@ static void test_rest(void **state) {
 static void test_stays(void **state) {
     Ask *a = *state;
     char id[TOY_ID];
-    toy_post(a, 20, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 20, 10, id);
     const pid_t first = toy_trainer(a);
     assert_int_equal(kill(first, SIGSTOP), 0);
     usleep(3300000); /* dismissed after three seconds, killed after four */
-    toy_post(a, 20, 10, id);
-    toy_wait(a, id, "done");
+    toy_run(a, 20, 10, id);
     assert_true(toy_trainer(a) != first);
 }
 

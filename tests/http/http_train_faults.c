@@ -55,8 +55,7 @@ static void read_points(Ask *a, const char *id, Buf *out) {
 static void test_undisturbed(void **state) {
     Group *g = *state;
     char id[TOY_ID];
-    toy_post(&g->ask, STEPS, EVERY, id);
-    toy_wait(&g->ask, id, "done");
+    toy_run(&g->ask, STEPS, EVERY, id);
     assert_int_equal(cJSON_GetArraySize(ask_find(&g->ask, "attempts")), 1);
     toy_weights(&g->ask, id, &g->weights);
     read_points(&g->ask, id, &g->points);

@@ -2,6 +2,9 @@
 
 /* Every network is [6,6] -> [6,6], or [6,6] -> [n] for a count or a truth value. */
 enum { SIDE = 6 };
+#define IMAGE "!R[6,6]"
+#define STEP "!(!R[6,6] -o R[6,6])"
+#define AS_IMAGE "{'reshape': [6, 6]}"
 
 typedef struct {
     Buf *out;
@@ -60,7 +63,7 @@ static void image_net(const Gen *g, const char *name) {
         return;
     default:
         layers(g, SIDE * SIDE);
-        buf_printf(g->out, ",{'reshape': [%d, %d]}]}", SIDE, SIDE);
+        buf_puts(g->out, "," AS_IMAGE "]}");
     }
 }
 
@@ -74,7 +77,7 @@ static void variable(const Gen *g, Buf *binds, const char *name, const char *col
     buf_printf(binds, "{'net': '%s', 'of': ['image']}", name);
     buf_printf(g->out, ", '%s': {", name);
     layers(g, n);
-    if (n == SIDE * SIDE) buf_printf(g->out, ",{'reshape': [%d, %d]}", SIDE, SIDE);
+    if (n == SIDE * SIDE) buf_puts(g->out, "," AS_IMAGE);
     buf_puts(g->out, "]}");
 }
 
@@ -88,9 +91,9 @@ void gen_spec(Buf *out, Rng *r, bool smooth) {
     const bool shared = rng_chance(r, 30);
     Buf binds;
     buf_init(&binds);
-    buf_printf(out, "{'program': {'source': '%s', 'context': {'base': '!R[%d,%d]', 'f': '!(!R[%d,%d] -o R[%d,%d])', 'g': '!(!R[%d,%d] -o R[%d,%d])',"
+    buf_printf(out, "{'program': {'source': '%s', 'context': {'base': '" IMAGE "', 'f': '" STEP "', 'g': '" STEP "',"
                     " 'count': '!N[%u]', 'number': '!N[%u]', 'even': '!2'}}, 'nets': {",
-               sources[rng_below(r, sizeof sources / sizeof *sources)], SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, count, number);
+               sources[rng_below(r, sizeof sources / sizeof *sources)], count, number);
     image_net(&g, "f");
     if (!shared) buf_puts(out, ", ");
     if (!shared) image_net(&g, "g");

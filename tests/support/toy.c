@@ -74,6 +74,11 @@ void toy_wait(Ask *a, const char *id, const char *state) {
     fail_msg("the run did not become %s", state);
 }
 
+void toy_run(Ask *a, uint64_t steps, uint64_t every, char id[TOY_ID]) {
+    toy_post(a, steps, every, id);
+    toy_wait(a, id, "done");
+}
+
 void toy_wait_step(Ask *a, const char *id, uint64_t step) {
     char route[128];
     toy_route(route, "GET", id, "");

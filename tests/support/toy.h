@@ -13,6 +13,8 @@ void toy_post(Ask *a, uint64_t steps, uint64_t every, char id[TOY_ID]);
 /* GET /runs/{id} until it is in this state, for at most 60 s; the last answer is the record. Another state that it would not leave by itself fails the
  * test. */
 void toy_wait(Ask *a, const char *id, const char *state);
+/* Posts it and waits until it is done. */
+void toy_run(Ask *a, uint64_t steps, uint64_t every, char id[TOY_ID]);
 /* Until it has done so many steps. */
 void toy_wait_step(Ask *a, const char *id, uint64_t step);
 /* The weights of the newest checkpoint, as GET /runs/{id}/weights gives them; append to an empty buffer. */

@@ -292,7 +292,7 @@ static void make_derived(Net *net, Graph *g, size_t rows, bool whole, Rng *r) {
     for (uint32_t i = 0; i < net->g->nslots; i++) {
         const Slot *slot = &net->g->slots[i];
         size_t n = slot->size * (slot->role == SLOT_COLUMN ? net->rows : 1);
-        net->data[i] = reals(r, n);
+        net->data[i] = reals(whole ? NULL : r, n);
         net->data32[i] = calloc(n, sizeof(float));
         for (size_t k = 0; k < n; k++) {
             if (whole) net->data[i][k] = whole_number(r, slot);
