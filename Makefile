@@ -21,8 +21,8 @@ SCHEMA := $(call objects,$(call sources,schema))
 COMPILER := $(call objects,$(call sources,compiler))
 WORKER := $(call objects,$(filter-out worker/main.c,$(call sources,worker)))
 SERVER := $(call objects,$(filter-out server/main.c,$(call sources,server)))
-CLIENT := $(call objects,$(filter-out client/main.c client/cli_%,$(wildcard client/*.c)))
-CLI := $(call objects,$(wildcard client/main.c client/cli_*.c))
+CLIENT := $(call objects,$(wildcard client/lib/*.c))
+CLI := $(call objects,$(wildcard client/cli/*.c))
 
 PROGRAMS := $(BUILD)/cajald $(BUILD)/cajal-worker $(BUILD)/cajal
 all: $(PROGRAMS)
@@ -48,11 +48,11 @@ $(BUILD)/cajal-worker: $(BUILD)/obj/worker/main.o $(BUILD)/libworker.a $(BUILD)/
 $(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLIENT)
 
-# The compiler's fingerprint (schema/build.h).
-COMPILES := $(sort $(foreach d,compiler schema schema/base,$(wildcard $(d)/*.c $(d)/*.h $(d)/*.def)))
+# The compiler's fingerprint (schema/protocol/build.h).
+COMPILES := $(sort $(foreach d,compiler compiler/* schema schema/base schema/formats schema/graph schema/protocol,$(wildcard $(d)/*.c $(d)/*.h $(d)/*.def)))
 $(BUILD)/gen/build_id.c: $(COMPILES)
 	@mkdir -p $(@D)
-	echo "#include \"schema/build.h\"\nconst char build_id[] = \"$$(cat $(COMPILES) | sha256sum | cut -c1-16)\";" > $@
+	echo "#include \"schema/protocol/build.h\"\nconst char build_id[] = \"$$(cat $(COMPILES) | sha256sum | cut -c1-16)\";" > $@
 $(BUILD)/obj/build_id.o: $(BUILD)/gen/build_id.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
@@ -95,7 +95,7 @@ http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
 # Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(call objects,tests/fuzz/programs.c server/npy.c server/idx.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+FUZZ_LIBS := $(call objects,tests/fuzz/programs.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 $(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)

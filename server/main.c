@@ -1,11 +1,11 @@
 /* cajald: start-up, signals, shutdown. */
-#include "compiler/canon.h"
-#include "schema/build.h"
-#include "schema/graph.h"
-#include "server/runfile.h"
-#include "server/http.h"
-#include "server/program.h"
-#include "server/scheduler.h"
+#include "compiler/language/canon.h"
+#include "schema/protocol/build.h"
+#include "schema/graph/graph.h"
+#include "server/runs/runfile.h"
+#include "server/http/http.h"
+#include "server/programs/program.h"
+#include "server/runs/scheduler.h"
 #include "server/version.h"
 #include <errno.h>
 #include <sched.h>

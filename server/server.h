@@ -3,13 +3,13 @@
 #ifndef CAJAL_SERVER_H
 #define CAJAL_SERVER_H
 #include "schema/base/log.h"
-#include "server/areas.h"
+#include "server/http/shm_pool.h"
 #include "server/config.h"
-#include "server/contents.h"
-#include "server/dispatch.h"
+#include "server/data/dataset_files.h"
+#include "server/workers/dispatch.h"
 #include "server/loop.h"
 #include "server/metrics.h"
-#include "server/store.h"
+#include "server/store/store.h"
 #include "server/tasks.h"
 
 typedef struct Http Http;

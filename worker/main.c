@@ -1,6 +1,6 @@
 /* cajal-worker [--threads N] [--idle]: started by cajald with the socket as descriptor WIRE_FD. */
-#include "schema/wire.h"
-#include "worker/serve.h"
+#include "schema/protocol/wire.h"
+#include "worker/protocol/serve.h"
 #include <cblas.h>
 #include <sched.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* Sending frames from the worker: where the socket is full, it waits. */
 #ifndef CAJAL_POST_H
 #define CAJAL_POST_H
-#include "schema/wire.h"
+#include "schema/protocol/wire.h"
 
 /* 0, or a negative errno, never -EAGAIN. */
 int post_frame(int sock, FrameType type, uint64_t id, const Buf *body, int area);

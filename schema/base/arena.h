@@ -2,7 +2,7 @@
  *
  * Ownership: everything allocated belongs to the arena and dies with arena_release.
  * Errors: when the cap is reached or malloc fails, the arena unwinds to `*on_fail` if that is set
- * (the compiler's way: see compiler/cx.h) and returns NULL otherwise. Memory is zeroed. */
+ * (the compiler's way: see compiler/language/cx.h) and returns NULL otherwise. Memory is zeroed. */
 #ifndef CAJAL_ARENA_H
 #define CAJAL_ARENA_H
 #include <setjmp.h>

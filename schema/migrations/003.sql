@@ -7,7 +7,7 @@ CREATE TABLE runs (
     program TEXT NOT NULL,                 -- hash; the program itself is kept here, too
     canonical BLOB NOT NULL,
     facts TEXT NOT NULL,                   -- JSON, members of the record that linking and the data sets gave
-    link BLOB NOT NULL,                    -- what linking again needs (server/run_facts.h)
+    link BLOB NOT NULL,                    -- what linking again needs (server/runs/run_facts.h)
     forked_from TEXT NOT NULL,             -- id, "" for none
     checksum BLOB NOT NULL,                -- BLAKE2b-128 of id, spec, program, canonical, facts, link; each but the last with its length before it
     created INTEGER NOT NULL,

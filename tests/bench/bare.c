@@ -1,5 +1,5 @@
 /* bare ANSWER [TYPE]: libmicrohttpd by itself, what the daemon's HTTP is held beside: every request is read to its end and answered with the
- * file's bytes. Set up like server/http.c: one thread, the library's epoll inside one of ours. Says "ready on PORT"; runs until it is killed. */
+ * file's bytes. Set up like server/http/http.c: one thread, the library's epoll inside one of ours. Says "ready on PORT"; runs until it is killed. */
 #include "tests/bench/file.h"
 #include <arpa/inet.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 #include "tests/bench/peer.h"
-#include "compiler/canon.h"
-#include "compiler/check.h"
-#include "compiler/syntax.h"
+#include "compiler/language/canon.h"
+#include "compiler/language/check.h"
+#include "compiler/language/syntax.h"
 #include "schema/limits.h"
 #include <errno.h>
 #include <poll.h>

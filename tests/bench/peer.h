@@ -4,8 +4,8 @@
  * Errors: whatever goes wrong is said on standard error and ends the program with 1. */
 #ifndef CAJAL_BENCH_PEER_H
 #define CAJAL_BENCH_PEER_H
-#include "schema/graph.h"
-#include "schema/wire.h"
+#include "schema/graph/graph.h"
+#include "schema/protocol/wire.h"
 #include <sys/types.h>
 
 typedef struct {

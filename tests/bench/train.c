@@ -1,15 +1,15 @@
-/* train SPEC PROGRAM ROWS DATA WEIGHTS THREADS: a run's training steps in this process, as a worker takes them (worker/train_loop.c).
+/* train SPEC PROGRAM ROWS DATA WEIGHTS THREADS: a run's training steps in this process, as a worker takes them (worker/train/train_loop.c).
  *
  * SPEC: a file, one batch of ROWS an epoch; PROGRAM: its program as text; DATA: a file of column x, then y, ROWS × 28 × 28 float32 each.
  * Writes the weights as they begin to WEIGHTS, a checkpoint. Then, for each line "N" of its input, takes N steps and prints a line of
  * "MILLISECONDS LOSS" for each of them, one after the other. */
-#include "compiler/canon.h"
-#include "compiler/optimise.h"
-#include "compiler/rewrite.h"
-#include "compiler/syntax.h"
-#include "worker/train_feed.h"
-#include "worker/train_model.h"
-#include "worker/train_schedule.h"
+#include "compiler/language/canon.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/passes/rewrite.h"
+#include "compiler/language/syntax.h"
+#include "worker/train/train_feed.h"
+#include "worker/train/train_model.h"
+#include "worker/train/train_schedule.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

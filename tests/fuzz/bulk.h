@@ -1,7 +1,7 @@
 /* What must hold for the tensors that a reader of binary bodies accepted. */
 #ifndef CAJAL_FUZZ_BULK_H
 #define CAJAL_FUZZ_BULK_H
-#include "compiler/bulk.h"
+#include "schema/formats/bulk.h"
 #include "tests/fuzz/fuzz.h"
 
 /* They lie one after the other in the last bytes of the body; counts and bytes are those of shape and dtype. */

@@ -1,6 +1,6 @@
 /* Canonical bytes: what canon_read takes is what canon_write would have written, and a program; types on their own likewise. */
-#include "compiler/canon.h"
-#include "compiler/check.h"
+#include "compiler/language/canon.h"
+#include "compiler/language/check.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include <string.h>

@@ -1,12 +1,12 @@
 /* Graph files. What is accepted verifies, is written back identically, survives pruning and derivation, and small ones give the
  * same numbers by the plain evaluator and by plan and kernels. Each input is tried as it is, and with head and checksum made right,
  * so that the contents are reached. */
-#include "compiler/compile.h"
-#include "compiler/naive.h"
-#include "compiler/optimise.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/optimise.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
-#include "worker/exec.h"
+#include "worker/plan/exec.h"
 #include <math.h>
 #include <sodium.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* IDX bodies: refused as bad_tensor, or an array inside the body whose elements convert, and that no other reader would take. */
-#include "server/idx.h"
+#include "schema/formats/idx.h"
 #include "tests/fuzz/fuzz.h"
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Numbers. The first byte says how: as JSON text to a tensor and back; as one number against strtod; as the bits of doubles. */
-#include "compiler/json.h"
-#include "compiler/number.h"
+#include "schema/formats/json.h"
+#include "schema/formats/number.h"
 #include "tests/fuzz/fuzz.h"
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* A run's specification: read from any bytes; what is accepted is linked with its own program and two small data sets, and must give graphs that
  * verify, or a diagnostic. */
-#include "compiler/link.h"
-#include "compiler/rewrite.h"
-#include "compiler/syntax.h"
+#include "compiler/training/link.h"
+#include "compiler/passes/rewrite.h"
+#include "compiler/language/syntax.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include <string.h>

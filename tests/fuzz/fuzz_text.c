@@ -1,6 +1,6 @@
 /* Programs as text. A first line `-- nat: DIM POLICY` sets the policy, as in tests/golden. */
-#include "compiler/syntax.h"
-#include "compiler/utf8.h"
+#include "compiler/language/syntax.h"
+#include "schema/formats/utf8.h"
 #include "schema/limits.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"

@@ -1,6 +1,6 @@
 /* Frames. The first byte is the type of a body, or 255: the rest is a packet on the socket. What a get takes, its put writes. */
 #include "schema/limits.h"
-#include "schema/wire_train.h"
+#include "schema/protocol/wire_train.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 #include <sys/socket.h>

@@ -1,10 +1,10 @@
 #include "tests/fuzz/programs.h"
-#include "compiler/canon.h"
-#include "compiler/compile.h"
-#include "compiler/interp.h"
-#include "compiler/naive.h"
-#include "compiler/optimise.h"
-#include "compiler/syntax.h"
+#include "compiler/language/canon.h"
+#include "compiler/lower/compile.h"
+#include "compiler/language/interp.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/language/syntax.h"
 #include "tests/fuzz/fuzz.h"
 #include <math.h>
 #include <string.h>
@@ -43,7 +43,7 @@ Program *programs_of_json(Cx *cx, Json *json, Program **made) {
     Policy policy = {.dim = NAT_DEFAULT.dim};
     if (!json_decode(json->root, "", body_fields, &body, &err)) return NULL;
     if (body.nat && !json_decode(body.nat, "/nat", nat_fields, &policy, &err)) return NULL;
-    if (!policy.dim) return NULL; /* refused before a compile, as in server/front.c */
+    if (!policy.dim) return NULL; /* refused before a compile, as in server/programs/frontend.c */
     *made = program_new(cx, (Nat){policy.dim, (NatPolicy)policy.overflow});
     if (body.context) syntax_json_context(cx, *made, json, body.context);
     syntax_json_term(cx, *made, json, body.term);

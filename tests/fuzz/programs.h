@@ -5,9 +5,9 @@
  * interpreter. A broken property aborts (fuzz.h). */
 #ifndef CAJAL_FUZZ_PROGRAMS_H
 #define CAJAL_FUZZ_PROGRAMS_H
-#include "compiler/json.h"
-#include "compiler/term.h"
-#include "schema/graph.h"
+#include "schema/formats/json.h"
+#include "compiler/language/term.h"
+#include "schema/graph/graph.h"
 
 /* A Cx with limits that keep one input's time and memory small. */
 void programs_cx(Cx *cx);

@@ -2,10 +2,10 @@
  *
  * A line is a conformance vector (tests/conformance). Of each program that is small: its body for `json`, its text for `text`, its
  * canonical bytes for `canon`, its graph, VJP and JVP for `graph`, and frames with them for `wire`. Files are named by line. */
-#include "compiler/canon.h"
-#include "compiler/compile.h"
-#include "compiler/syntax.h"
-#include "schema/wire.h"
+#include "compiler/language/canon.h"
+#include "compiler/lower/compile.h"
+#include "compiler/language/syntax.h"
+#include "schema/protocol/wire.h"
 #include "tests/fuzz/programs.h"
 #include <stdio.h>
 #include <stdlib.h>

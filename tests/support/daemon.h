@@ -4,7 +4,7 @@
  * daemon_release ends the process and removes the directory. Failures fail the test, with the daemon's log on standard error. */
 #ifndef CAJAL_TEST_DAEMON_H
 #define CAJAL_TEST_DAEMON_H
-#include "client/client.h"
+#include "client/lib/client.h"
 #include <sys/types.h>
 
 typedef struct {

@@ -7,7 +7,7 @@
  * Ownership: the program is in cx's arena. Call inside CX_TRY: size and memory limits fail the Cx as everywhere. */
 #ifndef CAJAL_TESTS_GEN_H
 #define CAJAL_TESTS_GEN_H
-#include "compiler/term.h"
+#include "compiler/language/term.h"
 #include "tests/support/rng.h"
 
 typedef struct {

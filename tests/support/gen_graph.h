@@ -2,7 +2,7 @@
  * numbers. They make no sense, and graph_verify takes them. */
 #ifndef CAJAL_TESTS_GEN_GRAPH_H
 #define CAJAL_TESTS_GEN_GRAPH_H
-#include "schema/graph.h"
+#include "schema/graph/graph.h"
 #include "tests/support/rng.h"
 
 /* Of one to three outputs; graph_free. */

@@ -1,7 +1,7 @@
 /* Small neuron graphs for tests: nodes in one line each. */
 #ifndef CAJAL_TEST_GRAPHS_H
 #define CAJAL_TEST_GRAPHS_H
-#include "schema/graph.h"
+#include "schema/graph/graph.h"
 #include "tests/support/rng.h"
 
 #define LIST(T, ...) ((T const[]){__VA_ARGS__}), (uint32_t)(sizeof((T const[]){__VA_ARGS__}) / sizeof(T))

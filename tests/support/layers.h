@@ -2,7 +2,7 @@
  * and rows long enough for the vectorised parts of kernels. */
 #ifndef CAJAL_TEST_LAYERS_H
 #define CAJAL_TEST_LAYERS_H
-#include "schema/ops.h"
+#include "schema/graph/ops.h"
 #include "tests/support/graphs.h"
 #include <string.h>
 

@@ -1,5 +1,5 @@
 #include "tests/support/naive_check.h"
-#include "compiler/check.h"
+#include "compiler/language/check.h"
 
 typedef struct {
     Grade grade;

@@ -1,9 +1,9 @@
 /* A graph run through plans, every way there is, and held against the naive evaluator. Everything fails the test that calls it. */
 #ifndef CAJAL_TEST_PLANNED_H
 #define CAJAL_TEST_PLANNED_H
-#include "compiler/naive.h"
+#include "compiler/passes/naive.h"
 #include "tests/support/layers.h"
-#include "worker/exec.h"
+#include "worker/plan/exec.h"
 
 enum { PLANNED_SLOTS = 64, PLANNED_OUTPUTS = 64 };
 

@@ -3,7 +3,7 @@
  * Ownership: raw_open's descriptor is the caller's to close. Failures fail the test. Waits are bounded (60 s). */
 #ifndef CAJAL_TEST_RAW_H
 #define CAJAL_TEST_RAW_H
-#include "client/client.h"
+#include "client/lib/client.h"
 
 int raw_open(const char *url);
 void raw_send(int fd, const void *bytes, size_t len);

@@ -7,7 +7,7 @@
  * Nodes have no places. A malformed text aborts: it is the test's mistake. Call inside CX_TRY. */
 #ifndef CAJAL_TESTS_TERMS_H
 #define CAJAL_TESTS_TERMS_H
-#include "compiler/term.h"
+#include "compiler/language/term.h"
 
 Program *terms_read(Cx *cx, Nat nat, const char *text);
 #endif

@@ -1,8 +1,8 @@
 #include "tests/support/trainer.h"
-#include "compiler/canon.h"
-#include "compiler/check.h"
-#include "compiler/syntax.h"
-#include "worker/serve.h"
+#include "compiler/language/canon.h"
+#include "compiler/language/check.h"
+#include "compiler/language/syntax.h"
+#include "worker/protocol/serve.h"
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

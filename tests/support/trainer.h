@@ -2,7 +2,7 @@
 #ifndef CAJAL_TEST_TRAINER_H
 #define CAJAL_TEST_TRAINER_H
 #include "schema/base/log.h"
-#include "schema/wire_train.h"
+#include "schema/protocol/wire_train.h"
 #include <pthread.h>
 
 typedef struct {

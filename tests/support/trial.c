@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "compiler/rewrite.h"
-#include "compiler/syntax.h"
+#include "compiler/passes/rewrite.h"
+#include "compiler/language/syntax.h"
 #include "tests/support/trial.h"
 #include <math.h>
 #include <string.h>

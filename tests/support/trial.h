@@ -1,8 +1,8 @@
 /* A run linked for tests: random data and weights, and evaluation by the naive evaluator. Everything fails the test that calls it. */
 #ifndef CAJAL_TEST_TRIAL_H
 #define CAJAL_TEST_TRIAL_H
-#include "compiler/link.h"
-#include "compiler/naive.h"
+#include "compiler/training/link.h"
+#include "compiler/passes/naive.h"
 #include "tests/support/graphs.h"
 
 enum { TRIAL_ROWS = 3, TRIAL_MOST = 64 };

@@ -1,5 +1,5 @@
 /* Binary tensors: what is written reads back, what is malformed is refused with a reason, and no bytes whatever lead outside the body. */
-#include "compiler/bulk.h"
+#include "schema/formats/bulk.h"
 #include "tests/support/rng.h"
 #include <setjmp.h>
 #include <stdarg.h>

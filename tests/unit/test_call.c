@@ -1,5 +1,5 @@
 /* Calls and their memory, from one request to the next. */
-#include "server/call.h"
+#include "server/http/call.h"
 #include "schema/limits.h"
 #include <setjmp.h>
 #include <stdarg.h>

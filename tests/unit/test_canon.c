@@ -1,6 +1,6 @@
 /* The canonical form: schema/canonical.md, language.md §7. */
-#include "compiler/canon.h"
-#include "compiler/check.h"
+#include "compiler/language/canon.h"
+#include "compiler/language/check.h"
 #include "tests/support/gen.h"
 #include "tests/support/terms.h"
 #include <setjmp.h>

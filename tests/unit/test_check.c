@@ -1,5 +1,5 @@
 /* The checker against language.md §3: a table of programs, and a naive checker on random ones. */
-#include "compiler/check.h"
+#include "compiler/language/check.h"
 #include "tests/support/gen.h"
 #include "tests/support/naive_check.h"
 #include "tests/support/terms.h"

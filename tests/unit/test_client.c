@@ -1,5 +1,5 @@
 /* The client library against a one-request server on a thread that answers with given bytes. */
-#include "client/client.h"
+#include "client/lib/client.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>

@@ -1,10 +1,10 @@
 /* Convolution kernels against plain loops, and training plans of convolutional networks, with all that is done in one step, against the naive
  * evaluator. */
-#include "compiler/derive.h"
-#include "compiler/naive.h"
-#include "compiler/rewrite.h"
+#include "compiler/derive/derive.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/rewrite.h"
 #include "tests/support/graphs.h"
-#include "schema/ops.h"
+#include "schema/graph/ops.h"
 #include "worker/kernels/conv_image.h"
 #include <math.h>
 #include <setjmp.h>

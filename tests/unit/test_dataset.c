@@ -1,6 +1,6 @@
 /* Data sets on their way in: IDX and gzip read, drafts written as the one stored form, and that shown as JSON. */
-#include "server/draft.h"
-#include "server/gunzip.h"
+#include "server/data/draft.h"
+#include "server/data/gunzip.h"
 #include "tests/support/graphs.h"
 #include <setjmp.h>
 #include <sodium.h>

@@ -1,9 +1,9 @@
 /* Derivatives of the ops that layers and losses are made of, against finite differences and each other; of networks, recurrent ones too, in every
  * way a plan can be made; and what derive_vjp can be asked for. */
-#include "compiler/compile.h"
-#include "compiler/derive.h"
-#include "compiler/optimise.h"
-#include "compiler/rewrite.h"
+#include "compiler/lower/compile.h"
+#include "compiler/derive/derive.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/passes/rewrite.h"
 #include "tests/support/planned.h"
 #include <math.h>
 #include <setjmp.h>

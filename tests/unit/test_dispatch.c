@@ -1,6 +1,6 @@
 /* Jobs and workers. The workers are this program itself, started again: what they do is written in the job (fake_worker). */
-#include "schema/graph.h"
-#include "server/dispatch.h"
+#include "schema/graph/graph.h"
+#include "server/workers/dispatch.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Running a plan: what goes in and comes out, in whose memory, and what is refused. (What it computes: test_plans.c.) */
 #include "schema/limits.h"
 #include "tests/support/graphs.h"
-#include "worker/exec.h"
+#include "worker/plan/exec.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

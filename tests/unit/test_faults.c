@@ -2,15 +2,15 @@
  * with only that allocation failing and once with all after it failing too. Every run ends in the same answer as without a
  * fault or in a clean refusal, and leaves nothing allocated.
  * The Makefile links this program with --wrap for the allocation functions, so that only our code's calls fail, and cJSON's. */
-#include "compiler/canon.h"
-#include "compiler/compile.h"
-#include "compiler/optimise.h"
-#include "compiler/syntax.h"
+#include "compiler/language/canon.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/language/syntax.h"
 #include "schema/base/map.h"
-#include "compiler/bulk.h"
-#include "server/draft.h"
-#include "worker/build.h"
-#include "worker/run.h"
+#include "schema/formats/bulk.h"
+#include "server/data/draft.h"
+#include "worker/protocol/build.h"
+#include "worker/protocol/exec_job.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,10 +8,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "compiler/compile.h"
-#include "compiler/naive.h"
-#include "compiler/optimise.h"
-#include "compiler/syntax.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/language/syntax.h"
 #include "schema/limits.h"
 #include <dirent.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
-#include "schema/graph.h"
+#include "schema/graph/graph.h"
 #include "schema/limits.h"
-#include "schema/ops.h"
+#include "schema/graph/ops.h"
 #include "tests/support/graphs.h"
 #include <setjmp.h>
 #include <stdarg.h>

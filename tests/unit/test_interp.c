@@ -1,5 +1,5 @@
 /* The interpreter: language.md §4. */
-#include "compiler/interp.h"
+#include "compiler/language/interp.h"
 #include "tests/support/gen.h"
 #include "tests/support/terms.h"
 #include <setjmp.h>

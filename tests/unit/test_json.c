@@ -1,6 +1,6 @@
 /* Strict JSON, tensors in JSON, and decimal numbers. */
-#include "compiler/json.h"
-#include "compiler/number.h"
+#include "schema/formats/json.h"
+#include "schema/formats/number.h"
 #include "schema/limits.h"
 #include "tests/support/gen.h"
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Link jobs over the protocol: what a specification's check answers, and the graph that serves a trained model. */
-#include "compiler/bulk.h"
-#include "compiler/canon.h"
-#include "compiler/naive.h"
+#include "schema/formats/bulk.h"
+#include "compiler/language/canon.h"
+#include "compiler/passes/naive.h"
 #include "tests/support/trainer.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Areas that stay mapped in a worker. */
-#include "worker/maps.h"
+#include "worker/protocol/maps.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* RFC 7396: its own cases, and arrays of numbers to the letter. */
-#include "server/merge_patch.h"
+#include "schema/formats/merge_patch.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-#include "compiler/naive.h"
-#include "schema/ops.h"
+#include "compiler/passes/naive.h"
+#include "schema/graph/ops.h"
 #include "tests/support/graphs.h"
 #include <math.h>
 #include <setjmp.h>

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "compiler/compile.h"
-#include "compiler/matrix.h"
-#include "compiler/naive.h"
-#include "compiler/optimise.h"
-#include "schema/ops.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/matrix.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/optimise.h"
+#include "schema/graph/ops.h"
 #include "tests/support/graphs.h"
 #include <math.h>
 #include <string.h>

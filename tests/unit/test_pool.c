@@ -1,6 +1,6 @@
 /* Worker processes: started again, unless they keep dying young of themselves; and what is still heard of one that has ended. */
-#include "schema/graph.h"
-#include "server/pool.h"
+#include "schema/graph/graph.h"
+#include "server/workers/pool.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "compiler/compile.h"
-#include "compiler/interp.h"
-#include "compiler/naive.h"
-#include "compiler/optimise.h"
-#include "compiler/syntax.h"
+#include "compiler/lower/compile.h"
+#include "compiler/language/interp.h"
+#include "compiler/passes/naive.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/language/syntax.h"
 #include "tests/support/gen.h"
 #include "tests/support/planned.h"
 #include <math.h>

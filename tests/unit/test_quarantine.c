@@ -1,5 +1,5 @@
 /* Culprits are counted, absolved, forgotten after their time, and never more than the limit. */
-#include "server/quarantine.h"
+#include "server/workers/quarantine.h"
 #include "schema/limits.h"
 #include <setjmp.h>
 #include <stdarg.h>

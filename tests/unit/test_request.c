@@ -1,10 +1,10 @@
 /* What is decided about a request before its handler: route, form, who may ask; and the daemon's flags, hash map and loop. */
 #include "schema/base/map.h"
-#include "server/accept.h"
-#include "server/body.h"
+#include "server/http/accept.h"
+#include "server/http/body.h"
 #include "server/config.h"
-#include "server/guard.h"
-#include "server/route.h"
+#include "server/http/access.h"
+#include "server/http/route.h"
 #include "server/tasks.h"
 #include <setjmp.h>
 #include <sodium.h>

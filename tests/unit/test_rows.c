@@ -1,10 +1,10 @@
 /* A row's bits depend on nothing but the row: alone and in batches of 2 to 4,096, in other tiles, on one and two threads; values,
  * gradients of batched inputs and tangents, f32 and f64. Programs from tiny (tapes) to those with matrix products. */
-#include "compiler/compile.h"
-#include "compiler/optimise.h"
-#include "compiler/syntax.h"
-#include "schema/wire.h"
-#include "worker/exec.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/optimise.h"
+#include "compiler/language/syntax.h"
+#include "schema/protocol/wire.h"
+#include "worker/plan/exec.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* What is kept of a run comes back; what is damaged does not. */
-#include "server/run_facts.h"
+#include "server/runs/run_facts.h"
 #include "tests/support/gen.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Metrics in blocks, and thinned: no peak lost, never more than asked for. */
-#include "server/series.h"
+#include "server/store/series.h"
 #include "tests/support/gen.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* The database: what is put comes back; what is damaged, outdated or evicted does not. */
-#include "compiler/canon.h"
+#include "compiler/language/canon.h"
 #include "server/embedded.h"
-#include "server/store_runs.h"
+#include "server/store/store_runs.h"
 #include "tests/support/spoil.h"
 #include <setjmp.h>
 #include <sodium.h>

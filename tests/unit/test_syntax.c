@@ -1,5 +1,5 @@
 /* The two spellings of programs, the printer, and how errors are located and shown. */
-#include "compiler/syntax.h"
+#include "compiler/language/syntax.h"
 #include "schema/limits.h"
 #include "tests/support/gen.h"
 #include <setjmp.h>

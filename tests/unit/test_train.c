@@ -1,6 +1,6 @@
 /* Whole runs in a worker: numbers against plain formulas, the same bits however a run was interrupted, and every way it can end. */
-#include "compiler/bulk.h"
-#include "compiler/naive.h"
+#include "schema/formats/bulk.h"
+#include "compiler/passes/naive.h"
 #include "tests/support/trainer.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,11 +1,11 @@
 /* What a run is made of, each part against plain formulas: random numbers, schedules, optimizers, metrics, batches, checkpoints. */
 #include "tests/support/graphs.h"
-#include "worker/train_checkpoint.h"
-#include "worker/train_feed.h"
-#include "worker/train_metrics.h"
-#include "worker/train_optim.h"
-#include "worker/train_random.h"
-#include "worker/train_schedule.h"
+#include "worker/train/train_checkpoint.h"
+#include "worker/train/train_feed.h"
+#include "worker/train/train_metrics.h"
+#include "worker/train/train_optim.h"
+#include "worker/train/train_random.h"
+#include "worker/train/train_schedule.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

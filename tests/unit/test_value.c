@@ -1,6 +1,6 @@
 /* Values as callers write them, against types: shapes, batches, shorter naturals, discrete values. */
-#include "compiler/syntax.h"
-#include "server/value.h"
+#include "compiler/language/syntax.h"
+#include "server/programs/value.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "compiler/compile.h"
-#include "compiler/naive.h"
-#include "compiler/syntax.h"
+#include "compiler/lower/compile.h"
+#include "compiler/passes/naive.h"
+#include "compiler/language/syntax.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

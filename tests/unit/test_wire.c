@@ -1,5 +1,5 @@
 #include "schema/limits.h"
-#include "schema/wire.h"
+#include "schema/protocol/wire.h"
 #include "tests/support/graphs.h"
 #include <dirent.h>
 #include <errno.h>

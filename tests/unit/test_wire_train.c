@@ -1,5 +1,5 @@
 /* The frames of runs: what put writes, get reads; everything else is refused. */
-#include "schema/wire_train.h"
+#include "schema/protocol/wire_train.h"
 #include "tests/support/graphs.h"
 #include <setjmp.h>
 #include <stdarg.h>

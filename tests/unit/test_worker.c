@@ -1,12 +1,12 @@
 /* The worker over its protocol: a thread that serves one end of a socket pair, and the frames a daemon would send. */
-#include "compiler/canon.h"
-#include "compiler/check.h"
-#include "compiler/syntax.h"
+#include "compiler/language/canon.h"
+#include "compiler/language/check.h"
+#include "compiler/language/syntax.h"
 #include "schema/limits.h"
 #include "tests/support/gen.h"
-#include "worker/serve.h"
-#include "schema/graph.h"
-#include "schema/wire.h"
+#include "worker/protocol/serve.h"
+#include "schema/graph/graph.h"
+#include "schema/protocol/wire.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -9,7 +9,7 @@
  * gradient through (peaks.c). */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
-#include "worker/exec.h"
+#include "worker/plan/exec.h"
 
 /* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; sum: over
  * rows; accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;

@@ -1,6 +1,6 @@
-/* Functions element by element, and softmax along an axis (schema/functions.def, schema/ops.def). */
+/* Functions element by element, and softmax along an axis (schema/graph/functions.def, schema/graph/ops.def). */
 #include "worker/kernels/kernels.h"
-#include "schema/ops.h"
+#include "schema/graph/ops.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The optimizers' inner loops. */
-#include "worker/train_optim.h"
+#include "worker/train/train_optim.h"
 #include <math.h>
 
 enum { LANES = 16 };

@@ -1,4 +1,4 @@
-/* Tapes (worker/tape.h): straight-line code over blocks of rows. */
+/* Tapes (worker/plan/tape.h): straight-line code over blocks of rows. */
 #include "worker/kernels/kernels.h"
 #include <string.h>
 #define KERNEL_TEMPLATE "worker/kernels/tape.h"

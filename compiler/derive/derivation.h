@@ -1,0 +1,38 @@
+/* Inside autodiff: a derivation under way, and its rules, one an op. derive.c has the rules of the language's ops, derive_layers.c those of layers
+ * and losses. */
+#ifndef CAJAL_DERIVATION_H
+#define CAJAL_DERIVATION_H
+#include "compiler/passes/rewrite.h"
+#include "schema/graph/ops.h"
+
+#define SLOPE_NONE UINT32_MAX
+
+typedef struct {
+    Rewrite *rw;      /* the primal is copied first; slopes are added behind it */
+    const Graph *from;
+    bool *active;     /* by node of from */
+    uint32_t *slope;  /* by node of from: its cotangent or tangent in the new graph, SLOPE_NONE = zero */
+    uint32_t *reader; /* by slot: its input node, SLOPE_NONE when nothing reads it */
+} Derivation;
+
+static inline const GNode *derive_node(const Derivation *d, uint32_t node) { return &d->from->nodes[node]; }
+static inline uint32_t derive_input(const Derivation *d, uint32_t node, uint32_t k) { return node_ins(d->from, derive_node(d, node))[k]; }
+static inline int64_t derive_attr(const Derivation *d, uint32_t node, uint32_t k) { return node_attrs(d->from, derive_node(d, node))[k]; }
+static inline Dims derive_dims(const Derivation *d, uint32_t node, uint32_t k) { return dims_of(d->from, derive_input(d, node, k)); }
+/* Input k's value in the new graph, and its tangent, SLOPE_NONE = zero. */
+static inline uint32_t derive_primal(const Derivation *d, uint32_t node, uint32_t k) { return d->rw->moved[derive_input(d, node, k)]; }
+static inline uint32_t derive_tangent(const Derivation *d, uint32_t node, uint32_t k) { return d->slope[derive_input(d, node, k)]; }
+
+/* VJP: whether input k's cotangent is asked for; adding to it. */
+static inline bool derive_wants(const Derivation *d, uint32_t node, uint32_t k) { return d->active[derive_input(d, node, k)]; }
+void derive_give(Derivation *d, uint32_t node, uint32_t k, uint32_t cotangent);
+/* Gives input 0 what `op`, with the node's attributes, makes of the cotangent. */
+void derive_give_transpose(Derivation *d, uint32_t node, uint32_t cotangent, Op op);
+
+/* VJP: y is the node, yb its cotangent in the new graph. JVP: gives y's tangent; at least one input has one. */
+#define OP(name, inputs, linear)                            \
+    void vjp_##name(Derivation *d, uint32_t y, uint32_t yb); \
+    uint32_t jvp_##name(Derivation *d, uint32_t y);
+#include "schema/graph/ops.def"
+#undef OP
+#endif

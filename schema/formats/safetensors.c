@@ -1,0 +1,164 @@
+/* The safetensors format: u64 header length, a JSON header, the data (github.com/huggingface/safetensors). */
+#include "schema/limits.h"
+#include "schema/formats/bulk.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const dtypes[DT_COUNT] = {[DT_F32] = "F32", [DT_F64] = "F64", [DT_I64] = "I64", [DT_U8] = "U8", [DT_BOOL] = "BOOL"};
+
+typedef struct {
+    const char *dtype;
+    JsonNode shape, offsets;
+} Entry;
+static const Field fields[] = {{"dtype", FIELD_STRING, offsetof(Entry, dtype), true, NULL},
+                               {"shape", FIELD_ARRAY, offsetof(Entry, shape), true, NULL},
+                               {"data_offsets", FIELD_ARRAY, offsetof(Entry, offsets), true, NULL},
+                               {NULL, 0, 0, false, NULL}};
+
+static bool bad(Err *err, const char *name, const char *what) {
+    return err_set(err, ERR_bad_tensor, "", "The tensor \"%.100s\" %s.", name, what);
+}
+
+/* Up to `room` non-negative integers; SIZE_MAX: the list is something else. */
+static size_t read_sizes(Json *json, JsonNode list, size_t *out, size_t room) {
+    size_t n = 0;
+    for (JsonNode item = json_items(json, list); item; item = item->next) {
+        if (json_kind(item) != JSON_NUMBER || n == room) return SIZE_MAX;
+        double v = item->valuedouble;
+        if (!(v >= 0 && v <= (double)LIMIT_NUMERAL) || v != (double)(size_t)v) return SIZE_MAX;
+        out[n++] = (size_t)v;
+    }
+    return n;
+}
+
+static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, BulkTensor *t, Err *err) {
+    const char *name = node->string;
+    size_t offsets[2], d = 0;
+    Entry e = {0};
+    if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, err))
+        return bad(err, name, "has no proper dtype, shape and data_offsets");
+    while (d < DT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
+    if (d == DT_COUNT) return bad(err, name, "is of none of the dtypes F32, F64, I64, U8, BOOL");
+    t->dtype = (DType)d;
+    t->rank = read_sizes(json, e.shape, t->shape, BULK_RANK);
+    if (t->rank == SIZE_MAX) return bad(err, name, "has a shape that is no list of at most 18 sizes");
+    if (read_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
+    t->count = 1;
+    for (size_t i = 0; i < t->rank; i++)
+        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count)) return bad(err, name, "has a shape that overflows");
+    if (__builtin_mul_overflow(t->count, dtype_size(t->dtype), &t->bytes)) return bad(err, name, "has a shape that overflows");
+    if (offsets[0] > offsets[1] || offsets[1] > data_len) return bad(err, name, "has data_offsets beyond the data");
+    if (offsets[1] - offsets[0] != t->bytes) return bad(err, name, "has data_offsets that do not fit its shape and dtype");
+    t->offset = data + offsets[0];
+    t->name = strdup(name);
+    return t->name || err_set(err, ERR_internal, "", "Memory is short.");
+}
+
+static int by_offset(const void *a, const void *b) {
+    const BulkTensor *s = a, *t = b;
+    if (s->offset != t->offset) return s->offset < t->offset ? -1 : 1;
+    return (s->bytes > t->bytes) - (s->bytes < t->bytes);
+}
+
+/* The data must be exactly the tensors, one after the other. */
+static bool tiles(Bulk *bulk, size_t data, size_t len, Err *err) {
+    size_t at = data;
+    if (bulk->n) qsort(bulk->items, bulk->n, sizeof *bulk->items, by_offset);
+    for (size_t i = 0; i < bulk->n; i++) {
+        const BulkTensor *t = &bulk->items[i];
+        if (t->offset != at) return bad(err, t->name, t->offset < at ? "overlaps another one" : "leaves a gap before it");
+        at += t->bytes;
+    }
+    return at == len || err_set(err, ERR_bad_tensor, "", "There are bytes behind the last tensor.");
+}
+
+static bool read_entries(Json *json, size_t data, size_t len, Bulk *out, Err *err) {
+    size_t n = 0;
+    if (json_kind(json->root) != JSON_OBJECT) return err_set(err, ERR_bad_tensor, "", "The safetensors header is no JSON object.");
+    for (JsonNode node = json->root->child; node; node = node->next) n++;
+    if (n > LIMIT_TENSORS) return err_set(err, ERR_bad_tensor, "", "There are more than %d tensors.", LIMIT_TENSORS);
+    out->items = calloc(n ? n : 1, sizeof *out->items);
+    if (!out->items) return err_set(err, ERR_internal, "", "Memory is short.");
+    for (JsonNode node = json->root->child; node; node = node->next) {
+        if (strcmp(node->string, "__metadata__") == 0) continue;
+        if (!read_entry(json, node, data, len - data, &out->items[out->n++], err)) return false;
+    }
+    return tiles(out, data, len, err);
+}
+
+/* The header's JSON; its end is where the data begin. */
+static bool read_header(const unsigned char *body, size_t len, Json *json, size_t *data, Err *err) {
+    Reader r = reader_of(body, len);
+    uint64_t header = read_u64(&r);
+    if (r.failed || header > len - 8 || header > LIMIT_JSON_BYTES)
+        return err_set(err, ERR_bad_tensor, "", "The safetensors header's length does not fit the body.");
+    *data = 8 + (size_t)header;
+    if (json_parse(json, (const char *)body + 8, (size_t)header, err)) return true;
+    err->code = ERR_bad_tensor;
+    return false;
+}
+
+bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
+    *out = (Bulk){0};
+    size_t data;
+    Json json;
+    if (!read_header(body, len, &json, &data, err)) return false;
+    bool ok = read_entries(&json, data, len, out, err);
+    json_release(&json);
+    if (!ok) bulk_release(out);
+    return ok;
+}
+
+bool safetensors_note(const unsigned char *body, size_t len, const char *key, char *out, size_t room) {
+    size_t data;
+    Json json;
+    Err err;
+    if (!read_header(body, len, &json, &data, &err)) return false;
+    JsonNode notes = json_get(json.root, "__metadata__"), note = json_get(notes, key);
+    const bool ok = note && json_kind(note) == JSON_STRING && strlen(note->valuestring) < room;
+    if (ok) strcpy(out, note->valuestring);
+    json_release(&json);
+    return ok;
+}
+
+void bulk_release(Bulk *bulk) {
+    for (size_t i = 0; i < bulk->n; i++) free(bulk->items[i].name);
+    free(bulk->items);
+    *bulk = (Bulk){0};
+}
+
+static void put_notes(Buf *header, const BulkNote *notes, size_t n) {
+    buf_puts(header, "\"__metadata__\":{");
+    for (size_t i = 0; i < n; i++) {
+        if (i) buf_putc(header, ',');
+        json_put_string(header, notes[i].key);
+        buf_putc(header, ':');
+        json_put_string(header, notes[i].value);
+    }
+    buf_putc(header, '}');
+}
+
+void safetensors_put_header(Buf *out, const BulkTensor *tensors, size_t n) { safetensors_put_noted(out, tensors, n, NULL, 0); }
+
+void safetensors_put_noted(Buf *out, const BulkTensor *tensors, size_t n, const BulkNote *notes, size_t nnotes) {
+    Buf header;
+    size_t at = 0;
+    buf_init(&header);
+    buf_putc(&header, '{');
+    if (nnotes) put_notes(&header, notes, nnotes);
+    for (size_t i = 0; i < n; i++) {
+        if (i || nnotes) buf_putc(&header, ',');
+        json_put_string(&header, tensors[i].name);
+        buf_printf(&header, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[tensors[i].dtype]);
+        for (size_t k = 0; k < tensors[i].rank; k++) buf_printf(&header, k ? ",%zu" : "%zu", tensors[i].shape[k]);
+        buf_printf(&header, "],\"data_offsets\":[%zu,%zu]}", at, at + tensors[i].bytes);
+        at += tensors[i].bytes;
+    }
+    buf_putc(&header, '}');
+    /* Padded, so that the data are aligned. */
+    while (header.len % 8 && !header.failed) buf_putc(&header, ' ');
+    buf_u64(out, header.len);
+    buf_put(out, header.data, header.len);
+    out->failed |= header.failed;
+    buf_release(&header);
+}

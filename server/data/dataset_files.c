@@ -1,0 +1,197 @@
+#include "server/data/dataset_files.h"
+#include "server/data/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SUFFIX ".safetensors"
+#define TEMPORARY "tmp-"
+enum { FINDS = 3 };
+
+struct Contents {
+    Store *store;
+    const Log *log;
+    int dir;              /* descriptor of the folder */
+    char path[CONTENTS_PATH - 128];
+    pthread_mutex_t lock; /* a reference and the file it is to are changed together */
+};
+
+typedef char FileName[DATASET_SHA + sizeof SUFFIX];
+
+static void file_name(const char *sha256, FileName out) { snprintf(out, sizeof(FileName), "%.64s" SUFFIX, sha256); }
+
+static void remove_file(Contents *c, const char *name, const char *why) {
+    if (unlinkat(c->dir, name, 0) == 0) log_put(c->log, LOG_INFO, "data removed", "file=%s cause=%s", name, why);
+    else if (errno != ENOENT) log_put(c->log, LOG_ERROR, "data not removed", "file=%s cause=\"%s\"", name, strerror(errno));
+}
+
+/* With the lock held. */
+static void collect(Contents *c, const char *sha256) {
+    FileName name;
+    if (!*sha256 || store_content_used(c->store, sha256)) return;
+    file_name(sha256, name);
+    remove_file(c, name, "unused");
+}
+
+/* ---- start and end ---- */
+
+static void sweep_entry(Contents *c, const char *name, bool healthy) {
+    char sha256[DATASET_SHA + 1] = "";
+    size_t hex = strspn(name, "0123456789abcdef");
+    if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) {
+        remove_file(c, name, "unfinished");
+    } else if (healthy && hex == DATASET_SHA && strcmp(name + hex, SUFFIX) == 0) {
+        memcpy(sha256, name, DATASET_SHA);
+        collect(c, sha256);
+    }
+}
+
+/* A damaged database does not say what is used: then only unfinished files go. */
+static bool sweep(Contents *c) {
+    bool healthy = store_healthy(c->store);
+    DIR *dir = opendir(c->path);
+    if (!dir) return false;
+    for (struct dirent *entry; (entry = readdir(dir));) sweep_entry(c, entry->d_name, healthy);
+    closedir(dir);
+    return true;
+}
+
+Contents *contents_open(const char *data, Store *store, const Log *log, char *why, size_t room) {
+    Contents *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    *c = (Contents){.store = store, .log = log, .dir = -1};
+    pthread_mutex_init(&c->lock, NULL);
+    bool fits = (size_t)snprintf(c->path, sizeof c->path, "%s/datasets", data) < sizeof c->path;
+    if (!fits) errno = ENAMETOOLONG;
+    if (fits && (mkdir(c->path, 0700) == 0 || errno == EEXIST)) c->dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->dir >= 0 && sweep(c)) return c;
+    snprintf(why, room, "cannot use %s: %s", c->path, strerror(errno));
+    contents_close(c);
+    return NULL;
+}
+
+void contents_close(Contents *c) {
+    if (!c) return;
+    if (c->dir >= 0) close(c->dir);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* ---- finding ---- */
+
+static bool open_content(Contents *c, const char *sha256, Dataset *out, Err *err) {
+    FileName name;
+    file_name(sha256, name);
+    int fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return err_set(err, ERR_internal, "", "The stored file of the data set cannot be opened: %s.", strerror(errno));
+    if (!dataset_read(fd, out, err)) {
+        close(fd);
+        return false;
+    }
+    snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
+    return true;
+}
+
+/* The record says all that the header does; a file that another was put in place of says something else. */
+static bool is_as_recorded(const Dataset *d, const char *name, const StoredDataset *row) {
+    Buf record;
+    buf_init(&record);
+    dataset_put_record(&record, name, d, row->created);
+    bool same = !record.failed && strcmp(buf_text(&record), row->record) == 0;
+    buf_release(&record);
+    return same;
+}
+
+static bool find_row(Contents *c, const char *name, StoredDataset *row, Err *err) {
+    ErrCode code = store_dataset_get(c->store, name, row);
+    if (code == ERR_not_found) return err_set(err, code, "", "There is no data set %s.", name);
+    return code == ERR_NONE || err_set(err, code, "", "The database does not give the data set %s.", name);
+}
+
+bool contents_find(Contents *c, const char *name, Dataset *out, Err *err) {
+    *out = (Dataset){.fd = -1};
+    char before[DATASET_SHA + 1] = "";
+    for (int i = 0; i < FINDS; i++) {
+        StoredDataset row;
+        if (!find_row(c, name, &row, err)) return false;
+        bool moved = strcmp(before, row.sha256) != 0, found = open_content(c, row.sha256, out, err);
+        if (found && !is_as_recorded(out, name, &row)) {
+            dataset_release(out);
+            found = err_set(err, ERR_internal, "", "The stored file of the data set %s is not the one that was put.", name);
+        }
+        if (found) out->record = row.record;
+        else stored_dataset_release(&row);
+        if (found) return true;
+        /* A thread may have put another content between the two looks. */
+        if (!moved) break;
+        strcpy(before, row.sha256);
+    }
+    log_put(c->log, LOG_ERROR, "damaged data set", "name=%s cause=\"%s\"", name, err->message);
+    return false;
+}
+
+bool contents_find_sha(Contents *c, const char *sha256, Dataset *out, Err *err) {
+    *out = (Dataset){.fd = -1};
+    if (open_content(c, sha256, out, err)) return true;
+    log_put(c->log, LOG_ERROR, "damaged data set", "sha256=%s cause=\"%s\"", sha256, err->message);
+    return false;
+}
+
+/* ---- changing ---- */
+
+int contents_temporary(Contents *c, char path[CONTENTS_PATH]) {
+    snprintf(path, CONTENTS_PATH, "%s/" TEMPORARY "XXXXXX", c->path);
+    return mkostemp(path, O_CLOEXEC);
+}
+
+/* With the lock held: the file in its place, then the row. */
+static RowResult place(Contents *c, const char *path, const DatasetRow *row, char before[DATASET_SHA + 1]) {
+    FileName name;
+    file_name(row->sha256, name);
+    RowResult result = ROW_FAILED;
+    if (renameat(AT_FDCWD, path, c->dir, name) == 0 && fsync(c->dir) == 0) {
+        result = store_dataset_put(c->store, row, before);
+    } else {
+        if (file_code(errno) == ERR_storage_full) result = ROW_FULL;
+        log_put(c->log, LOG_ERROR, "data not placed", "file=%s cause=\"%s\"", name, strerror(errno));
+    }
+    collect(c, result == ROW_DONE ? before : row->sha256);
+    return result;
+}
+
+RowResult contents_put(Contents *c, const char *path, const char *name, const char *base, Dataset *d, bool *fresh) {
+    char before[DATASET_SHA + 1] = "";
+    int64_t created = store_now_us();
+    Buf record;
+    buf_init(&record);
+    dataset_put_record(&record, name, d, created);
+    d->record = buf_take(&record, NULL);
+    if (!d->record) return ROW_FAILED;
+    DatasetRow row = {.name = name, .sha256 = d->sha256, .record = d->record, .base = base, .created = created};
+    pthread_mutex_lock(&c->lock);
+    RowResult result = place(c, path, &row, before);
+    pthread_mutex_unlock(&c->lock);
+    *fresh = !*before;
+    return result;
+}
+
+RowResult contents_delete(Contents *c, const char *name) {
+    char before[DATASET_SHA + 1];
+    pthread_mutex_lock(&c->lock);
+    RowResult result = store_dataset_delete(c->store, name, before);
+    if (result == ROW_DONE) collect(c, before);
+    pthread_mutex_unlock(&c->lock);
+    return result;
+}
+
+void contents_collect(Contents *c, const char *sha256) {
+    pthread_mutex_lock(&c->lock);
+    collect(c, sha256);
+    pthread_mutex_unlock(&c->lock);
+}

@@ -1,0 +1,32 @@
+/* The contents of data sets: files DIR/datasets/<sha256>.safetensors, kept as long as a data set or a run refers to them, together with the rows
+ * that refer.
+ *
+ * A file is written under a name of its own, and gets its place in one step when it is whole and on the disk; the row follows. What a crash
+ * leaves in between is swept at the next start. Finding is for the loop's thread, everything else for any.
+ * Ownership: what a find fills is released by dataset_release. */
+#ifndef CAJAL_DATASET_FILES_H
+#define CAJAL_DATASET_FILES_H
+#include "server/data/dataset.h"
+
+typedef struct Contents Contents;
+
+/* Makes the folder and sweeps it. NULL: `why`. */
+Contents *contents_open(const char *data, Store *store, const Log *log, char *why, size_t room);
+void contents_close(Contents *contents);
+
+/* The data set of that name, its header held against its record. False: not_found, or internal when the row or the file is damaged. The
+ * descriptor stays good whatever becomes of the data set. */
+bool contents_find(Contents *contents, const char *name, Dataset *out, Err *err);
+/* The same by content, which a run may still have when the data set has another one; without a record. */
+bool contents_find_sha(Contents *contents, const char *sha256, Dataset *out, Err *err);
+
+enum { CONTENTS_PATH = 4096 };
+/* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno. */
+int contents_temporary(Contents *contents, char path[CONTENTS_PATH]);
+/* Makes the flushed temporary file at `path` the content of a name. `dataset`: as read from it, with its sha256; gets its record. base: as in
+ * DatasetRow. `fresh`: there was no data set of the name. The path is the caller's to remove unless DONE. */
+RowResult contents_put(Contents *contents, const char *path, const char *name, const char *base, Dataset *dataset, bool *fresh);
+RowResult contents_delete(Contents *contents, const char *name);
+/* Removes the content if nobody refers to it. For those who have taken a reference away. */
+void contents_collect(Contents *contents, const char *sha256);
+#endif

@@ -1,0 +1,205 @@
+#include "server/data/draft.h"
+#include "schema/limits.h"
+#include "server/data/file.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PIECE = 1 << 20 };
+
+static const unsigned char npy_magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+
+/* ---- columns ---- */
+
+static bool room_for(Draft *draft, size_t n, Err *err) {
+    if (n > WIRE_COLUMNS) return err_set(err, ERR_too_large, "", "A data set may have at most %d columns.", WIRE_COLUMNS);
+    DraftColumn *columns = realloc(draft->columns, n * sizeof *columns);
+    if (!columns) return err_set(err, ERR_internal, "", "Memory is short.");
+    draft->columns = columns;
+    return true;
+}
+
+static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body, Err *err) {
+    if (bulk->n == 0) return err_set(err, ERR_bad_tensor, "", "There is no column in it.");
+    if (!room_for(draft, bulk->n, err)) return false;
+    for (; draft->n < bulk->n; draft->n++) {
+        const BulkTensor *t = &bulk->items[draft->n];
+        DraftColumn *c = &draft->columns[draft->n];
+        uint64_t rows;
+        *c = (DraftColumn){.data = body + t->offset};
+        if (!dataset_column_of(t, &c->column, &rows, err)) return false;
+        bool first = draft->n == 0;
+        if (first) draft->rows = rows;
+        if (first || rows == draft->rows) continue;
+        err_set(err, ERR_bad_tensor, "", "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
+                draft->columns->column.name, (size_t)draft->rows);
+        free(c->column.name);
+        return false;
+    }
+    return true;
+}
+
+static bool read_idx(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
+    Idx *idx = &draft->idx;
+    if (!idx_read(body, len, idx, err)) return false;
+    BulkTensor t = {.name = (char *)column, .dtype = idx->dtype, .rank = idx->rank, .count = idx->count, .offset = idx->offset};
+    memcpy(t.shape, idx->shape, idx->rank * sizeof *t.shape);
+    draft->is_idx = true;
+    return take_bulk(draft, &(Bulk){.items = &t, .n = 1}, body, err);
+}
+
+static bool read_npy(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
+    Bulk bulk;
+    if (!npy_read(body, len, &bulk, err)) return false;
+    BulkTensor t = *bulk.items;
+    t.name = (char *)column;
+    bool ok = take_bulk(draft, &(Bulk){.items = &t, .n = 1}, body, err);
+    bulk_release(&bulk);
+    return ok;
+}
+
+static bool read_safetensors(Draft *draft, const unsigned char *body, size_t len, Err *err) {
+    Bulk bulk;
+    bool ok = safetensors_read(body, len, &bulk, err) && take_bulk(draft, &bulk, body, err);
+    bulk_release(&bulk);
+    return ok;
+}
+
+bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
+    bool is_idx = idx_is(body, len), is_npy = len >= sizeof npy_magic && memcmp(body, npy_magic, sizeof npy_magic) == 0;
+    *draft = (Draft){.base = -1};
+    if ((is_idx || is_npy) && !column)
+        return err_set(err, ERR_bad_request, "", "%s holds one column: say ?column= which.", is_idx ? "An IDX file" : "An npy file");
+    if (is_idx) return read_idx(draft, body, len, column, err);
+    if (is_npy) return read_npy(draft, body, len, column, err);
+    if (column)
+        return err_set(err, ERR_bad_request, "",
+                       "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
+    return read_safetensors(draft, body, len, err);
+}
+
+static bool has_column(const Draft *draft, const char *name) {
+    for (size_t i = 0; i < draft->n; i++)
+        if (strcmp(draft->columns[i].column.name, name) == 0) return true;
+    return false;
+}
+
+bool draft_add(Draft *draft, const Dataset *base, Err *err) {
+    if (!room_for(draft, draft->n + base->ncolumns, err)) return false;
+    for (size_t i = 0; i < base->ncolumns; i++) {
+        const DatasetColumn *c = &base->columns[i];
+        if (has_column(draft, c->name)) continue;
+        if (base->rows != draft->rows)
+            return err_set(err, ERR_shape_mismatch, "", "The column has %zu rows, the data set's column %s has %zu.", (size_t)draft->rows, c->name,
+                           (size_t)base->rows);
+        DraftColumn *added = &draft->columns[draft->n];
+        *added = (DraftColumn){.column = *c, .from = c->offset};
+        added->column.name = strdup(c->name);
+        if (!added->column.name) return err_set(err, ERR_internal, "", "Memory is short.");
+        draft->n++;
+    }
+    draft->base = base->fd;
+    return true;
+}
+
+void draft_release(Draft *draft) {
+    for (size_t i = 0; i < draft->n; i++) free(draft->columns[i].column.name);
+    free(draft->columns);
+    *draft = (Draft){.base = -1};
+}
+
+/* ---- writing ---- */
+
+typedef struct {
+    int fd;
+    const atomic_bool *stop;
+    crypto_hash_sha256_state sha;
+    Err *err;
+} Sink;
+
+static bool failed(Err *err, int cause) {
+    return err_set(err, file_code(cause), "", "The data set cannot be written: %s.", strerror(cause));
+}
+
+static bool put(Sink *sink, const unsigned char *bytes, size_t len) {
+    if (atomic_load(sink->stop)) return err_set(sink->err, ERR_internal, "", "The request was given up.");
+    crypto_hash_sha256_update(&sink->sha, bytes, len);
+    return file_write(sink->fd, bytes, len) || failed(sink->err, errno);
+}
+
+/* `total` bytes of the body or of the base's file. */
+static bool put_plain(Sink *sink, const Draft *draft, const DraftColumn *c, uint64_t total, unsigned char *piece) {
+    for (uint64_t done = 0; done < total;) {
+        size_t n = total - done < PIECE ? (size_t)(total - done) : PIECE;
+        if (!c->data && pread(draft->base, piece, n, (off_t)(c->from + done)) != (ssize_t)n)
+            return err_set(sink->err, ERR_internal, "", "The stored data set cannot be read.");
+        if (!put(sink, c->data ? c->data + done : piece, n)) return false;
+        done += n;
+    }
+    return true;
+}
+
+static bool put_idx(Sink *sink, const Idx *idx, const unsigned char *data, unsigned char *piece) {
+    size_t size = dtype_size(idx->dtype);
+    for (size_t done = 0; done < idx->count;) {
+        size_t n = idx->count - done < PIECE / size ? idx->count - done : PIECE / size;
+        idx_convert(idx, data + done * idx->width, n, piece);
+        if (!put(sink, piece, n * size)) return false;
+        done += n;
+    }
+    return true;
+}
+
+static int by_size_and_name(const void *a, const void *b) {
+    const DatasetColumn *s = &((const DraftColumn *)a)->column, *t = &((const DraftColumn *)b)->column;
+    size_t m = dtype_size(s->dtype), n = dtype_size(t->dtype);
+    return m != n ? (m < n) - (m > n) : strcmp(s->name, t->name);
+}
+
+/* False: more than a data set may have. */
+static bool put_header(const Draft *draft, Buf *header) {
+    BulkTensor *tensors = calloc(draft->n, sizeof *tensors);
+    uint64_t bytes, total = 0;
+    bool fits = true;
+    header->failed |= !tensors;
+    for (size_t i = 0; tensors && i < draft->n; i++) {
+        const DatasetColumn *c = &draft->columns[i].column;
+        fits = fits && !__builtin_mul_overflow(draft->rows, c->bytes, &bytes) && !__builtin_add_overflow(total, bytes, &total);
+        tensors[i] = (BulkTensor){.name = c->name, .dtype = c->dtype, .rank = c->rank + 1, .shape = {(size_t)draft->rows},
+                                  .bytes = fits ? (size_t)bytes : 0};
+        memcpy(tensors[i].shape + 1, c->dims, c->rank * sizeof *c->dims);
+    }
+    if (tensors) safetensors_put_header(header, tensors, draft->n);
+    free(tensors);
+    return fits && total <= LIMIT_DATASET_BYTES;
+}
+
+static bool put_columns(Sink *sink, const Draft *draft, unsigned char *piece) {
+    for (size_t i = 0; i < draft->n; i++) {
+        const DraftColumn *c = &draft->columns[i];
+        bool ok = c->data && draft->is_idx ? put_idx(sink, &draft->idx, c->data, piece)
+                                           : put_plain(sink, draft, c, draft->rows * c->column.bytes, piece);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATASET_SHA + 1], Err *err) {
+    Sink sink = {.fd = fd, .stop = stop, .err = err};
+    unsigned char digest[crypto_hash_sha256_BYTES], *piece = malloc(PIECE);
+    Buf header;
+    buf_init(&header);
+    crypto_hash_sha256_init(&sink.sha);
+    qsort(draft->columns, draft->n, sizeof *draft->columns, by_size_and_name);
+    bool ok = put_header(draft, &header) || err_set(err, ERR_too_large, "", "A data set may have at most %zu bytes.", LIMIT_DATASET_BYTES);
+    if (ok && (header.failed || !piece)) ok = err_set(err, ERR_internal, "", "Memory is short.");
+    ok = ok && put(&sink, header.data, header.len) && put_columns(&sink, draft, piece);
+    if (ok && fsync(fd) != 0) ok = failed(err, errno);
+    crypto_hash_sha256_final(&sink.sha, digest);
+    sodium_bin2hex(sha256, DATASET_SHA + 1, digest, sizeof digest);
+    buf_release(&header);
+    free(piece);
+    return ok;
+}

@@ -1,0 +1,36 @@
+/* A data set on its way in: the columns of a body (safetensors, npy or IDX), with those of the data set that a single column is added to,
+ * written as the one stored form. The same columns give the same bytes, whatever the way they came: sorted by the size of their elements,
+ * largest first (so that all are aligned), then by name.
+ *
+ * Ownership: a Draft points into the body and the base, which outlive it; draft_release.
+ * Errors: bad_request, bad_tensor, shape_mismatch, too_large (LIMIT_DATASET_BYTES, WIRE_COLUMNS), storage_full, internal; the message names
+ * the column. */
+#ifndef CAJAL_DRAFT_H
+#define CAJAL_DRAFT_H
+#include "server/data/dataset.h"
+#include "schema/formats/idx.h"
+#include <stdatomic.h>
+
+typedef struct {
+    DatasetColumn column;
+    const unsigned char *data; /* in the body, as its Idx says or as it is; NULL: in the base's file */
+    uint64_t from;             /* where in that file */
+} DraftColumn;
+
+typedef struct {
+    DraftColumn *columns;
+    size_t n;
+    uint64_t rows;
+    bool is_idx;
+    Idx idx;                   /* of the one column */
+    int base;                  /* descriptor of the base; -1: none */
+} Draft;
+
+/* column: what the one column of npy and IDX is called, which they need; NULL: safetensors, which have names of their own. */
+bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err);
+/* Takes the base's other columns along. */
+bool draft_add(Draft *draft, const Dataset *base, Err *err);
+/* Writes all at descriptor fd, flushed to the disk. Reads `stop` now and then: once it is true the write ends in `internal`. */
+bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATASET_SHA + 1], Err *err);
+void draft_release(Draft *draft);
+#endif

@@ -1,0 +1,592 @@
+#include "server/http/http.h"
+#include "schema/base/map.h"
+#include "schema/limits.h"
+#include "server/http/access.h"
+#include "server/http/listen.h"
+#include "server/http/respond.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <microhttpd.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
+
+struct Client {
+    char address[INET6_ADDRSTRLEN];
+    size_t inflight, connections;
+};
+
+typedef struct {
+    Call *first, *last;
+} CallList;
+
+struct Http {
+    Server *server;
+    struct MHD_Daemon *mhd;
+    Watch watch;
+    bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
+    uint16_t port;
+    Map clients; /* by address, those with connections */
+    size_t inflight;
+    CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
+    Timer grace;
+    int64_t now;     /* of this turn */
+    bool more, late; /* in this turn: a long body came in; a call that had waited was answered */
+    char id_prefix[ID_PREFIX + 1];
+    uint64_t ids;
+};
+
+/* ---- who is asking ---- */
+
+static void address_of(struct MHD_Connection *connection, char out[INET6_ADDRSTRLEN]) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *sa = info ? info->client_addr : NULL;
+    const void *raw = !sa ? NULL
+                      : sa->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)sa)->sin6_addr
+                                                  : (const void *)&((const struct sockaddr_in *)sa)->sin_addr;
+    if (!raw || !inet_ntop(sa->sa_family, raw, out, INET6_ADDRSTRLEN)) strcpy(out, "unknown");
+}
+
+/* The connection's client; NULL when memory is short. */
+static Client *client_of(Http *http, struct MHD_Connection *connection) {
+    char address[INET6_ADDRSTRLEN];
+    address_of(connection, address);
+    Client *client = map_get(&http->clients, address, strlen(address));
+    if (!client) {
+        client = calloc(1, sizeof *client);
+        if (!client || !map_put(&http->clients, address, strlen(address), client)) {
+            free(client);
+            return NULL;
+        }
+        strcpy(client->address, address);
+    }
+    client->connections++;
+    return client;
+}
+
+static void client_drop(Http *http, Client *client) {
+    if (!client || --client->connections) return;
+    map_remove(&http->clients, client->address, strlen(client->address));
+    free(client);
+}
+
+static Guard guard_of(const Http *http, const Call *call) {
+    return (Guard){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
+                   .loopback = http->loopback, .authorization = call->headers.authorization,
+                   .origin = call->headers.origin, .host = call->headers.host};
+}
+
+/* ---- connections ---- */
+
+/* A connection's socket, watched as long as it is open for the client's going away: a suspended connection does not notice, and of one whose
+ * last bytes and FIN come together libmicrohttpd reads the bytes only, for its epoll is edge-triggered. */
+typedef struct {
+    Watch watch;
+    Timer nudge;
+    Loop *loop;
+    Client *client;
+    Call *waiting, *streaming;
+    bool gone; /* the client is, or has said that it will say no more */
+} Socket;
+#define NUDGE_NS ((int64_t)20000000)
+#define GRACE_NS ((int64_t)2000000000) /* for bodies that still come when the service shuts down */
+
+static void cancel(Call *call);
+
+/* The request ends with its connection, unanswered. */
+static void client_gone(Call *call) {
+    log_put(&call->server->log, LOG_DEBUG, "client gone", "id=%s route=%s", call->request_id, call->route->path);
+    call_keep(call);
+    cancel(call);
+    call->answered = call->gone = true;
+    http_answered(call);
+    call_drop(call);
+}
+
+/* Shutting down a direction that the client has ended already loses nothing, and is an event to libmicrohttpd; again, until it has read all. */
+static void on_nudge(void *arg) {
+    Socket *s = arg;
+    shutdown(s->watch.fd, SHUT_RD);
+    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
+}
+
+static void on_hangup(void *arg, uint32_t events) {
+    Socket *s = arg;
+    (void)events;
+    loop_unwatch(s->loop, &s->watch);
+    s->gone = true;
+    s->nudge = (Timer){.fire = on_nudge, .arg = s};
+    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
+    if (s->waiting) client_gone(s->waiting);
+    if (!s->streaming) return;
+    s->streaming->gone = true;
+    http_stream_more(s->streaming);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
+    Http *http = arg;
+    Loop *loop = http->server->loop;
+    Socket *s = *context;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *context = s = calloc(1, sizeof *s);
+        if (s) {
+            s->loop = loop;
+            s->client = client_of(http, connection);
+            s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
+            if (loop_watch(loop, &s->watch)) return;
+        }
+        /* Who cannot be watched cannot be served. */
+        shutdown(info->connect_fd, SHUT_RDWR);
+    } else {
+        http->closed = true;
+        if (!s) return;
+        loop_unwatch(loop, &s->watch);
+        loop_untimer(loop, &s->nudge);
+        client_drop(http, s->client);
+        free(s);
+        *context = NULL;
+    }
+}
+
+static Socket *socket_of(const Call *call) {
+    return MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* Counts the call in; false when its client has too many in flight (or memory was short). */
+static bool client_enter(Http *http, Call *call) {
+    call->client = socket_of(call)->client;
+    return call->client && ++call->client->inflight <= http->server->config->max_inflight;
+}
+
+/* ---- waiting for an answer ---- */
+
+/* Most answers take a few hundred microseconds, and suspending a connection costs tens of them: so for a while it lingers, asked again by
+ * libmicrohttpd in every turn. */
+#define LINGER_NS ((int64_t)3000000)
+enum { LINGER_POLL_MS = 1 };
+
+static void call_list_add(CallList *list, Call *call) {
+    call->prev = list->last;
+    call->next = NULL;
+    *(call->prev ? &call->prev->next : &list->first) = call;
+    list->last = call;
+}
+
+static void call_list_remove(CallList *list, Call *call) {
+    *(call->prev ? &call->prev->next : &list->first) = call->next;
+    *(call->next ? &call->next->prev : &list->last) = call->prev;
+}
+
+static void cancel(Call *call) {
+    void (*stop)(void *) = call->cancel;
+    call->cancel = NULL;
+    if (stop && !call->answered) stop(call->cancel_arg);
+}
+
+static void on_deadline(void *arg) {
+    Call *call = arg;
+    call_keep(call);
+    cancel(call);
+    call_fail(call, ERR_deadline, "The request took longer than its deadline of %lld ms.",
+              (long long)((call->deadline - call->started) / 1000000));
+    if (call->arriving) respond_past(call, socket_of(call)->watch.fd);
+    call_drop(call);
+}
+
+/* The service shuts down: bodies that have had their time are waited for no longer. */
+static void on_grace(void *arg) {
+    Http *http = arg;
+    int64_t now = loop_now();
+    for (Call *call = http->arriving.first; call; call = call->next) {
+        if (now - call->started < GRACE_NS) continue;
+        call_fail(call, ERR_draining, "The service is shutting down.");
+        respond_past(call, socket_of(call)->watch.fd);
+    }
+    loop_timer(http->server->loop, &http->grace, now + GRACE_NS / 2);
+}
+
+static void begin_arriving(Http *http, Call *call) {
+    call->arriving = true;
+    call_list_add(&http->arriving, call);
+    call->timer = (Timer){.fire = on_deadline, .arg = call};
+    loop_timer(http->server->loop, &call->timer, call->deadline);
+}
+
+static void end_arriving(Http *http, Call *call) {
+    if (call->arriving) call_list_remove(&http->arriving, call);
+    call->arriving = false;
+}
+
+static void begin_waiting(Http *http, Call *call) {
+    socket_of(call)->waiting = call;
+    call->waiting = true;
+    call_list_add(&http->lingering, call);
+}
+
+static void suspend(Http *http, Call *call) {
+    call_list_remove(&http->lingering, call);
+    call_list_add(&http->suspended, call);
+    call->suspended = true;
+    MHD_suspend_connection(call->connection);
+}
+
+void http_answered(Call *call) {
+    if (!call->waiting) return;
+    Http *http = call->server->http;
+    call->waiting = false;
+    call_list_remove(call->suspended ? &http->suspended : &http->lingering, call);
+    if (!call->connection) return;
+    socket_of(call)->waiting = NULL;
+    if (call->suspended) MHD_resume_connection(call->connection);
+    call->suspended = false;
+    http->late = true;
+}
+
+/* ---- streams ---- */
+
+static void begin_stream(Call *call) {
+    call->streaming = true;
+    socket_of(call)->streaming = call;
+    call_list_add(&call->server->http->streams, call);
+}
+
+static void end_stream(Call *call) {
+    const Stream *stream = &call->answer.stream;
+    if (call->streaming) call_list_remove(&call->server->http->streams, call);
+    if (call->streaming && socket_of(call)) socket_of(call)->streaming = NULL;
+    call->streaming = false;
+    if (stream->read) stream->closed(stream->arg);
+}
+
+void http_stream_pause(Call *call) {
+    call->paused = true;
+    MHD_suspend_connection(call->connection);
+}
+
+void http_stream_more(Call *call) {
+    if (!call->paused || !call->connection) return;
+    call->paused = false;
+    MHD_resume_connection(call->connection);
+    call->server->http->late = true;
+}
+
+/* Those that have nothing to say end; `gone`: all do. */
+static void wake_streams(Http *http, bool gone) {
+    for (Call *call = http->streams.first; call; call = call->next) {
+        call->gone |= gone;
+        http_stream_more(call);
+    }
+}
+
+/* ---- requests ---- */
+
+/* Unique over restarts by its beginning, within a process by its end. */
+static void set_request_id(Http *http, Call *call) {
+    const char *given = call->headers.request_id;
+    size_t len = given ? strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") : 0;
+    if (len && len < sizeof call->request_id && !given[len]) {
+        memcpy(call->request_id, given, len + 1);
+        return;
+    }
+    memcpy(call->request_id, http->id_prefix, ID_PREFIX);
+    uint64_t id = ++http->ids;
+    for (size_t i = ID_PREFIX + ID_DIGITS; i-- > ID_PREFIX; id >>= 4) call->request_id[i] = "0123456789abcdef"[id & 15];
+}
+
+/* Another than the service's, when the client asks for it. */
+static bool set_deadline(Call *call) {
+    const char *text = call->headers.deadline;
+    char *end;
+    if (!text) return true;
+    errno = 0;
+    uint64_t ms = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || ms == 0 || ms > LIMIT_DEADLINE_MS) {
+        call_fail(call, ERR_bad_request, "X-Deadline-Ms must be a number of milliseconds from 1 to %d.", LIMIT_DEADLINE_MS);
+        return false;
+    }
+    call->deadline = call->started + (int64_t)ms * 1000000;
+    return true;
+}
+
+/* The length that Content-Length names; BODY_UNKNOWN for a chunked body, 0 for none. */
+static uint64_t declared_length(const Call *call) {
+    if (call->headers.content_length) return strtoull(call->headers.content_length, NULL, 10);
+    return call->headers.transfer_encoding ? BODY_UNKNOWN : 0;
+}
+
+static void begin_body(Call *call, uint64_t declared) {
+    unsigned takes = call->route->bodies;
+    BodyKind kind = takes & BODY_DATA ? BODY_DATA : body_kind_of(call->headers.content_type);
+    const char *coding = call->headers.content_encoding;
+    if (!takes) return;
+    if (!(takes & kind)) {
+        call_fail(call, ERR_unsupported_media_type, "This resource takes JSON only.");
+        return;
+    }
+    call->body.gzip = kind == BODY_DATA && coding && strcasecmp(coding, "gzip") == 0;
+    if (coding && !call->body.gzip && strcasecmp(coding, "identity") != 0) {
+        call_fail(call, ERR_unsupported_media_type, "%s",
+                  kind == BODY_DATA ? "Of Content-Encoding, only gzip is taken." : "Bodies are taken as they are, without Content-Encoding.");
+        return;
+    }
+    size_t cap = kind == BODY_JSON ? LIMIT_JSON_BYTES : (size_t)call->server->config->max_body;
+    ErrCode code = body_begin(&call->body, kind, declared, cap);
+    if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", cap);
+    else if (code) call_fail(call, code, "Memory is short.");
+}
+
+static void refuse_route(Call *call, const char *url, const char *allow) {
+    if (!allow) {
+        call_fail(call, ERR_not_found, "There is nothing at %.200s.", url);
+        return;
+    }
+    call->answer.allow = allow;
+    call_fail(call, ERR_method_not_allowed, "This resource takes %s.", allow);
+}
+
+/* Everything that can be said before the body comes. */
+static void admit(Http *http, Call *call, const char *url, const char *method, uint64_t declared) {
+    const char *allow = NULL;
+    Guard guard = guard_of(http, call);
+    call->route = route_find(method, url, &call->param, &allow);
+    ErrCode code = guard_check(&guard, call->route && call->route->open);
+    call->cross_origin = guard_is_cross_origin(&guard);
+    bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && allow;
+    if (!(call->route && call->route->monitor) && !client_enter(http, call)) {
+        call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
+                  (unsigned long long)http->server->config->max_inflight);
+    } else if (preflight) {
+        Buf none = {0};
+        call_answer(call, 204, NULL, &none);
+    } else if (code) {
+        call_fail(call, code, "%s",
+                  code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
+                                                           : "Send Authorization: Bearer with the service's token.");
+    } else if (!call->route) {
+        refuse_route(call, url, allow);
+    } else if (!call_check_form(call)) {
+        return;
+    } else if (http->server->draining && !call->route->monitor) {
+        call_fail(call, ERR_draining, "The service is shutting down.");
+    } else if (call->route->forms && !(call->form = accept_choose(call->headers.accept, call->route->forms))) {
+        call_fail(call, ERR_not_acceptable, "This resource cannot be given in any of the forms that Accept names.");
+    } else if (set_deadline(call)) {
+        begin_body(call, declared);
+    }
+}
+
+static Call *call_begin(Http *http, struct MHD_Connection *connection) {
+    Call *call = call_new(http->server);
+    if (!call) return NULL;
+    call->connection = connection;
+    call->started = loop_now();
+    call->deadline = call->started + (int64_t)http->server->config->deadline_ms * 1000000; /* also of refused calls, whose bodies are read */
+    call_read_headers(call);
+    set_request_id(http, call);
+    http->inflight++;
+    return call;
+}
+
+/* False: the connection is beyond saving. */
+static bool take_body(Http *http, Call *call, const char *data, size_t len) {
+    if (!call->answered && call->route->bodies) {
+        if (!call_hold(call, len)) {
+            call_fail(call, ERR_queue_full, "The requests in flight take too much memory.");
+        } else {
+            ErrCode code = body_add(&call->body, data, len);
+            http->server->metrics->bytes_in += len;
+            if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", call->body.cap);
+            else if (code) call_fail(call, code, "Memory is short.");
+        }
+        return true;
+    }
+    /* Refused already: read on for a while, so that the client gets to see the answer. */
+    call->close = true;
+    call->discarded += len;
+    return call->discarded <= LIMIT_DISCARD_BYTES;
+}
+
+static enum MHD_Result first_access(Http *http, struct MHD_Connection *connection, const char *url, const char *method, void **state) {
+    Call *call = call_begin(http, connection);
+    if (!call) return MHD_NO;
+    *state = call;
+    if (!socket_of(call)) return MHD_NO;
+    uint64_t declared = declared_length(call);
+    admit(http, call, url, method, declared);
+    /* Refused: who waits for a 100 hears at once; others hear when their body is through, unless that takes too long. */
+    bool waits = call->headers.expect != NULL;
+    if (!call->answered || (!waits && (declared <= LIMIT_DISCARD_BYTES || declared == BODY_UNKNOWN))) {
+        begin_arriving(http, call);
+        return MHD_YES;
+    }
+    call->close = true;
+    return respond(call);
+}
+
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                                 const char *data, size_t *len, void **state) {
+    Http *http = arg;
+    Call *call = *state;
+    (void)version;
+    if (!call) return first_access(http, connection, url, method, state);
+    if (*len) {
+        bool go_on = take_body(http, call, data, *len);
+        http->more |= *len >= LONG_PIECE;
+        *len = 0;
+        return go_on ? MHD_YES : MHD_NO;
+    }
+    end_arriving(http, call);
+    if (call->gone || socket_of(call)->gone) return MHD_NO; /* which cancels it */
+    if (!call->begun && !call->answered) {
+        call->begun = true;
+        call_keep(call);
+        call->route->handler(call);
+        call_drop(call);
+    }
+    if (call->answered && call->answer.stream.read && !call->streaming) begin_stream(call);
+    if (call->answered) return respond(call);
+    if (!call->waiting) begin_waiting(http, call);
+    else if (http->now - call->started >= LINGER_NS) suspend(http, call);
+    return MHD_YES;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why) {
+    Http *http = arg;
+    Call *call = *state;
+    (void)connection;
+    (void)why;
+    if (!call) return;
+    *state = NULL;
+    cancel(call);
+    http_answered(call);
+    end_arriving(http, call);
+    loop_untimer(http->server->loop, &call->timer);
+    end_stream(call);
+    call->connection = NULL;
+    call->answered = true;
+    http->inflight--;
+    if (call->client) call->client->inflight--;
+    call_drop(call);
+}
+
+static void on_log(void *arg, const char *format, va_list args) {
+    Http *http = arg;
+    char text[512];
+    vsnprintf(text, sizeof text, format, args);
+    log_put(&http->server->log, LOG_DEBUG, "microhttpd", "%s", text);
+}
+
+static int hex_of(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
+
+/* In place, for paths and queries. %00 stays as it is, which nothing here is called: all that follows are C strings. */
+static size_t unescape(void *arg, struct MHD_Connection *connection, char *text) {
+    char *to = text;
+    (void)arg;
+    (void)connection;
+    for (const char *at = text; *at; at++) {
+        int high = *at == '%' ? hex_of(at[1]) : -1, low = high >= 0 ? hex_of(at[2]) : -1;
+        bool escape = low >= 0 && high + low > 0;
+        *to++ = escape ? (char)(high * 16 + low) : *at;
+        at += escape ? 2 : 0;
+    }
+    *to = 0;
+    return (size_t)(to - text);
+}
+
+/* ---- life ---- */
+
+static void on_ready(void *arg, uint32_t events) {
+    /* Being awake is enough: http_turn runs at the end of every pass. */
+    (void)arg;
+    (void)events;
+}
+
+Http *http_new(Server *server, char *why, size_t room) {
+    char host[256];
+    uint16_t port;
+    Http *http = calloc(1, sizeof *http);
+    if (!http || !config_address(server->config->listen, host, &port)) {
+        free(http);
+        return NULL;
+    }
+    http->server = server;
+    http->loopback = guard_is_loopback(host);
+    unsigned char raw[ID_PREFIX / 2];
+    randombytes_buf(raw, sizeof raw);
+    sodium_bin2hex(http->id_prefix, sizeof http->id_prefix, raw, sizeof raw);
+    int fd = listen_on(host, port, &http->port, why, room);
+    if (fd >= 0)
+        http->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, http,
+                                     MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, fd,
+                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                                     MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections,
+                                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+    if (!http->mhd) {
+        if (fd >= 0) {
+            snprintf(why, room, "libmicrohttpd does not start");
+            close(fd);
+        }
+        free(http);
+        return NULL;
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+    http->watch = (Watch){.fd = info->epoll_fd, .events = EPOLLIN, .ready = on_ready, .arg = http};
+    loop_watch(server->loop, &http->watch);
+    return http;
+}
+
+uint16_t http_port(const Http *http) { return http->port; }
+size_t http_inflight(const Http *http) { return http->inflight; }
+
+/* Lingering connections keep libmicrohttpd from wanting to sleep: what it says is believed only while a body comes in, which goes on for a few
+ * turns at once. The answer that such a connection gets is sent in the turn after that in which it is taken. */
+int http_turn(Http *http) {
+    MHD_UNSIGNED_LONG_LONG ms;
+    int turns = 0, least = http->late ? 2 : 1;
+    http->now = loop_now();
+    do {
+        http->more = false;
+        MHD_run(http->mhd);
+    } while (++turns < least || (http->more && turns < BODY_TURNS));
+    http->late = false;
+    /* With room for connections again, libmicrohttpd does not listen before it is next run. */
+    for (; http->closed; MHD_run(http->mhd)) http->closed = false;
+    if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
+    if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+void http_quiesce(Http *http) {
+    int fd = MHD_quiesce_daemon(http->mhd);
+    if (fd >= 0) close(fd);
+    http->grace = (Timer){.fire = on_grace, .arg = http};
+    loop_timer(http->server->loop, &http->grace, loop_now() + GRACE_NS);
+    wake_streams(http, false);
+}
+
+void http_free(Http *http) {
+    if (!http) return;
+    /* libmicrohttpd must not be stopped with suspended connections. */
+    for (Call *call; (call = http->suspended.first ? http->suspended.first : http->lingering.first);) {
+        cancel(call);
+        call_fail(call, ERR_draining, "The service is shutting down.");
+    }
+    wake_streams(http, true);
+    http_turn(http);
+    loop_unwatch(http->server->loop, &http->watch);
+    loop_untimer(http->server->loop, &http->grace);
+    MHD_stop_daemon(http->mhd);
+    map_release(&http->clients);
+    free(http);
+}

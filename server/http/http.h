@@ -1,0 +1,26 @@
+/* libmicrohttpd on the daemon's own event loop: who may ask (guard.c), bodies, suspended connections, answers.
+ *
+ * A request's deadline counts from its headers' arrival, the body's included. Every connection's socket is watched, because libmicrohttpd
+ * misses the going away of a client that it has suspended. A client that ends its side of the connection (FIN) counts as gone: what it has asked for
+ * and not yet got is cancelled, and the connection closed without an answer. */
+#ifndef CAJAL_HTTP_H
+#define CAJAL_HTTP_H
+#include "server/http/call.h"
+
+/* Starts listening. NULL: `why` says what failed. */
+Http *http_new(Server *server, char *why, size_t room);
+/* The port listened on. */
+uint16_t http_port(const Http *http);
+/* No new connections from here on. */
+void http_quiesce(Http *http);
+size_t http_inflight(const Http *http);
+/* Ends all connections. */
+void http_free(Http *http);
+/* One turn of libmicrohttpd; in how many milliseconds it wants another, -1: no hurry. */
+int http_turn(Http *http);
+/* A stream's connection waits until there is more; goes on. respond.c's, call.c's. */
+void http_stream_pause(Call *call);
+void http_stream_more(Call *call);
+/* Resumes or forgets the call's connection, now that it has its answer. call.c's. */
+void http_answered(Call *call);
+#endif

@@ -1,0 +1,145 @@
+/* The service itself: /livez /readyz /version /metrics /openapi.json /workers */
+#include "compiler/language/canon.h"
+#include "schema/protocol/build.h"
+#include "server/embedded.h"
+#include "server/http/handlers.h"
+#include "server/http/http.h"
+#include "server/programs/program.h"
+#include "server/runs/scheduler.h"
+#include "server/version.h"
+#include <cjson/cJSON.h>
+#include <microhttpd.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#define READY_NS ((int64_t)2000000000)
+#define RECENT_NS ((int64_t)5000000000)
+
+static void answer_text(Call *call, const char *type, const char *text) {
+    Buf body;
+    buf_init(&body);
+    buf_puts(&body, text);
+    call_answer(call, 200, type, &body);
+}
+
+void handle_livez(Call *call) { answer_text(call, "application/json", "{\"live\":true}"); }
+
+void handle_openapi(Call *call) {
+    Buf body;
+    buf_init(&body);
+    buf_put(&body, embedded_openapi, embedded_openapi_len);
+    call_answer(call, 200, "application/json", &body);
+}
+
+void handle_version(Call *call) {
+    Buf body;
+    buf_init(&body);
+    buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"compiler\":\"%s\",\"op_table\":\"%016llx\",\"protocol\":%d", CAJAL_VERSION,
+               CANON_VERSION, build_id, (unsigned long long)op_table_hash(), WIRE_VERSION);
+    buf_printf(&body, ",\"libraries\":{\"libmicrohttpd\":\"%s\",\"sqlite\":\"%s\",\"cjson\":\"%s\",\"libsodium\":\"%s\"}}",
+               MHD_get_version(), store_library(), cJSON_Version(), sodium_version_string());
+    call_answer(call, 200, "application/json", &body);
+}
+
+void handle_workers(Call *call) {
+    Buf body;
+    buf_init(&body);
+    buf_puts(&body, "{\"workers\":");
+    dispatch_json(&body, call->server->dispatch);
+    buf_putc(&body, '}');
+    call_answer(call, 200, "application/json", &body);
+}
+
+void handle_metrics(Call *call) {
+    Server *server = call->server;
+    size_t ready, busy;
+    dispatch_count(server->dispatch, &ready, &busy);
+    size_t queued, running;
+    scheduler_count(server->scheduler, &queued, &running);
+    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running,
+                            .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
+                            .inflight = http_inflight(server->http),
+                            .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining};
+    Buf body;
+    buf_init(&body);
+    metrics_put(&body, server->metrics, &gauges);
+    dispatch_metrics(&body, server->dispatch);
+    call_answer(call, 200, "text/plain; version=0.0.4", &body);
+}
+
+/* ---- readiness: a ping goes through a worker like any job ---- */
+
+typedef struct {
+    Call *call;
+    Job *job;
+    Timer timer;
+    bool verbose;
+} Probe;
+
+static void end(Probe *p) {
+    loop_untimer(p->call->server->loop, &p->timer);
+    call_on_cancel(p->call, NULL, NULL);
+    if (p->job) dispatch_cancel(p->call->server->dispatch, p->job, READY_NS);
+    call_drop(p->call);
+    free(p);
+}
+
+static void conclude(Probe *p, const char *worker) {
+    Call *call = p->call;
+    bool draining = call->server->draining, store = store_healthy(call->server->store);
+    if (!worker && store && !draining) {
+        static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
+        answer_text(call, "application/json", p->verbose ? checks : "{\"ready\":true}");
+    } else {
+        Buf why;
+        buf_init(&why);
+        if (!p->verbose) buf_puts(&why, "Not ready; ?verbose says why.");
+        else if (worker) buf_puts(&why, worker);
+        if (p->verbose && !store) buf_printf(&why, "%sThe database is damaged, or does not answer; see the log.", why.len ? " " : "");
+        if (p->verbose && draining) buf_printf(&why, "%sThe service is shutting down.", why.len ? " " : "");
+        call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s", buf_text(&why));
+        buf_release(&why);
+    }
+    end(p);
+}
+
+static void on_pong(void *arg, const JobResult *result) {
+    Probe *p = arg;
+    p->job = NULL;
+    conclude(p, result->code ? result->message : NULL);
+}
+
+static void on_silence(void *arg) {
+    Probe *p = arg;
+    p->call->server->doubted = loop_now();
+    conclude(p, "No worker answered within two seconds.");
+}
+static void on_cancel(void *arg) { end(arg); }
+
+void handle_readyz(Call *call) {
+    Probe *p = calloc(1, sizeof *p);
+    if (!p) {
+        call_fail(call, ERR_internal, "Memory is short.");
+        return;
+    }
+    p->call = call;
+    p->verbose = call_query(call, "verbose") != NULL;
+    call_keep(call);
+    call_on_cancel(call, on_cancel, p);
+    Server *server = call->server;
+    size_t ready, busy;
+    ErrCode why;
+    const char *message;
+    dispatch_count(server->dispatch, &ready, &busy);
+    int64_t heard = dispatch_heard(server->dispatch);
+    if (ready && busy == ready && heard > server->doubted && loop_now() - heard < RECENT_NS) {
+        /* All are busy, and at least one has finished something lately: a ping would only wait behind what they do. */
+        conclude(p, NULL);
+        return;
+    }
+    JobSpec spec = {.type = FRAME_ping, .area = -1, .small = true, .patience = 30 * READY_NS, .done = on_pong, .arg = p};
+    p->timer = (Timer){.fire = on_silence, .arg = p};
+    loop_timer(server->loop, &p->timer, loop_now() + READY_NS);
+    p->job = dispatch_submit(server->dispatch, &spec, &why, &message);
+    if (!p->job) conclude(p, message);
+}

@@ -1,0 +1,40 @@
+/* The front half of a compile, for one request: source or term to a checked program, its canonical form and identity.
+ *
+ * Pure: runs on any thread. A Front owns everything it made; it does not move after front_make (its Cx points into itself).
+ * Errors: false, with err.code set (the request's form) or cx.diag.code set (the language's codes, with places). */
+#ifndef CAJAL_FRONTEND_H
+#define CAJAL_FRONTEND_H
+#include "compiler/language/canon.h"
+#include "schema/formats/json.h"
+#include "server/http/call.h"
+#include <stddef.h>
+
+/* A program as /compile and /eval name it. */
+typedef struct {
+    const char *source, *program;
+    JsonNode term, context, nat;
+    const char *within; /* as in Program (compiler/language/term.h) */
+} ProgramSpec;
+#define PROGRAM_FIELDS(T, member) \
+    {"source", FIELD_STRING, offsetof(T, member.source), false, NULL}, {"term", FIELD_NODE, offsetof(T, member.term), false, NULL}, \
+    {"context", FIELD_OBJECT, offsetof(T, member.context), false, NULL}, {"nat", FIELD_OBJECT, offsetof(T, member.nat), false, NULL}
+
+typedef struct {
+    Cx cx;
+    Program *program;
+    const unsigned char *canonical; /* in cx's arena */
+    size_t canonical_len;
+    char hash[CANON_HASH_TEXT];
+    Err err;
+} Front;
+
+/* The spec has a source or a term; json is the tree its nodes are in and must outlive the Front's use for diagnostics. */
+bool front_make(Front *front, Json *json, const ProgramSpec *spec, uint64_t nat_limit);
+/* A stored program, so that a diagnostic about it can be shown: places are those in its text. */
+bool front_restore(Front *front, const unsigned char *canonical, size_t len, const char *text);
+void front_release(Front *front); /* harmless on a zeroed one */
+/* Answers with what front_make found. */
+void front_refuse(const Front *front, Call *call);
+/* Answers with a failure from further on; its places are in canonical terms. front may be NULL. */
+void front_explain(const Front *front, Call *call, const Failure *failure);
+#endif

@@ -1,0 +1,116 @@
+#include "server/runs/events.h"
+#include "server/runs/scheduler.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { READ_BYTES = 64 * 1024 };
+#define BEAT_NS ((int64_t)15000000000)
+
+struct Watcher {
+    Call *call;
+    int64_t seq;
+    char id[RUN_ID + 1];
+    uint64_t after;  /* the last event read */
+    bool sse;
+    Buf out;
+    size_t sent;
+    Timer beat;
+    Watcher *prev, *next;
+};
+
+/* Behind `text`, with which it begins; NULL: it does not. */
+static const char *behind(const char *at, const char *text) {
+    const size_t len = strlen(text);
+    return at && strncmp(at, text, len) == 0 ? at + len : NULL;
+}
+
+/* {"seq":7,"event":"metric",… becomes id: 7, event: metric, data: the line. Without sscanf, which looks for the end of all the lines. */
+static void put_sse(Buf *out, const char *line, size_t len) {
+    const char *seq = behind(line, "{\"seq\":");
+    const size_t digits = seq ? strspn(seq, "0123456789") : 0;
+    const char *event = behind(seq ? seq + digits : NULL, ",\"event\":\"");
+    if (!event) return;
+    buf_puts(out, "id: ");
+    buf_put(out, seq, digits);
+    buf_puts(out, "\nevent: ");
+    buf_put(out, event, strcspn(event, "\""));
+    buf_puts(out, "\ndata: ");
+    buf_put(out, line, len);
+    buf_puts(out, "\n\n");
+}
+
+/* False: the database does not answer. */
+static bool refill(Watcher *w) {
+    Buf lines;
+    buf_clear(&w->out);
+    w->sent = 0;
+    buf_init(&lines);
+    ErrCode code = store_run_events(w->call->server->store, w->seq, w->after, READ_BYTES, w->sse ? &lines : &w->out, &w->after);
+    for (const char *at = lines.len ? buf_text(&lines) : ""; *at;) {
+        size_t len = strcspn(at, "\n");
+        put_sse(&w->out, at, len);
+        at += len + (at[len] == '\n');
+    }
+    bool ok = code == ERR_NONE && !lines.failed && !w->out.failed;
+    buf_release(&lines);
+    return ok;
+}
+
+static ptrdiff_t read_events(void *arg, char *to, size_t room) {
+    Watcher *w = arg;
+    /* Asked first: what is written before a run is over is then read. */
+    bool over = !scheduler_find(w->call->server->scheduler, w->id);
+    if (w->sent == w->out.len && !refill(w)) return -1;
+    size_t left = w->out.len - w->sent, n = left < room ? left : room;
+    if (!n) return over ? -1 : 0;
+    memcpy(to, w->out.data + w->sent, n);
+    w->sent += n;
+    return (ptrdiff_t)n;
+}
+
+/* Nothing happens: a comment, so that nobody in between takes the connection for dead. */
+static void on_beat(void *arg) {
+    Watcher *w = arg;
+    if (w->sse && w->sent == w->out.len) {
+        buf_clear(&w->out);
+        w->sent = 0;
+        buf_puts(&w->out, ":\n\n");
+        call_stream_more(w->call);
+    }
+    loop_timer(w->call->server->loop, &w->beat, loop_now() + BEAT_NS);
+}
+
+static void on_closed(void *arg) {
+    Watcher *w = arg;
+    Server *server = w->call->server;
+    *(w->prev ? &w->prev->next : &server->watchers) = w->next;
+    if (w->next) w->next->prev = w->prev;
+    loop_untimer(server->loop, &w->beat);
+    buf_release(&w->out);
+    call_drop(w->call);
+    free(w);
+}
+
+void events_answer(Call *call, int64_t seq, const char *id, uint64_t after) {
+    Server *server = call->server;
+    Watcher *w = calloc(1, sizeof *w);
+    if (!w) {
+        call_fail(call, ERR_internal, "Memory is short.");
+        return;
+    }
+    *w = (Watcher){.call = call, .seq = seq, .after = after, .sse = call->form == FORM_SSE, .next = server->watchers};
+    snprintf(w->id, sizeof w->id, "%s", id);
+    buf_init(&w->out);
+    call_keep(call);
+    if (w->next) w->next->prev = w;
+    server->watchers = w;
+    w->beat = (Timer){.fire = on_beat, .arg = w};
+    loop_timer(server->loop, &w->beat, loop_now() + BEAT_NS);
+    call_answer_stream(call, form_type(call->form), &(Stream){.read = read_events, .closed = on_closed, .arg = w});
+}
+
+void events_publish(Server *server, int64_t seq) {
+    for (Watcher *w = server->watchers; w; w = w->next)
+        if (w->seq == seq) call_stream_more(w->call);
+}

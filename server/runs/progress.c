@@ -1,0 +1,69 @@
+#include "server/runs/progress.h"
+#include "schema/protocol/wire_train.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Measured now and then, and so never left out of the events; the others come with every step. */
+static bool is_rare(const char *key) { return strcmp(key, "train.loss") != 0 && strcmp(key, "train.grad_norm") != 0 && strcmp(key, "lr") != 0; }
+
+typedef struct {
+    uint64_t step;
+    bool wanted[RUN_KEYS], rare;
+} Gathered;
+
+/* All points go to the metrics; events tell of the last step of what came together, and of each step at which something rare was measured. */
+static void take_points(Training *t, const NewsMsg *m) {
+    Gathered g = {0};
+    double per_step = m->step ? m->epoch / (double)m->step : 0;
+    for (uint32_t i = 0; i < m->npoints; i++) {
+        const PointMsg *p = &m->points[i];
+        if (p->step != g.step) {
+            if (g.rare) training_metric(t, g.step, (double)g.step * per_step, g.wanted);
+            g = (Gathered){.step = p->step};
+        }
+        training_point(t, (const char *)p->key, p->key_len, (Point){p->step, p->value});
+        uint32_t k = training_key(t, (const char *)p->key, p->key_len);
+        if (k == RUN_KEYS) continue;
+        g.wanted[k] = true;
+        g.rare |= is_rare(t->keys[k]);
+    }
+    training_metric(t, g.step, (double)g.step * per_step, g.wanted);
+}
+
+static bool take_area(Training *t, Frame *frame, const NewsMsg *m) {
+    const int fd = frame->area;
+    frame->area = -1;
+    return training_checkpoint(t, m->step, m->area_size, fd);
+}
+
+static void take_end(NewsEnd *end, const NewsMsg *m) {
+    *end = (NewsEnd){.code = m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, .stopped = m->stopped};
+    snprintf(end->text, sizeof end->text, "%.*s", (int)m->text_len, (const char *)m->text);
+    if (end->code && !*end->text) snprintf(end->text, sizeof end->text, "%s", err_title(end->code));
+}
+
+NewsResult news_take(Training *t, Frame *frame, NewsEnd *end) {
+    NewsMsg m;
+    if (frame->type != FRAME_news || !wire_get_news(frame, &m)) return NEWS_BAD;
+    NewsResult result = NEWS_TAKEN;
+    if (m.step >= t->step) {
+        t->step = m.step;
+        t->epoch = m.epoch;
+    }
+    if (m.steps) t->steps = m.steps;
+    switch ((NewsKind)m.kind) {
+    case NEWS_READY: training_set_versions(t, (const char *)m.text, m.text_len); break;
+    case NEWS_POINTS: take_points(t, &m); break;
+    case NEWS_CHECKPOINT:
+        if (!take_area(t, frame, &m)) result = NEWS_BAD;
+        break;
+    case NEWS_LOG: training_log(t, "%.*s", (int)(m.text_len < 900 ? m.text_len : 900), (const char *)m.text); break;
+    case NEWS_END:
+        take_end(end, &m);
+        result = NEWS_LAST;
+        break;
+    }
+    news_msg_release(&m);
+    return result;
+}

@@ -1,0 +1,46 @@
+/* Runs in the order of their creation, each in a worker process of its own, at idle priority (training.md).
+ *
+ * The processes are a second pool, started when there is something to train, and ended soon after the last run. A run goes on from its last
+ * good checkpoint after whatever ended it: its worker's death (at most SCHEDULER_RETRIES times without a new checkpoint; then it fails), the
+ * daemon's, a cancel and a resume. A run is known here from its row being written until its last event is. All in the loop's thread. */
+#ifndef CAJAL_SCHEDULER_H
+#define CAJAL_SCHEDULER_H
+#include "server/workers/pool.h"
+#include "server/runs/training.h"
+
+enum { SCHEDULER_RETRIES = 3 };
+
+/* Who waits for a run to be over and written, or (`queued`) only for its state of being queued to be. Embedded in its owner. */
+typedef struct RunWait {
+    void (*done)(void *arg);
+    void *arg;
+    bool queued;
+    struct RunWait *prev, *next, **head; /* the module's */
+    bool on;
+} RunWait;
+
+Scheduler *scheduler_new(Server *server, const PoolSpec *pool); /* its events, arg and idle are filled in here; NULL: memory is short */
+/* Queues what the database says is queued or was running. False: it does not answer. */
+bool scheduler_start(Scheduler *s);
+/* The service shuts down: what runs writes a checkpoint and stops, to go on at the next start. */
+void scheduler_drain(Scheduler *s);
+bool scheduler_drained(const Scheduler *s);
+void scheduler_free(Scheduler *s);
+
+/* There is no more room in the queue. */
+bool scheduler_full(const Scheduler *s);
+/* A run whose row has just been written as queued. False: memory is short (the next start finds it). */
+bool scheduler_add(Scheduler *s, const StoredRun *run);
+/* Queues a run again that is over, by its row. False: memory is short. */
+bool scheduler_resume(Scheduler *s, const StoredRun *run);
+/* NULL: it is neither queued nor running. */
+Training *scheduler_find(const Scheduler *s, const char *id);
+/* A queued or running run takes weights from it. */
+bool scheduler_needs(const Scheduler *s, const char *id);
+/* Ends it, within moments. */
+void scheduler_cancel(Scheduler *s, const char *id);
+/* The run is known here. */
+void scheduler_wait(Scheduler *s, const char *id, RunWait *wait);
+void scheduler_unwait(RunWait *wait); /* harmless when off */
+void scheduler_count(const Scheduler *s, size_t *queued, size_t *running);
+#endif

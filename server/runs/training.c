@@ -1,0 +1,418 @@
+#include "server/runs/training.h"
+#include "server/runs/runfile.h"
+#include "server/runs/events.h"
+#include "server/http/page.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
+/* Of events and points that wait to be written: more means that the disk does not follow. */
+enum { MOST_BYTES = 64 << 20 };
+
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void start_flush(Training *t);
+static void start_write(Training *t);
+
+/* ---- life ---- */
+
+static void on_due(void *arg) {
+    Training *t = arg;
+    if (!t->flushing) start_flush(t);
+}
+
+static void batch_release(Batch *b) {
+    buf_release(&b->events);
+    buf_release(&b->attempts);
+    free(b->latest);
+    free(b->versions);
+    free(b->reason);
+    free(b->points);
+    free(b->pruned);
+    *b = (Batch){0};
+}
+
+static bool keep_step(Training *t, uint64_t step) {
+    uint64_t *kept = realloc(t->kept, (t->nkept + 1) * sizeof *kept);
+    if (!kept) return false;
+    t->kept = kept;
+    if (t->nkept && kept[t->nkept - 1] == step) return true;
+    kept[t->nkept++] = step;
+    return true;
+}
+
+static void note_checkpoint(void *arg, const RunCheckpoint *c) { keep_step(arg, c->step); }
+
+static bool read_sources(Training *t, const StoredRun *run) {
+    RunFacts facts;
+    if (!run_facts_get(&facts, run->link, run->link_len)) return false;
+    t->keep = facts.keep;
+    for (uint32_t i = 0; i < facts.nsources; i++) snprintf(t->sources[i], sizeof t->sources[i], "%s", facts.sources[i]);
+    run_facts_release(&facts);
+    return true;
+}
+
+/* The last values, as the record has them. */
+static void read_latest(Training *t, const char *latest) {
+    Json json = {0};
+    Err err;
+    if (json_parse(&json, latest, strlen(latest), &err) && json_kind(json.root) == JSON_OBJECT)
+        for (JsonNode at = json.root->child; at; at = at->next) {
+            uint32_t key = training_key(t, at->string, strlen(at->string));
+            if (key < RUN_KEYS) t->values[key] = json_kind(at) == JSON_NUMBER ? at->valuedouble : __builtin_nan("");
+        }
+    json_release(&json);
+}
+
+Training *training_new(Server *server, const StoredRun *run) {
+    Training *t = calloc(1, sizeof *t);
+    if (!t) return NULL;
+    const RunProgress *p = &run->progress;
+    *t = (Training){.server = server, .seq = run->seq, .state = p->state, .code = p->code, .started = p->started, .ended = p->ended, .step = p->step,
+                    .steps = p->steps, .epoch = p->epoch, .events = p->events, .versions = strdup(p->versions)};
+    t->timer = (Timer){.fire = on_due, .arg = t};
+    strcpy(t->id, run->id);
+    snprintf(t->reason, sizeof t->reason, "%s", p->reason);
+    buf_init(&t->attempts);
+    buf_puts(&t->attempts, p->attempts);
+    read_latest(t, p->latest);
+    if (t->versions && !t->attempts.failed && read_sources(t, run) && store_run_checkpoints(server->store, t->seq, note_checkpoint, t) == ERR_NONE) return t;
+    training_free(t);
+    return NULL;
+}
+
+void training_free(Training *t) {
+    loop_untimer(t->server->loop, &t->timer);
+    for (size_t i = 0; i < t->narrived; i++) close(t->arrived[i].fd);
+    batch_release(&t->next);
+    batch_release(&t->now);
+    buf_release(&t->attempts);
+    free(t->versions);
+    free(t->kept);
+    free(t);
+}
+
+bool training_busy(const Training *t) { return t->flushing || t->writing || t->narrived || t->next.dirty || t->now.dirty; }
+
+/* ---- writing ---- */
+
+static void put_latest(Buf *out, const Training *t) {
+    buf_putc(out, '{');
+    for (uint32_t k = 0; k < t->nkeys; k++) {
+        if (k) buf_putc(out, ',');
+        json_put_string(out, t->keys[k]);
+        buf_putc(out, ':');
+        json_put_double(out, t->values[k]);
+    }
+    buf_putc(out, '}');
+}
+
+/* Behind those that have ended the present one as it is. */
+static void put_attempt(Buf *out, const Training *t) {
+    if (!t->attempt) return;
+    if (out->len) buf_putc(out, ',');
+    buf_printf(out, "{\"from_step\":%llu,\"started\":", (unsigned long long)t->attempt_from);
+    page_put_time(out, t->attempt);
+    buf_putc(out, '}');
+}
+
+/* Completes the batch with the record as it is now. False: memory is short. */
+static bool seal(Training *t, Batch *b) {
+    Buf latest;
+    buf_init(&latest);
+    put_latest(&latest, t);
+    b->latest = buf_take(&latest, NULL);
+    b->versions = strdup(t->versions);
+    b->reason = strdup(t->reason);
+    buf_put(&b->attempts, t->attempts.data, t->attempts.len);
+    put_attempt(&b->attempts, t);
+    b->nkeys = t->nkeys;
+    b->progress = (RunProgress){.state = t->state, .code = t->code, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step,
+                                .steps = t->steps, .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
+                                .events = t->events};
+    return b->latest && b->versions && b->reason && !b->attempts.failed && !b->events.failed;
+}
+
+static void flush_work(void *arg) {
+    Training *t = arg;
+    Batch *b = &t->now;
+    const char *data = t->server->config->data;
+    RunFlush f = {.seq = t->seq, .id = t->id, .progress = b->progress, .drop = b->drop, .drop_after = b->drop_after, .events = &b->events,
+                  .keys = t->keys, .nkeys = b->nkeys, .points = b->points, .npoints = b->npoints, .checkpoints = b->checkpoints,
+                  .ncheckpoints = b->ncheckpoints, .pruned = b->pruned, .npruned = b->npruned};
+    t->outcome = store_run_flush(t->server->store, &f);
+    for (size_t i = 0; i < b->npruned && !t->outcome; i++) runfile_remove(data, t->id, b->pruned[i]);
+}
+
+static void say_trouble(Training *t, ErrCode code, const char *text) {
+    if (!t->trouble) snprintf(t->trouble_text, sizeof t->trouble_text, "%s", text);
+    if (!t->trouble) t->trouble = code;
+    log_put(&t->server->log, LOG_ERROR, "run not written", "id=%s cause=\"%s\"", t->id, text);
+}
+
+static void flush_done(void *arg) {
+    Training *t = arg;
+    t->flushing = false;
+    t->flushed = loop_now();
+    if (t->outcome == ERR_NONE) {
+        batch_release(&t->now);
+        if (t->next.dirty) training_save(t, t->state > RUN_RUNNING);
+        start_write(t);
+        events_publish(t->server, t->seq);
+    } else {
+        t->server->metrics->store_failures++;
+        say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
+        loop_timer(t->server->loop, &t->timer, loop_now() + AGAIN_NS);
+    }
+    t->changed(t);
+}
+
+/* What failed is tried again as it was: its events have their numbers. */
+static void start_flush(Training *t) {
+    bool again = t->now.dirty;
+    if ((!again && !t->next.dirty) || !t->server->tasks) return;
+    if (!again) {
+        t->now = t->next;
+        t->next = (Batch){0};
+    }
+    if (!again && !seal(t, &t->now)) {
+        say_trouble(t, ERR_internal, "Memory is short.");
+        batch_release(&t->now);
+        t->changed(t);
+        return;
+    }
+    t->flushing = true;
+    t->flush = (Task){.work = flush_work, .done = flush_done, .arg = t};
+    tasks_add(t->server->tasks, &t->flush);
+}
+
+void training_save(Training *t, bool now) {
+    int64_t at = loop_now(), due = t->flushed + TRAINING_FLUSH_NS;
+    t->next.dirty = true;
+    if (t->flushing || t->now.dirty) return;
+    if (now || due < at) due = at;
+    if (!t->timer.on || t->timer.due > due) loop_timer(t->server->loop, &t->timer, due);
+}
+
+/* ---- events ---- */
+
+void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members) {
+    buf_printf(out, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", (unsigned long long)seq, event);
+    page_put_time(out, now_us());
+    buf_puts(out, members);
+    buf_puts(out, "}\n");
+}
+
+void training_event(Training *t, const char *event, const char *members) {
+    Buf *out = &t->next.events;
+    training_put_event(out, ++t->events, event, members);
+    if (out->len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, ERR_internal, "The disk does not follow.");
+    training_save(t, false);
+}
+
+void training_log(Training *t, const char *format, ...) {
+    char text[1000];
+    Buf members;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buf_init(&members);
+    buf_puts(&members, ",\"text\":");
+    json_put_string(&members, text);
+    training_event(t, "log", buf_text(&members));
+    buf_release(&members);
+}
+
+void training_set_state(Training *t, RunState state, ErrCode code, const char *reason) {
+    Buf members;
+    t->state = state;
+    t->code = code;
+    snprintf(t->reason, sizeof t->reason, "%s", reason);
+    if (state == RUN_RUNNING && !t->started) t->started = now_us();
+    t->ended = state > RUN_RUNNING ? now_us() : 0;
+    buf_init(&members);
+    buf_printf(&members, ",\"state\":\"%s\",\"step\":%llu", run_state_names[state], (unsigned long long)t->step);
+    if (code) buf_printf(&members, ",\"code\":\"%s\"", err_name(code));
+    if (*reason) {
+        buf_puts(&members, ",\"reason\":");
+        json_put_string(&members, reason);
+    }
+    training_event(t, "state", buf_text(&members));
+    if (state > RUN_RUNNING) training_event(t, "end", buf_text(&members));
+    buf_release(&members);
+    training_save(t, true);
+}
+
+void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[RUN_KEYS]) {
+    Buf members;
+    bool first = true;
+    buf_init(&members);
+    buf_printf(&members, ",\"step\":%llu,\"epoch\":", (unsigned long long)step);
+    json_put_double(&members, epoch);
+    buf_puts(&members, ",\"values\":{");
+    for (uint32_t k = 0; k < t->nkeys; k++) {
+        if (!wanted[k]) continue;
+        if (!first) buf_putc(&members, ',');
+        first = false;
+        json_put_string(&members, t->keys[k]);
+        buf_putc(&members, ':');
+        json_put_double(&members, t->values[k]);
+    }
+    buf_putc(&members, '}');
+    if (!first) training_event(t, "metric", buf_text(&members));
+    buf_release(&members);
+}
+
+/* ---- progress ---- */
+
+void training_begin_attempt(Training *t, uint64_t from_step) {
+    t->attempt = now_us();
+    t->attempt_from = from_step;
+}
+
+void training_end_attempt(Training *t, const char *how) {
+    if (!t->attempt) return;
+    put_attempt(&t->attempts, t);
+    if (!t->attempts.failed) t->attempts.len--; /* its brace */
+    buf_printf(&t->attempts, ",\"to_step\":%llu,\"ended\":", (unsigned long long)t->step);
+    page_put_time(&t->attempts, now_us());
+    if (how) {
+        buf_puts(&t->attempts, ",\"cause\":");
+        json_put_string(&t->attempts, how);
+    }
+    buf_putc(&t->attempts, '}');
+    t->attempt = 0;
+    t->next.dirty = true;
+}
+
+void training_lost_attempt(Training *t) {
+    const char *text = t->attempts.len ? buf_text(&t->attempts) : "", *last = NULL;
+    for (const char *at = text; (at = strstr(at, "\"started\":")); at++) last = at;
+    if (!last || strstr(last, "\"ended\":")) return;
+    t->attempts.len--; /* its brace */
+    buf_puts(&t->attempts, ",\"cause\":\"The service was gone.\"}");
+}
+
+void training_resume_at(Training *t, uint64_t step) {
+    t->step = step;
+    t->next.drop = t->next.dirty = true;
+    t->next.drop_after = step;
+    while (t->nkept && t->kept[t->nkept - 1] > step) t->nkept--;
+}
+
+static bool key_ok(const char *key, size_t len) {
+    if (!len || len > RUN_KEY) return false;
+    for (size_t i = 0; i < len; i++)
+        if (key[i] <= ' ' || key[i] > '~' || key[i] == ',') return false;
+    return true;
+}
+
+uint32_t training_key(Training *t, const char *key, size_t len) {
+    for (uint32_t k = 0; k < t->nkeys; k++)
+        if (strlen(t->keys[k]) == len && memcmp(t->keys[k], key, len) == 0) return k;
+    if (t->nkeys == RUN_KEYS || !key_ok(key, len)) return RUN_KEYS;
+    memcpy(t->keys[t->nkeys], key, len);
+    t->keys[t->nkeys][len] = 0;
+    return t->nkeys++;
+}
+
+void training_point(Training *t, const char *key, size_t len, Point point) {
+    Batch *b = &t->next;
+    uint32_t k = training_key(t, key, len);
+    if (k == RUN_KEYS || point.step > INT64_MAX) return;
+    t->values[k] = point.value;
+    if (b->npoints == b->room) {
+        size_t room = b->room ? b->room * 2 : 1024, bytes;
+        KeyedPoint *points = __builtin_mul_overflow(room, sizeof *points, &bytes) ? NULL : realloc(b->points, bytes);
+        if (!points) {
+            say_trouble(t, ERR_internal, "Memory is short.");
+            return;
+        }
+        b->points = points;
+        b->room = room;
+    }
+    b->points[b->npoints++] = (KeyedPoint){k, point};
+    b->dirty = true;
+}
+
+void training_set_versions(Training *t, const char *json, size_t len) {
+    Json read = {0};
+    Err err;
+    bool object = json_parse(&read, json, len, &err) && json_kind(read.root) == JSON_OBJECT;
+    char *copy = object ? strndup(json, len) : NULL;
+    json_release(&read);
+    if (!copy) return;
+    free(t->versions);
+    t->versions = copy;
+    training_save(t, false);
+}
+
+/* ---- checkpoints ---- */
+
+static void write_work(void *arg) {
+    Training *t = arg;
+    const Arrived *a = &t->arrived[0];
+    t->err = (Err){0};
+    runfile_write(t->server->config->data, t->id, a->step, a->fd, a->bytes, &t->written, &t->err);
+}
+
+/* All but the first, the last, and `keep` before that go. */
+static void prune(Training *t) {
+    Batch *b = &t->next;
+    while (t->nkept > t->keep + 2) {
+        uint64_t *pruned = realloc(b->pruned, (b->npruned + 1) * sizeof *pruned);
+        if (!pruned) return;
+        b->pruned = pruned;
+        b->pruned[b->npruned++] = t->kept[1];
+        memmove(t->kept + 1, t->kept + 2, (t->nkept - 2) * sizeof *t->kept);
+        t->nkept--;
+    }
+}
+
+static void write_done(void *arg) {
+    Training *t = arg;
+    char members[64];
+    t->writing = false;
+    close(t->arrived[0].fd);
+    memmove(t->arrived, t->arrived + 1, --t->narrived * sizeof *t->arrived);
+    if (t->err.code) {
+        say_trouble(t, t->err.code, t->err.message);
+    } else {
+        t->server->metrics->checkpoints++;
+        t->next.checkpoints[t->next.ncheckpoints++] = t->written;
+        if (keep_step(t, t->written.step)) prune(t);
+        snprintf(members, sizeof members, ",\"step\":%llu", (unsigned long long)t->written.step);
+        training_event(t, "checkpoint", members);
+        training_save(t, true);
+    }
+    t->saved(t);
+    start_write(t);
+    t->changed(t);
+}
+
+/* One at a time, and as many as one flush can take. */
+static void start_write(Training *t) {
+    if (t->writing || !t->narrived || !t->server->tasks || t->next.ncheckpoints == TRAINING_CHECKPOINTS) return;
+    t->writing = true;
+    t->write = (Task){.work = write_work, .done = write_done, .arg = t};
+    tasks_add(t->server->tasks, &t->write);
+}
+
+bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd) {
+    if (t->narrived == WIRE_CHECKPOINTS) {
+        close(fd);
+        return false;
+    }
+    t->arrived[t->narrived++] = (Arrived){step, bytes, fd};
+    start_write(t);
+    return true;
+}

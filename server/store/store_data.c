@@ -1,0 +1,128 @@
+#include "server/store/store_data.h"
+#include "server/store/store_sql.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void stored_dataset_release(StoredDataset *d) {
+    free(d->record);
+    *d = (StoredDataset){0};
+}
+
+static void sum_dataset(unsigned char out[STORE_SUM], const char *name, const char *sha256, const char *record) {
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, NULL, 0, STORE_SUM);
+    crypto_generichash_update(&state, (const unsigned char *)name, strlen(name) + 1);
+    crypto_generichash_update(&state, (const unsigned char *)sha256, strlen(sha256) + 1);
+    crypto_generichash_update(&state, (const unsigned char *)record, strlen(record));
+    crypto_generichash_final(&state, out, STORE_SUM);
+}
+
+static bool dataset_intact(Store *store, sqlite3_stmt *s, const char *name, int sha256, int record, int checksum) {
+    unsigned char sum[STORE_SUM];
+    sum_dataset(sum, name, store_column_text(s, sha256), store_column_text(s, record));
+    if (store_sum_is(s, checksum, sum)) return true;
+    log_put(store->log, LOG_ERROR, "damaged data set", "name=%s cause=record", name);
+    return false;
+}
+
+ErrCode store_dataset_get(Store *store, const char *name, StoredDataset *out) {
+    sqlite3_stmt *s = store->dataset;
+    *out = (StoredDataset){0};
+    store_bind_text(s, 1, name);
+    StoreStep at = store_step(store, s, "data set");
+    ErrCode code = at == STEP_ROW ? ERR_NONE : at == STEP_END ? ERR_not_found : ERR_internal;
+    if (code == ERR_NONE && dataset_intact(store, s, name, 0, 1, 2)) {
+        snprintf(out->sha256, sizeof out->sha256, "%s", store_column_text(s, 0));
+        out->record = strdup(store_column_text(s, 1));
+        out->created = sqlite3_column_int64(s, 3);
+    }
+    if (code == ERR_NONE && !out->record) code = ERR_internal;
+    store_finish(s);
+    return code;
+}
+
+ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last) {
+    sqlite3_stmt *s = store->dataset_list;
+    bool first = !*after->key, more = true;
+    StoreStep at = STEP_END;
+    sqlite3_bind_int64(s, 1, first ? INT64_MAX : (int64_t)after->created);
+    store_bind_text(s, 2, after->key);
+    sqlite3_bind_int64(s, 3, (int64_t)limit + 1);
+    for (size_t n = 0; more && n < limit && (at = store_step(store, s, "data sets")) == STEP_ROW; n++) {
+        last->created = (uint64_t)sqlite3_column_int64(s, 0);
+        snprintf(last->key, sizeof last->key, "%s", store_column_text(s, 1));
+        if (dataset_intact(store, s, last->key, 4, 2, 3)) more = row(arg, store_column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+    }
+    /* One more was asked for, to see whether there is any. */
+    if (at == STEP_ROW) at = store_step(store, s, "data sets");
+    if (at != STEP_ROW) *last->key = 0;
+    store_finish(s);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+/* ---- writes ---- */
+
+/* What the name has now, with the lock held. */
+static RowResult look(Store *store, const char *name, char sha256[DATASET_SHA + 1], bool *held) {
+    sqlite3_stmt *s = store->dataset_now;
+    store_bind_text(s, 1, name);
+    StoreStep at = store_step(store, s, "data set");
+    bool row = at == STEP_ROW;
+    snprintf(sha256, DATASET_SHA + 1, "%s", row ? store_column_text(s, 0) : "");
+    *held = row && sqlite3_column_int(s, 1);
+    store_finish(s);
+    return at == STEP_FAILED ? ROW_FAILED : row ? ROW_DONE : ROW_ABSENT;
+}
+
+static RowResult result_of(ErrCode code) { return code == ERR_NONE ? ROW_DONE : code == ERR_storage_full ? ROW_FULL : ROW_FAILED; }
+
+static RowResult put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
+    sqlite3_stmt *s = store->put_dataset;
+    unsigned char sum[STORE_SUM];
+    bool held;
+    RowResult now = look(store, row->name, before, &held);
+    if (now == ROW_FAILED) return now;
+    if (row->base && strcmp(row->base, before) != 0) return ROW_MOVED;
+    if (strcmp(row->sha256, before) == 0) held = false; /* nothing changes for the run */
+    if (held) return ROW_HELD;
+    sum_dataset(sum, row->name, row->sha256, row->record);
+    store_bind_text(s, 1, row->name);
+    store_bind_text(s, 2, row->sha256);
+    store_bind_text(s, 3, row->record);
+    sqlite3_bind_blob(s, 4, sum, STORE_SUM, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 5, row->created);
+    return result_of(store_outcome(store, s, "data set"));
+}
+
+RowResult store_dataset_put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
+    pthread_mutex_lock(&store->lock);
+    RowResult result = put(store, row, before);
+    pthread_mutex_unlock(&store->lock);
+    return result;
+}
+
+static RowResult delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
+    bool held;
+    RowResult now = look(store, name, before, &held);
+    if (now != ROW_DONE) return now;
+    if (held) return ROW_HELD;
+    store_bind_text(store->delete_dataset, 1, name);
+    return result_of(store_outcome(store, store->delete_dataset, "data set"));
+}
+
+RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
+    pthread_mutex_lock(&store->lock);
+    RowResult result = delete(store, name, before);
+    pthread_mutex_unlock(&store->lock);
+    return result;
+}
+
+bool store_content_used(Store *store, const char *sha256) {
+    pthread_mutex_lock(&store->lock);
+    store_bind_text(store->content_used, 1, sha256);
+    bool used = store_step(store, store->content_used, "content") != STEP_ROW || sqlite3_column_int(store->content_used, 0);
+    store_finish(store->content_used);
+    pthread_mutex_unlock(&store->lock);
+    return used;
+}

@@ -1,0 +1,518 @@
+#include "server/store/store_runs.h"
+#include "server/store/store_sql.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EVENTS_ROW = 32 * 1024 };
+
+const char *const run_state_names[RUN_STATES + 1] = {"queued", "running", "done", "failed", "cancelled", NULL};
+
+static RunState state_of(const char *name) {
+    for (int i = 0; i < RUN_STATES; i++)
+        if (strcmp(run_state_names[i], name) == 0) return (RunState)i;
+    return RUN_FAILED;
+}
+
+void stored_run_release(StoredRun *r) {
+    char *owned[] = {r->name, r->spec, r->program, r->facts, (char *)r->progress.reason, (char *)r->progress.latest,
+                     (char *)r->progress.versions, (char *)r->progress.attempts};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+    free(r->canonical);
+    free(r->link);
+    *r = (StoredRun){0};
+}
+
+/* ---- reading records ---- */
+
+/* The columns that RUN_COLUMNS (store_sql.h) begins with. */
+static bool read_progress(sqlite3_stmt *s, StoredRun *out) {
+    RunProgress *p = &out->progress;
+    out->seq = sqlite3_column_int64(s, 0);
+    snprintf(out->id, sizeof out->id, "%s", store_column_text(s, 1));
+    out->name = strdup(store_column_text(s, 2));
+    out->program = strdup(store_column_text(s, 3));
+    snprintf(out->forked_from, sizeof out->forked_from, "%s", store_column_text(s, 4));
+    out->created = sqlite3_column_int64(s, 5);
+    p->state = state_of(store_column_text(s, 6));
+    p->reason = strdup(store_column_text(s, 7));
+    p->started = sqlite3_column_int64(s, 8);
+    p->ended = sqlite3_column_int64(s, 9);
+    p->step = (uint64_t)sqlite3_column_int64(s, 10);
+    p->steps = (uint64_t)sqlite3_column_int64(s, 11);
+    p->epoch = sqlite3_column_double(s, 12);
+    p->latest = strdup(store_column_text(s, 13));
+    p->versions = strdup(store_column_text(s, 14));
+    p->attempts = strdup(store_column_text(s, 15));
+    p->events = (uint64_t)sqlite3_column_int64(s, 16);
+    p->code = err_from_name(store_column_text(s, 17));
+    return out->name && out->program && p->reason && p->latest && p->versions && p->attempts;
+}
+
+static unsigned char *copy_blob(sqlite3_stmt *s, int column, size_t *len) {
+    *len = (size_t)sqlite3_column_bytes(s, column);
+    const void *blob = sqlite3_column_blob(s, column);
+    unsigned char *copy = malloc(*len + 1);
+    if (copy && *len) memcpy(copy, blob, *len);
+    return copy;
+}
+
+static void sum_run(unsigned char out[STORE_SUM], const StoredRun *r) {
+    const struct {
+        const void *data;
+        uint64_t len;
+    } parts[] = {{r->id, strlen(r->id)},           {r->spec, strlen(r->spec)},   {r->program, strlen(r->program)},
+                 {r->canonical, r->canonical_len}, {r->facts, strlen(r->facts)}, {r->link, r->link_len}};
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, NULL, 0, STORE_SUM);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        crypto_generichash_update(&state, (const unsigned char *)&parts[i].len, sizeof parts[i].len);
+        crypto_generichash_update(&state, parts[i].data, parts[i].len);
+    }
+    crypto_generichash_final(&state, out, STORE_SUM);
+}
+
+static bool read_whole(Store *store, sqlite3_stmt *s, StoredRun *out) {
+    unsigned char sum[STORE_SUM];
+    if (!read_progress(s, out)) return false;
+    out->spec = strdup(store_column_text(s, 18));
+    out->facts = strdup(store_column_text(s, 19));
+    out->canonical = copy_blob(s, 20, &out->canonical_len);
+    out->link = copy_blob(s, 21, &out->link_len);
+    if (!out->spec || !out->facts || !out->canonical || !out->link) return false;
+    sum_run(sum, out);
+    if (store_sum_is(s, 22, sum)) return true;
+    log_put(store->log, LOG_ERROR, "damaged run", "id=%s", out->id);
+    return false;
+}
+
+static ErrCode get(Store *store, sqlite3_stmt *s, const char *id, bool whole, StoredRun *out) {
+    *out = (StoredRun){0};
+    store_bind_text(s, 1, id);
+    StoreStep at = store_step(store, s, "run");
+    bool read = at == STEP_ROW && (whole ? read_whole(store, s, out) : read_progress(s, out));
+    store_finish(s);
+    if (read) return ERR_NONE;
+    stored_run_release(out);
+    return at == STEP_END ? ERR_not_found : ERR_internal;
+}
+
+ErrCode store_run_get(Store *store, const char *id, StoredRun *out) { return get(store, store->run, id, true, out); }
+
+ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode code = get(store, store->run_aside, id, true, out);
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+ErrCode store_run_head(Store *store, const char *id, StoredRun *out) { return get(store, store->run_head, id, false, out); }
+
+ErrCode store_runs(Store *store, RunState state, int64_t before, size_t limit, bool (*row)(void *arg, const StoredRun *run), void *arg,
+                   bool *more) {
+    sqlite3_stmt *s = state == RUN_STATES ? store->run_list : store->run_list_of;
+    StoreStep at = STEP_END;
+    bool wanted = true;
+    sqlite3_bind_int64(s, 1, before);
+    sqlite3_bind_int64(s, 2, (int64_t)limit + 1);
+    if (state != RUN_STATES) store_bind_text(s, 3, run_state_names[state]);
+    for (size_t n = 0; wanted && n < limit && (at = store_step(store, s, "runs")) == STEP_ROW; n++) {
+        StoredRun run = {0};
+        if (read_progress(s, &run)) wanted = row(arg, &run);
+        stored_run_release(&run);
+    }
+    /* One more was asked for, to see whether there is any. */
+    if (at == STEP_ROW) at = store_step(store, s, "runs");
+    *more = at == STEP_ROW;
+    store_finish(s);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+ErrCode store_runs_active(Store *store, void (*row)(void *arg, const char *id), void *arg) {
+    StoreStep at;
+    while ((at = store_step(store, store->run_active, "runs")) == STEP_ROW) row(arg, store_column_text(store->run_active, 0));
+    store_finish(store->run_active);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+/* Of an event's line, which begins with {"seq":N. Without sscanf, which looks for the end of all the lines. */
+static uint64_t number_of(const char *line) {
+    static const char begin[] = "{\"seq\":";
+    return strncmp(line, begin, sizeof begin - 1) == 0 ? strtoull(line + sizeof begin - 1, NULL, 10) : UINT64_MAX;
+}
+
+ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most, Buf *out, uint64_t *last) {
+    sqlite3_stmt *s = store->run_events;
+    StoreStep at = STEP_END;
+    size_t begin = out->len;
+    *last = after;
+    sqlite3_bind_int64(s, 1, seq);
+    sqlite3_bind_int64(s, 2, (int64_t)after);
+    while (out->len - begin < most && (at = store_step(store, s, "events")) == STEP_ROW) {
+        const char *lines = store_column_text(s, 1);
+        /* A row may begin with lines that are known. */
+        while (*lines && number_of(lines) <= after) {
+            lines += strcspn(lines, "\n");
+            lines += *lines != 0;
+        }
+        buf_puts(out, lines);
+        *last = (uint64_t)sqlite3_column_int64(s, 0);
+    }
+    store_finish(s);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+static RunCheckpoint checkpoint_of(sqlite3_stmt *s) {
+    RunCheckpoint c = {(uint64_t)sqlite3_column_int64(s, 0), (uint64_t)sqlite3_column_int64(s, 1), {0}};
+    if (sqlite3_column_bytes(s, 2) == sizeof c.sum) memcpy(c.sum, sqlite3_column_blob(s, 2), sizeof c.sum);
+    return c;
+}
+
+ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg) {
+    sqlite3_stmt *s = store->run_checkpoints;
+    StoreStep at;
+    sqlite3_bind_int64(s, 1, seq);
+    while ((at = store_step(store, s, "checkpoints")) == STEP_ROW) {
+        RunCheckpoint c = checkpoint_of(s);
+        row(arg, &c);
+    }
+    store_finish(s);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_t step, RunCheckpoint *out) {
+    sqlite3_stmt *s = store->run_checkpoint;
+    if (step > INT64_MAX) step = INT64_MAX;
+    store_bind_text(s, 1, id);
+    sqlite3_bind_int64(s, 2, at_step ? (int64_t)step : 0);
+    sqlite3_bind_int64(s, 3, at_step ? (int64_t)step : INT64_MAX);
+    StoreStep at = store_step(store, s, "checkpoint");
+    ErrCode code = at == STEP_FAILED ? ERR_internal : at == STEP_END ? ERR_not_found : ERR_NONE;
+    if (!code && sqlite3_column_type(s, 0) == SQLITE_NULL) code = ERR_conflict;
+    if (!code) *out = checkpoint_of(s);
+    store_finish(s);
+    return code;
+}
+
+/* ---- metrics ---- */
+
+ErrCode store_run_keys(Store *store, int64_t seq, char keys[RUN_KEYS][RUN_KEY + 1], size_t *n) {
+    sqlite3_stmt *s = store->run_keys;
+    StoreStep at = STEP_END;
+    sqlite3_bind_int64(s, 1, seq);
+    for (*n = 0; *n < RUN_KEYS && (at = store_step(store, s, "metrics")) == STEP_ROW; ++*n)
+        snprintf(keys[*n], RUN_KEY + 1, "%s", store_column_text(s, 0));
+    store_finish(s);
+    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+}
+
+/* What is not finite has no place in a REAL column of SQLite but NULL (NaN), so it is looked up in the block. */
+static Point point_at(sqlite3_stmt *s, int column) {
+    return (Point){(uint64_t)sqlite3_column_int64(s, column), sqlite3_column_double(s, column + 1)};
+}
+
+/* The points of a row, asked for by themselves: they would be read for every row otherwise, wanted or not. */
+static void thin_points(Store *store, Thinner *t, int64_t id, uint64_t from) {
+    sqlite3_stmt *s = store->block_points;
+    sqlite3_bind_int64(s, 1, id);
+    bool row = store_step(store, s, "metrics") == STEP_ROW;
+    const void *points = row ? sqlite3_column_blob(s, 0) : NULL;
+    size_t n = points ? (size_t)sqlite3_column_bytes(s, 0) / SERIES_POINT_BYTES : 0;
+    for (size_t i = 0; i < n; i++) {
+        Point p = series_point(points, i);
+        if (p.step >= from) thin_point(t, p);
+    }
+    store_finish(s);
+}
+
+static void thin_row(Store *store, Thinner *t, sqlite3_stmt *s, uint64_t from) {
+    SeriesSummary sum = {(uint64_t)sqlite3_column_int64(s, 8), point_at(s, 0), point_at(s, 2), point_at(s, 4), point_at(s, 6)};
+    bool plain = true;
+    for (int column = 1; column < 8; column += 2) plain &= sqlite3_column_type(s, column) != SQLITE_NULL;
+    if (thin_takes_blocks(t) && sum.first.step >= from && plain) thin_block(t, &sum);
+    else thin_points(store, t, sqlite3_column_int64(s, 9), from);
+}
+
+static void bind_key(sqlite3_stmt *s, int64_t seq, const char *key) {
+    sqlite3_bind_int64(s, 1, seq);
+    store_bind_text(s, 2, key);
+}
+
+static ErrCode read_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out) {
+    sqlite3_stmt *s = store->run_count;
+    bind_key(s, seq, key);
+    sqlite3_bind_int64(s, 3, (int64_t)from);
+    StoreStep at = store_step(store, s, "metrics");
+    uint64_t total = at == STEP_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+    store_finish(s);
+    if (at == STEP_FAILED) return ERR_internal;
+    thin_begin(out, total, most);
+    s = store->run_points;
+    bind_key(s, seq, key);
+    sqlite3_bind_int64(s, 3, (int64_t)from);
+    while ((at = store_step(store, s, "metrics")) == STEP_ROW) thin_row(store, out, s, from);
+    store_finish(s);
+    thin_end(out);
+    return at == STEP_FAILED || out->failed ? ERR_internal : ERR_NONE;
+}
+
+ErrCode store_run_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out) {
+    *out = (Thinner){0};
+    if (from > INT64_MAX) return ERR_NONE;
+    pthread_mutex_lock(&store->lock);
+    ErrCode code = read_points(store, seq, key, from, most, out);
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+/* Bytes of the block, its summary beside it. `id` 0: a new row. */
+static ErrCode put_block(Store *store, int64_t id, int64_t seq, const char *key, const Buf *block) {
+    sqlite3_stmt *s = store->put_points;
+    SeriesSummary sum = series_summary(block->data, block->len);
+    const Point points[] = {sum.first, sum.last, sum.least, sum.most};
+    if (id) sqlite3_bind_int64(s, 1, id);
+    sqlite3_bind_int64(s, 2, seq);
+    store_bind_text(s, 3, key);
+    for (int i = 0; i < 4; i++) {
+        sqlite3_bind_int64(s, 4 + 2 * i, (int64_t)points[i].step);
+        sqlite3_bind_double(s, 5 + 2 * i, points[i].value);
+    }
+    sqlite3_bind_int64(s, 12, (int64_t)sum.n);
+    sqlite3_bind_blob64(s, 13, block->data, block->len, SQLITE_STATIC);
+    return store_outcome(store, s, "metrics");
+}
+
+/* The key's last block, when it has room (at any rate when `full`). Returns its row's id, 0 without one. */
+static int64_t last_block(Store *store, int64_t seq, const char *key, bool full, Buf *block) {
+    sqlite3_stmt *s = store->last_points;
+    int64_t id = 0;
+    bind_key(s, seq, key);
+    if (store_step(store, s, "metrics") == STEP_ROW && (full || sqlite3_column_int64(s, 1) < SERIES_BLOCK)) {
+        id = sqlite3_column_int64(s, 0);
+        buf_put(block, sqlite3_column_blob(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+    }
+    store_finish(s);
+    return id;
+}
+
+static ErrCode add_points(Store *store, const RunFlush *f, uint32_t key) {
+    Buf block;
+    ErrCode code = ERR_NONE;
+    buf_init(&block);
+    int64_t id = last_block(store, f->seq, f->keys[key], false, &block);
+    bool changed = false;
+    for (size_t i = 0; i < f->npoints && !code; i++) {
+        if (f->points[i].key != key) continue;
+        if (block.len >= SERIES_BLOCK * SERIES_POINT_BYTES) {
+            code = put_block(store, id, f->seq, f->keys[key], &block);
+            buf_clear(&block);
+            id = 0;
+        }
+        series_put(&block, f->points[i].point);
+        changed = true;
+    }
+    if (block.failed) code = ERR_internal;
+    if (changed && !code) code = put_block(store, id, f->seq, f->keys[key], &block);
+    buf_release(&block);
+    return code;
+}
+
+/* Whole blocks behind the step have gone already. */
+static ErrCode cut_points(Store *store, const RunFlush *f, const char *key) {
+    Buf block;
+    ErrCode code = ERR_NONE;
+    buf_init(&block);
+    int64_t id = last_block(store, f->seq, key, true, &block);
+    size_t had = block.len;
+    while (block.len && series_point(block.data, block.len / SERIES_POINT_BYTES - 1).step > f->drop_after) block.len -= SERIES_POINT_BYTES;
+    if (block.len < had) code = put_block(store, id, f->seq, key, &block);
+    buf_release(&block);
+    return code;
+}
+
+/* ---- writing ---- */
+
+static ErrCode run_simple(Store *store, sqlite3_stmt *s, int64_t seq, uint64_t step, const char *what) {
+    sqlite3_bind_int64(s, 1, seq);
+    sqlite3_bind_int64(s, 2, (int64_t)step);
+    return store_outcome(store, s, what);
+}
+
+/* All of a key's points, or one beyond the step's block, are gone at once. */
+static ErrCode drop(Store *store, const RunFlush *f) {
+    char keys[RUN_KEYS][RUN_KEY + 1];
+    size_t n = 0;
+    ErrCode code = run_simple(store, store->drop_points, f->seq, f->drop_after, "metrics");
+    if (!code) code = run_simple(store, store->drop_checkpoints, f->seq, f->drop_after, "checkpoints");
+    sqlite3_stmt *s = store->run_keys_now;
+    sqlite3_bind_int64(s, 1, f->seq);
+    while (n < RUN_KEYS && store_step(store, s, "metrics") == STEP_ROW) snprintf(keys[n++], RUN_KEY + 1, "%s", store_column_text(s, 0));
+    store_finish(s);
+    for (size_t i = 0; i < n && !code; i++) code = cut_points(store, f, keys[i]);
+    return code;
+}
+
+/* Whole lines, at most EVENTS_ROW bytes of them unless one is longer. */
+static size_t events_piece(const char *lines, size_t len) {
+    const char *end = len > EVENTS_ROW ? memrchr(lines, '\n', EVENTS_ROW) : NULL;
+    if (!end && len > EVENTS_ROW) end = memchr(lines + EVENTS_ROW, '\n', len - EVENTS_ROW);
+    return end ? (size_t)(end + 1 - lines) : len;
+}
+
+static uint64_t last_number(const char *lines, size_t len) {
+    const char *before = memrchr(lines, '\n', len - 1);
+    return number_of(before ? before + 1 : lines);
+}
+
+/* Rows stay small, for each of those who watch holds some of them. */
+static ErrCode put_events(Store *store, int64_t seq, const Buf *lines) {
+    sqlite3_stmt *s = store->put_events;
+    ErrCode code = ERR_NONE;
+    for (size_t at = 0, n; at < lines->len && !code; at += n) {
+        const char *piece = (const char *)lines->data + at;
+        n = events_piece(piece, lines->len - at);
+        sqlite3_bind_int64(s, 1, seq);
+        sqlite3_bind_int64(s, 2, (int64_t)last_number(piece, n));
+        sqlite3_bind_text64(s, 3, piece, n, SQLITE_STATIC, SQLITE_UTF8);
+        code = store_outcome(store, s, "events");
+    }
+    return code;
+}
+
+static ErrCode put_checkpoint(Store *store, int64_t seq, const RunCheckpoint *c) {
+    sqlite3_stmt *s = store->put_checkpoint;
+    sqlite3_bind_int64(s, 3, (int64_t)c->bytes);
+    sqlite3_bind_blob(s, 4, c->sum, sizeof c->sum, SQLITE_STATIC);
+    return run_simple(store, s, seq, c->step, "checkpoint");
+}
+
+/* Numbers from 1 on. */
+static void bind_progress(sqlite3_stmt *s, const RunProgress *p) {
+    store_bind_text(s, 1, run_state_names[p->state]);
+    store_bind_text(s, 2, p->reason);
+    sqlite3_bind_int64(s, 3, p->started);
+    sqlite3_bind_int64(s, 4, p->ended);
+    sqlite3_bind_int64(s, 5, (int64_t)p->step);
+    sqlite3_bind_int64(s, 6, (int64_t)p->steps);
+    sqlite3_bind_double(s, 7, p->epoch);
+    store_bind_text(s, 8, p->latest);
+    store_bind_text(s, 9, p->versions);
+    store_bind_text(s, 10, p->attempts);
+    sqlite3_bind_int64(s, 11, (int64_t)p->events);
+    store_bind_text(s, 12, p->code ? err_name(p->code) : "");
+}
+
+static ErrCode hold_data(Store *store, const char *id, bool held) {
+    sqlite3_stmt *s = store->hold_run_data;
+    store_bind_text(s, 1, id);
+    sqlite3_bind_int(s, 2, held);
+    return store_outcome(store, s, "run's data");
+}
+
+static ErrCode put_progress(Store *store, const RunFlush *f) {
+    sqlite3_stmt *s = store->run_progress;
+    bind_progress(s, &f->progress);
+    sqlite3_bind_int64(s, 13, f->seq);
+    ErrCode code = store_outcome(store, s, "run");
+    return code ? code : hold_data(store, f->id, f->progress.state <= RUN_RUNNING);
+}
+
+static ErrCode flush(Store *store, const RunFlush *f) {
+    ErrCode code = f->drop ? drop(store, f) : ERR_NONE;
+    for (uint32_t k = 0; k < f->nkeys && f->npoints && !code; k++) code = add_points(store, f, k);
+    for (size_t i = 0; i < f->ncheckpoints && !code; i++) code = put_checkpoint(store, f->seq, &f->checkpoints[i]);
+    for (size_t i = 0; i < f->npruned && !code; i++) code = run_simple(store, store->prune_checkpoint, f->seq, f->pruned[i], "checkpoint");
+    if (!code) code = put_events(store, f->seq, f->events);
+    return code ? code : put_progress(store, f);
+}
+
+/* Ends the transaction that `begin` was the outcome of. */
+static ErrCode end(Store *store, ErrCode begin, ErrCode code) {
+    if (begin) return begin;
+    if (!code) code = store_outcome(store, store->commit, "commit");
+    /* A full disk ends a transaction by itself. */
+    if (code && !sqlite3_get_autocommit(store->writer)) store_outcome(store, store->rollback, "rollback");
+    return code;
+}
+
+ErrCode store_run_flush(Store *store, const RunFlush *f) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode begin = store_outcome(store, store->begin, "begin");
+    ErrCode code = end(store, begin, begin ? begin : flush(store, f));
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+static ErrCode add_data(Store *store, const char *id, const RunData *data) {
+    sqlite3_stmt *s = store->add_run_data;
+    store_bind_text(s, 1, id);
+    store_bind_text(s, 2, data->dataset);
+    store_bind_text(s, 3, data->sha256);
+    ErrCode code = store_outcome(store, s, "run's data");
+    return code ? code : sqlite3_changes(store->writer) ? ERR_NONE : ERR_conflict;
+}
+
+static ErrCode add_row(Store *store, StoredRun *r) {
+    unsigned char sum[STORE_SUM];
+    sqlite3_stmt *s = store->add_run;
+    sum_run(sum, r);
+    bind_progress(s, &r->progress);
+    const char *texts[] = {r->id, r->name, r->spec, r->program, r->facts, r->forked_from};
+    for (int i = 0; i < 6; i++) store_bind_text(s, 13 + i, texts[i]);
+    sqlite3_bind_blob64(s, 19, r->canonical, r->canonical_len, SQLITE_STATIC);
+    sqlite3_bind_blob64(s, 20, r->link, r->link_len, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 21, sum, STORE_SUM, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 22, r->created);
+    ErrCode code = store_outcome(store, s, "run");
+    r->seq = sqlite3_last_insert_rowid(store->writer);
+    return code;
+}
+
+static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const Buf *events) {
+    ErrCode code = add_row(store, r);
+    for (size_t i = 0; i < ndata && !code; i++) code = add_data(store, r->id, &data[i]);
+    if (!code && begin) code = put_checkpoint(store, r->seq, begin);
+    return code ? code : put_events(store, r->seq, events);
+}
+
+ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const Buf *events) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode begin = store_outcome(store, store->begin, "begin");
+    ErrCode code = end(store, begin, begin ? begin : add(store, r, data, ndata, begin_at, events));
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+static ErrCode look(Store *store, const char *id) {
+    store_bind_text(store->run_there, 1, id);
+    StoreStep at = store_step(store, store->run_there, "run");
+    store_finish(store->run_there);
+    return at == STEP_ROW ? ERR_NONE : at == STEP_END ? ERR_not_found : ERR_internal;
+}
+
+ErrCode store_run_exists(Store *store, const char *id) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode code = look(store, id);
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+static ErrCode delete(Store *store, const char *id) {
+    store_bind_text(store->delete_run, 1, id);
+    ErrCode code = store_outcome(store, store->delete_run, "run");
+    if (code) return code;
+    if (!sqlite3_changes(store->writer)) {
+        code = look(store, id);
+        return code ? code : ERR_conflict;
+    }
+    store_bind_text(store->delete_run_data, 1, id);
+    return store_outcome(store, store->delete_run_data, "run's data");
+}
+
+ErrCode store_run_delete(Store *store, const char *id) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode begin = store_outcome(store, store->begin, "begin");
+    ErrCode code = end(store, begin, begin ? begin : delete(store, id));
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}

@@ -1,0 +1,97 @@
+/* The database's rows of runs: records, checkpoints, events, metrics.
+ *
+ * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points and store_run_get_aside, which take the writer's lock;
+ * writes by any thread. What a run's progress comes to is written in one transaction (store_run_flush): whoever sees an event sees its points and its checkpoint. */
+#ifndef CAJAL_STORE_RUNS_H
+#define CAJAL_STORE_RUNS_H
+#include "server/store/series.h"
+#include "server/store/store.h"
+
+enum { RUN_ID = 14, RUN_KEYS = 64, RUN_KEY = 64 }; /* characters of an id; keys of metrics of a run, and characters of one */
+
+typedef enum { RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_CANCELLED, RUN_STATES } RunState;
+extern const char *const run_state_names[RUN_STATES + 1]; /* NULL at the end */
+
+/* What changes while a run runs. */
+typedef struct {
+    RunState state;
+    ErrCode code;       /* why it failed; ERR_NONE: it has not */
+    const char *reason; /* "" for none */
+    int64_t started, ended; /* 0: not yet */
+    uint64_t step, steps;
+    double epoch;
+    const char *latest, *versions, *attempts; /* JSON: objects; members of an array */
+    uint64_t events; /* number of the last event */
+} RunProgress;
+
+typedef struct {
+    int64_t seq;
+    char id[RUN_ID + 1], forked_from[RUN_ID + 1]; /* "": no fork */
+    char *name, *spec, *program, *facts;
+    unsigned char *canonical, *link;
+    size_t canonical_len, link_len;
+    int64_t created;
+    RunProgress progress; /* its strings are the run's */
+} StoredRun;
+void stored_run_release(StoredRun *run);
+
+/* ERR_not_found, ERR_internal (damaged). */
+ErrCode store_run_get(Store *store, const char *id, StoredRun *out);
+/* The same on a task thread, where megabytes of specification hold nobody up. */
+ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out);
+/* As store_run_get, without its canonical, link, spec and facts, which may be megabytes. */
+ErrCode store_run_head(Store *store, const char *id, StoredRun *out);
+/* ERR_NONE, ERR_not_found, ERR_internal. From any thread. */
+ErrCode store_run_exists(Store *store, const char *id);
+/* Runs without their canonical, link, spec and facts, newest first, those with seq below `before` (INT64_MAX: all), of one state or
+ * (RUN_STATES) any. `row` may stop by returning false. *more: there are others behind the last one. */
+ErrCode store_runs(Store *store, RunState state, int64_t before, size_t limit, bool (*row)(void *arg, const StoredRun *run), void *arg, bool *more);
+/* Calls back with the id of each run that is queued or running, oldest first. The list is small; row must not use the reader. */
+ErrCode store_runs_active(Store *store, void (*row)(void *arg, const char *id), void *arg);
+
+/* Writes. */
+typedef struct {
+    const char *dataset, *sha256;
+} RunData;
+typedef struct {
+    uint64_t step, bytes;
+    unsigned char sum[16];
+} RunCheckpoint;
+/* Sets run->seq. ERR_conflict: a data set has another content by now. `events`: lines, the last one numbered progress.events. */
+ErrCode store_run_add(Store *store, StoredRun *run, const RunData *data, size_t ndata, const RunCheckpoint *begin, const Buf *events);
+
+typedef struct {
+    uint32_t key; /* index into the flush's keys */
+    Point point;
+} KeyedPoint;
+typedef struct {
+    int64_t seq;
+    const char *id;
+    RunProgress progress;
+    bool drop;               /* first of all: points and checkpoints beyond step `drop_after` go */
+    uint64_t drop_after;
+    const Buf *events;       /* lines; the last one is numbered progress.events */
+    const char (*keys)[RUN_KEY + 1];
+    uint32_t nkeys;
+    const KeyedPoint *points;
+    size_t npoints;
+    const RunCheckpoint *checkpoints;
+    size_t ncheckpoints;
+    const uint64_t *pruned;  /* steps */
+    size_t npruned;
+} RunFlush;
+ErrCode store_run_flush(Store *store, const RunFlush *flush);
+/* ERR_not_found, ERR_conflict: it is queued or running. */
+ErrCode store_run_delete(Store *store, const char *id);
+
+/* Appends event lines after number `after`, about `most` bytes at most but at least one where there is one; *last is the last one's number. */
+ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most, Buf *out, uint64_t *last);
+/* Steps of the checkpoints, ascending. */
+ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);
+/* The run's newest checkpoint, or that of a step. ERR_not_found: there is no such run; ERR_conflict: no such checkpoint. */
+ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_t step, RunCheckpoint *out);
+/* The keys of a run's metrics, in order; at most RUN_KEYS. */
+ErrCode store_run_keys(Store *store, int64_t seq, char keys[RUN_KEYS][RUN_KEY + 1], size_t *n);
+/* The points of a key from step `from` on, thinned to `most`; thin_release. */
+ErrCode store_run_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out);
+#endif

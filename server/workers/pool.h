@@ -1,0 +1,90 @@
+/* The worker processes: started, greeted, reaped, started again; frames to and from them.
+ *
+ * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause that doubles
+ * while processes end young; those that the daemon ends for a job's sake do not count. After one that is dismissed its place rests until
+ * pool_start. Each has a process group of its own, so that a terminal's signals reach the daemon alone. Workers are an array for the life of
+ * the pool: a Worker is a place, its processes come and go.
+ * Ownership: frames given to `frame` are released by the pool afterwards. */
+#ifndef CAJAL_POOL_H
+#define CAJAL_POOL_H
+#include "schema/base/log.h"
+#include "schema/protocol/wire.h"
+#include "server/loop.h"
+#include "server/metrics.h"
+#include <sys/types.h>
+
+typedef struct Pool Pool;
+typedef struct Outgoing Outgoing;
+typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
+
+/* WORKER_END(name, words): why the daemon ends a worker */
+#define WORKER_ENDS(WORKER_END) \
+    WORKER_END(ITSELF, "it ended by itself")                WORKER_END(STUCK, "stuck") \
+    WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
+    WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
+    WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed") \
+    WORKER_END(STOPPED, "its run was stopped")              WORKER_END(DISMISSED, "it was not needed any more")
+typedef enum {
+#define WORKER_END(name, words) END_##name,
+    WORKER_ENDS(WORKER_END)
+#undef WORKER_END
+} WorkerEnd;
+
+typedef struct Worker {
+    Pool *pool;
+    void *data; /* the user's */
+    int index;
+    WorkerState state;
+    pid_t pid;
+    uint32_t threads;
+    char libraries[200];
+    uint64_t starts;
+    char last_end[64]; /* how the last process ended, "" when none has */
+    int sock, pidfd;   /* the pool's from here */
+    Area box;          /* a BlackBox */
+    Watch on_sock, on_exit;
+    Timer timer;
+    int64_t started;
+    unsigned young_deaths;
+    WorkerEnd killed;   /* why the daemon ended it; ITSELF: it did not */
+    bool resting;       /* down, or about to be, until pool_start */
+    bool leaving;       /* it takes nothing more: its socket is closed, or it is dead already */
+    Outgoing *out_first, **out_end;
+} Worker;
+
+typedef struct {
+    void (*ready)(void *arg, Worker *worker);
+    void (*frame)(void *arg, Worker *worker, Frame *frame);
+    /* how: "signal SIGSEGV", "exit code 1", or the words of `end` */
+    void (*died)(void *arg, Worker *worker, WorkerEnd end, const char *how);
+} PoolEvents;
+
+typedef struct {
+    Loop *loop;
+    const Log *log;
+    Metrics *metrics;
+    const char *program; /* path of cajal-worker */
+    int workers, threads;
+    bool idle;           /* at idle priority: what else wants a core gets it */
+    PoolEvents events;
+    void *arg;
+} PoolSpec;
+
+Pool *pool_new(const PoolSpec *spec); /* copies the strings; the processes start in pool_start */
+/* Starts what rests: everything at first, later what was dismissed. */
+void pool_start(Pool *pool);
+/* An idle worker is to end, and its place to rest. */
+void pool_dismiss(Worker *worker);
+/* Ends all processes: a second to leave by themselves, then SIGKILL. */
+void pool_free(Pool *pool);
+int pool_size(const Pool *pool);
+Worker *pool_worker(Pool *pool, int index);
+/* False while every worker keeps dying young: nothing can be expected soon. */
+bool pool_hopeful(const Pool *pool);
+
+/* It can be given work. */
+bool pool_takes(const Worker *worker);
+/* Sends, now or when the socket has room; `area` is lent. False: it will not arrive, and the worker is lost (died follows). */
+bool pool_send(Worker *worker, FrameType type, uint64_t id, const Buf *body, int area);
+void pool_kill(Worker *worker, WorkerEnd why);
+#endif

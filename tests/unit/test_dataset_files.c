@@ -1,0 +1,355 @@
+/* Files and rows of data sets together: what is referred to is kept, all else goes; what is damaged is told and never served. */
+#include "server/data/dataset_files.h"
+#include "server/data/draft.h"
+#include "tests/support/spoil.h"
+#include <dirent.h>
+#include <setjmp.h>
+#include <sodium.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const Log quiet = {.level = LOG_LEVELS, .fd = 2};
+static const atomic_bool go_on = false;
+
+typedef struct {
+    char dir[64];
+    Store *store;
+    Contents *contents;
+} Box;
+
+static void open_box(Box *box) {
+    char why[300] = "";
+    box->store = store_open(box->dir, "v1", 1 << 20, &quiet, why, sizeof why);
+    assert_non_null(box->store);
+    box->contents = contents_open(box->dir, box->store, &quiet, why, sizeof why);
+    if (!box->contents) fail_msg("%s", why);
+}
+
+static void close_box(Box *box) {
+    contents_close(box->contents);
+    store_close(box->store);
+}
+
+static int make(void **state) {
+    Box *box = *state = calloc(1, sizeof *box);
+    strcpy(box->dir, "/tmp/cajal-contents-XXXXXX");
+    if (!mkdtemp(box->dir)) return -1;
+    open_box(box);
+    return 0;
+}
+
+static int drop(void **state) {
+    Box *box = *state;
+    char command[128];
+    close_box(box);
+    snprintf(command, sizeof command, "rm -rf '%s'", box->dir);
+    int code = system(command);
+    free(box);
+    return code;
+}
+
+/* Runs SQL behind the store's back. */
+static void meddle(const Box *box, const char *sql) {
+    char path[128];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/cajal.db", box->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_true(sqlite3_changes(db) > 0);
+    sqlite3_close(db);
+}
+
+static void file_path(const Box *box, const char *file, char out[256]) { snprintf(out, 256, "%s/datasets/%s", box->dir, file); }
+
+/* How many files there are. */
+static int files(const Box *box) {
+    char path[256];
+    int n = 0;
+    file_path(box, "", path);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) n += *entry->d_name != '.';
+    closedir(dir);
+    return n;
+}
+
+/* Puts one column x of so many rows, all of them `fill`. */
+static RowResult put_as(Box *box, const char *name, const char *base, uint8_t rows, unsigned char fill, char sha256[DATASET_SHA + 1], bool *fresh) {
+    unsigned char body[256] = {0, 0, 8, 1, 0, 0, 0, rows};
+    char path[CONTENTS_PATH];
+    Draft draft;
+    Dataset d;
+    Err err = {0};
+    memset(body + 8, fill, rows);
+    int fd = contents_temporary(box->contents, path);
+    assert_true(fd >= 0);
+    if (!draft_read(&draft, body, 8 + (size_t)rows, "x", &err) || !draft_write(&draft, fd, &go_on, sha256, &err) || !dataset_read(fd, &d, &err))
+        fail_msg("%s", err.message);
+    strcpy(d.sha256, sha256);
+    RowResult result = contents_put(box->contents, path, name, base, &d, fresh);
+    if (result == ROW_DONE) assert_non_null(strstr(d.record, sha256));
+    dataset_release(&d);
+    draft_release(&draft);
+    return result;
+}
+
+static void put(Box *box, const char *name, unsigned char fill, char sha256[DATASET_SHA + 1]) {
+    bool fresh;
+    assert_int_equal(put_as(box, name, NULL, 4, fill, sha256, &fresh), ROW_DONE);
+}
+
+/* The first byte of the data; -1: it is not found, with the code in *code. */
+static int first_byte(Box *box, const char *name, ErrCode *code) {
+    Dataset d;
+    Err err = {0};
+    unsigned char byte = 0;
+    bool found = contents_find(box->contents, name, &d, &err);
+    *code = err.code;
+    if (!found) return -1;
+    assert_non_null(strstr(d.record, d.sha256));
+    assert_int_equal(pread(d.fd, &byte, 1, (off_t)d.columns->offset), 1);
+    dataset_release(&d);
+    return byte;
+}
+
+static void holds(Box *box, const char *name, int byte) {
+    ErrCode code;
+    assert_int_equal(first_byte(box, name, &code), byte);
+}
+
+static void fails(Box *box, const char *name, ErrCode wanted) {
+    ErrCode code;
+    assert_int_equal(first_byte(box, name, &code), -1);
+    assert_int_equal(code, wanted);
+}
+
+static void test_put_find_delete(void **state) {
+    Box *box = *state;
+    char sha256[DATASET_SHA + 1], other[DATASET_SHA + 1];
+    bool fresh = false;
+    fails(box, "a", ERR_not_found);
+    assert_int_equal(put_as(box, "a", NULL, 4, 7, sha256, &fresh), ROW_DONE);
+    assert_true(fresh);
+    holds(box, "a", 7);
+    assert_int_equal(put_as(box, "a", NULL, 4, 8, other, &fresh), ROW_DONE);
+    assert_false(fresh);
+    assert_string_not_equal(sha256, other);
+    assert_int_equal(files(box), 1);
+    close_box(box);
+    open_box(box);
+    holds(box, "a", 8);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_ABSENT);
+    fails(box, "a", ERR_not_found);
+    assert_int_equal(files(box), 0);
+}
+
+static void test_names_share_a_content(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1], b[DATASET_SHA + 1];
+    put(box, "a", 7, a);
+    put(box, "b", 7, b);
+    assert_string_equal(a, b);
+    assert_int_equal(files(box), 1);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    holds(box, "b", 7);
+    put(box, "b", 9, b);
+    assert_int_equal(files(box), 1);
+    holds(box, "b", 9);
+}
+
+static void test_a_descriptor_outlives_its_data_set(void **state) {
+    Box *box = *state;
+    char sha256[DATASET_SHA + 1];
+    Dataset d;
+    Err err;
+    Buf rows = {0};
+    put(box, "a", 7, sha256);
+    assert_true(contents_find(box->contents, "a", &d, &err));
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_true(dataset_put_rows(&rows, &d, 0, 1));
+    assert_non_null(strstr(buf_text(&rows), "{\"x\":[7]}"));
+    dataset_release(&d);
+    buf_release(&rows);
+}
+
+static void test_a_run_holds_its_data(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1], b[DATASET_SHA + 1], sql[300];
+    bool fresh;
+    put(box, "a", 7, a);
+    snprintf(sql, sizeof sql, "INSERT INTO run_data VALUES ('r-1', 'a', '%s', 1)", a);
+    meddle(box, sql);
+    assert_int_equal(put_as(box, "a", NULL, 4, 8, b, &fresh), ROW_HELD);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_HELD);
+    assert_int_equal(put_as(box, "a", NULL, 4, 7, a, &fresh), ROW_DONE); /* nothing changes */
+    holds(box, "a", 7);
+    /* It has ended: the name goes on, its content stays. */
+    meddle(box, "UPDATE run_data SET held = 0");
+    put(box, "a", 8, b);
+    holds(box, "a", 8);
+    /* Taken up again, it holds what it had, not what the name has now. */
+    meddle(box, "UPDATE run_data SET held = 1");
+    put(box, "a", 9, b);
+    meddle(box, "UPDATE run_data SET held = 0");
+    put(box, "a", 8, b);
+    Dataset d;
+    Err err;
+    assert_true(contents_find_sha(box->contents, a, &d, &err));
+    assert_null(d.record);
+    assert_string_equal(d.sha256, a);
+    dataset_release(&d);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    close_box(box);
+    open_box(box);
+    contents_collect(box->contents, a);
+    assert_true(contents_find_sha(box->contents, a, &d, &err));
+    dataset_release(&d);
+    assert_false(contents_find_sha(box->contents, b, &d, &err));
+    meddle(box, "DELETE FROM run_data");
+    contents_collect(box->contents, a);
+    assert_false(contents_find_sha(box->contents, a, &d, &err));
+}
+
+static void test_a_base_may_have_moved(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1], b[DATASET_SHA + 1], c[DATASET_SHA + 1];
+    bool fresh;
+    assert_int_equal(put_as(box, "a", "", 4, 7, a, &fresh), ROW_DONE);
+    assert_int_equal(put_as(box, "a", "", 4, 8, b, &fresh), ROW_MOVED);
+    assert_int_equal(put_as(box, "a", a, 4, 8, b, &fresh), ROW_DONE);
+    assert_int_equal(put_as(box, "a", a, 4, 9, c, &fresh), ROW_MOVED);
+    assert_int_equal(put_as(box, "gone", a, 4, 9, c, &fresh), ROW_MOVED);
+    holds(box, "a", 8);
+    assert_int_equal(files(box), 1);
+}
+
+static void write_file(const Box *box, const char *file, const char *text) {
+    char path[256];
+    file_path(box, file, path);
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+#define ORPHAN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.safetensors"
+
+static void test_the_folder_is_swept(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1];
+    put(box, "a", 7, a);
+    close_box(box);
+    write_file(box, "tmp-Ab3dE6", "half of it");
+    write_file(box, ORPHAN, "a crash came before the row");
+    write_file(box, "notes.txt", "somebody else's");
+    open_box(box);
+    assert_int_equal(files(box), 2);
+    holds(box, "a", 7);
+}
+
+static void test_a_damaged_database_costs_no_data(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1];
+    put(box, "a", 7, a);
+    close_box(box);
+    spoil_tables(box->dir);
+    write_file(box, "tmp-Ab3dE6", "half of it");
+    open_box(box);
+    assert_false(store_healthy(box->store));
+    assert_int_equal(files(box), 1);
+    fails(box, "a", ERR_internal);
+}
+
+static void test_damaged_files_are_told(void **state) {
+    Box *box = *state;
+    char a[DATASET_SHA + 1], b[DATASET_SHA + 1], file[128], path[256], other[256];
+    bool fresh;
+    put(box, "a", 7, a);
+    snprintf(file, sizeof file, "%s.safetensors", a);
+    file_path(box, file, path);
+    assert_int_equal(truncate(path, 60), 0);
+    fails(box, "a", ERR_internal);
+    put(box, "a", 7, a); /* put again it is whole */
+    holds(box, "a", 7);
+    assert_int_equal(unlink(path), 0);
+    fails(box, "a", ERR_internal);
+    put(box, "a", 7, a);
+    /* A file that is sound, but another one. */
+    assert_int_equal(put_as(box, "b", NULL, 5, 7, b, &fresh), ROW_DONE);
+    snprintf(file, sizeof file, "%s.safetensors", b);
+    file_path(box, file, other);
+    assert_int_equal(rename(other, path), 0);
+    fails(box, "a", ERR_internal);
+    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    meddle(box, "UPDATE datasets SET record = '{}'");
+    fails(box, "b", ERR_internal);
+}
+
+static bool count_row(void *arg, const char *record, size_t len) {
+    assert_int_equal(record[0], '{');
+    assert_int_equal(record[len - 1], '}');
+    ++*(int *)arg;
+    return true;
+}
+
+static void test_pages(void **state) {
+    Box *box = *state;
+    char name[8], sha256[DATASET_SHA + 1];
+    int rows = 0, pages = 0;
+    StorePlace after = {0}, last = {0};
+    for (unsigned char i = 0; i < 7; i++) {
+        snprintf(name, sizeof name, "d%d", i);
+        put(box, name, i, sha256);
+    }
+    do {
+        assert_int_equal(store_datasets(box->store, &after, 3, count_row, &rows, &last), ERR_NONE);
+        after = last;
+        pages++;
+    } while (*last.key);
+    assert_int_equal(rows, 7);
+    assert_int_equal(pages, 3);
+    meddle(box, "UPDATE datasets SET record = '{}' WHERE name = 'd3'");
+    after = (StorePlace){0};
+    rows = 0;
+    assert_int_equal(store_datasets(box->store, &after, 10, count_row, &rows, &last), ERR_NONE);
+    assert_int_equal(rows, 6);
+}
+
+static void test_the_folder_must_be_usable(void **state) {
+    Box *box = *state;
+    char why[300] = "", path[256];
+    contents_close(box->contents);
+    file_path(box, "", path);
+    path[strlen(path) - 1] = 0;
+    assert_int_equal(rmdir(path), 0);
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fclose(out);
+    box->contents = contents_open(box->dir, box->store, &quiet, why, sizeof why);
+    assert_null(box->contents);
+    assert_non_null(strstr(why, "datasets"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_put_find_delete, make, drop),
+        cmocka_unit_test_setup_teardown(test_names_share_a_content, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_descriptor_outlives_its_data_set, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_run_holds_its_data, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_base_may_have_moved, make, drop),
+        cmocka_unit_test_setup_teardown(test_the_folder_is_swept, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_damaged_database_costs_no_data, make, drop),
+        cmocka_unit_test_setup_teardown(test_damaged_files_are_told, make, drop),
+        cmocka_unit_test_setup_teardown(test_pages, make, drop),
+        cmocka_unit_test_setup_teardown(test_the_folder_must_be_usable, make, drop),
+    };
+    if (sodium_init() < 0) return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,345 @@
+#include "schema/graph/ops.h"
+#include "worker/plan/planner.h"
+#include "worker/plan/slab.h"
+#include "worker/plan/tape.h"
+#include <stdlib.h>
+
+static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
+
+void *planner_alloc(Planner *b, size_t count, size_t size) {
+    Plan *p = b->plan;
+    if ((p->nowned & (p->nowned - 1)) == 0) { /* grows at powers of two */
+        void **owned = realloc(p->owned, (p->nowned ? p->nowned * 2 : 1) * sizeof *owned);
+        if (!owned) return no_memory(b->fault), NULL;
+        p->owned = owned;
+    }
+    void *made = calloc(count ? count : 1, size);
+    if (!made) return no_memory(b->fault), NULL;
+    return p->owned[p->nowned++] = made;
+}
+
+Plan *planner_own(Planner *b, Plan *sub) {
+    Plan *p = b->plan;
+    if (!sub) return NULL;
+    Plan **subs = realloc(p->subs, (p->nsubs + 1) * sizeof *subs);
+    if (!subs) {
+        plan_free(sub);
+        no_memory(b->fault);
+        return NULL;
+    }
+    p->subs = subs;
+    p->blas |= sub->blas;
+    return p->subs[p->nsubs++] = sub;
+}
+
+/* Room for one more element in an array that doubles. */
+static bool grow(Planner *b, void **array, uint32_t count, uint32_t *room, size_t size) {
+    if (count < *room) return true;
+    uint32_t more = *room ? *room * 2 : 64;
+    void *p = realloc(*array, (size_t)more * size);
+    if (!p) return no_memory(b->fault);
+    *array = p;
+    *room = more;
+    return true;
+}
+
+uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase) {
+    Plan *p = b->plan;
+    uint32_t room = b->values_room;
+    if (!grow(b, (void **)&b->lives, p->nvalues, &room, sizeof *b->lives)) return 0;
+    room = b->values_room;
+    if (!grow(b, (void **)&p->values, p->nvalues, &room, sizeof *p->values)) return 0;
+    b->values_room = room;
+    p->values[p->nvalues] = (PlanValue){.size = size, .batched = batched, .home = (uint8_t)home};
+    b->lives[p->nvalues] = (Life){.phase = phase, .first = UINT32_MAX};
+    return p->nvalues++;
+}
+
+void planner_work(Planner *b, bool batched, double work) {
+    if (batched) b->plan->macs_row += work;
+    else b->plan->macs_shared += work;
+}
+
+static void touch(Planner *b, uint32_t value) {
+    if (value == VALUE_NONE || !grow(b, (void **)&b->touches, b->ntouches, &b->touches_room, sizeof *b->touches)) return;
+    b->touches[b->ntouches++] = (Touch){b->plan->nsteps, value};
+}
+
+static void read_value(Planner *b, uint32_t value, Phase *phase) {
+    if (value == VALUE_NONE) return;
+    touch(b, value);
+    if (b->lives[value].phase > *phase) *phase = b->lives[value].phase;
+}
+
+void planner_late(Planner *b, uint32_t value) {
+    if (b->plan->is_step) return;
+    b->lives[value].sum = true;
+    b->lives[value].phase = b->plan->single_tile ? PHASE_EACH : PHASE_AFTER;
+}
+
+void planner_gathered(Planner *b, uint32_t value) {
+    b->lives[value].gathered = true;
+    b->lives[value].phase = PHASE_AFTER;
+}
+
+void planner_step(Planner *b, Step step, const StepUse *use) {
+    Plan *p = b->plan;
+    uint32_t room = b->steps_room;
+    if (!planner_ok(b) || !grow(b, (void **)&b->infos, p->nsteps, &room, sizeof *b->infos)) return;
+    room = b->steps_room;
+    if (!grow(b, (void **)&p->steps, p->nsteps, &room, sizeof *p->steps)) return;
+    b->steps_room = room;
+    Phase phase = use->at_least;
+    for (uint32_t i = 0; i < use->nin; i++) {
+        read_value(b, step.in[i], &phase);
+        step.in_batched[i] = planner_get(b, step.in[i])->batched;
+    }
+    for (uint32_t i = 0; i < use->nreads; i++) read_value(b, use->reads[i], &phase);
+    if (step.out != VALUE_NONE) {
+        step.out_batched = planner_get(b, step.out)->batched;
+        touch(b, step.out);
+        b->lives[step.out].phase = phase;
+        if (use->sums) planner_late(b, step.out);
+    }
+    for (uint32_t i = 0; i < use->nwrites; i++) {
+        uint32_t v = use->writes[i];
+        touch(b, v);
+        if (v != VALUE_NONE && !b->lives[v].sum) b->lives[v].phase = phase;
+    }
+    b->infos[p->nsteps] = (StepInfo){.phase = phase};
+    p->steps[p->nsteps++] = step;
+}
+
+uint32_t planner_prepare(Planner *b, Step step, size_t size, StepSame same) {
+    const uint32_t from = step.in[0];
+    if (!planner_ok(b)) return 0;
+    for (uint32_t s = b->lives[from].prepared; s > 0; s = b->infos[s - 1].before) {
+        const Step *made = &b->plan->steps[s - 1];
+        if (made->run == step.run && same(made, &step)) return made->out;
+    }
+    step.out = planner_value(b, size, false, HOME_SLAB, PHASE_ONCE);
+    planner_work(b, false, (double)size);
+    planner_step(b, step, &(StepUse){.nin = 1});
+    if (!planner_ok(b)) return 0;
+    b->infos[b->plan->nsteps - 1].before = b->lives[from].prepared;
+    b->lives[from].prepared = b->plan->nsteps;
+    return step.out;
+}
+
+static uint32_t slot_of(const Graph *g, const GNode *n) { return (uint32_t)node_attrs(g, n)[0]; }
+
+static void inherit(const Planner *b, NodeInfo *info, const uint32_t *ins, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        info->batched |= b->nodes[ins[k]].batched;
+        info->late |= b->nodes[ins[k]].late;
+    }
+}
+
+/* Which nodes are batched, and which complete only after the last tile. */
+static void find_batched(Planner *b) {
+    const Graph *g = b->g;
+    for (uint32_t i = 0; i < g->nnodes; i++) {
+        const GNode *n = &g->nodes[i];
+        const uint32_t *ins = node_ins(g, n);
+        NodeInfo *info = &b->nodes[i];
+        if (n->op == OP_reduce && b->plan->is_step) {
+            info->batched = b->nodes[ins[0]].batched; /* a step is one row's: nothing to sum */
+        } else if (n->op == OP_reduce) {
+            info->batched = b->nodes[ins[1]].batched;
+            info->late = b->nodes[ins[0]].late || (b->nodes[ins[0]].batched && !info->batched);
+        } else {
+            if (n->op == OP_input) info->batched = b->spec->batched[slot_of(g, n)];
+            const GNode *tuple = op_is_result(g, n) ? &g->nodes[ins[0]] : NULL;
+            if (tuple) inherit(b, info, node_ins(g, tuple), tuple->nin - 1);
+            else inherit(b, info, ins, n->nin);
+        }
+    }
+}
+
+static bool need(Planner *b, uint32_t i) {
+    b->nodes[i].uses++;
+    b->nodes[i].needed = true;
+    return true;
+}
+
+uint32_t planner_reads(const Planner *b, uint32_t i) {
+    const GNode *n = &b->g->nodes[i];
+    const bool *wanted = b->nodes[i].part_wanted;
+    bool backward = !wanted;
+    for (uint32_t k = 0; wanted && k + 1 < n->nin; k++) backward |= wanted[k];
+    return n->op == OP_reduce ? 1 : n->nin - !backward;
+}
+
+/* Which nodes the wanted outputs need, and how often each is used. */
+static bool find_needed(Planner *b) {
+    const Graph *g = b->g;
+    for (uint32_t o = 0; o < g->noutputs; o++)
+        if (b->spec->wanted[o]) need(b, g->outputs[o].node);
+    for (uint32_t i = g->nnodes; i-- > 0;) {
+        const GNode *n = &g->nodes[i];
+        const uint32_t *ins = node_ins(g, n);
+        if (!b->nodes[i].needed) continue;
+        if (n->op == OP_call) return fault_set(b->fault, ERR_not_tabulable, "The graph calls a network that was not linked.");
+        if (b->nodes[i].late && b->nodes[i].batched) b->plan->single_tile = true;
+        for (uint32_t k = 0, reads = planner_reads(b, i); k < reads; k++)
+            if (!planner_skips(g, n, k)) need(b, ins[k]);
+        if (n->op != OP_part) continue;
+        NodeInfo *tuple = &b->nodes[ins[0]];
+        if (!tuple->part_wanted) {
+            tuple->part_wanted = planner_alloc(b, g->nodes[ins[0]].nin, sizeof(bool));
+            tuple->part_summed = planner_alloc(b, g->nodes[ins[0]].nin, sizeof(bool));
+            if (!planner_ok(b)) return false;
+        }
+        tuple->part_wanted[node_attrs(g, n)[0]] = true;
+    }
+    return true;
+}
+
+/* Steps into phases, each phase in the order they were made; the positions go into `at`. */
+static bool order_steps(Planner *b, uint32_t *at) {
+    Plan *p = b->plan;
+    Step *sorted = calloc(p->nsteps ? p->nsteps : 1, sizeof *sorted);
+    if (!sorted) return no_memory(b->fault);
+    uint32_t n = 0;
+    for (int phase = 0; phase < PHASES; phase++) {
+        p->phase_at[phase] = n;
+        for (uint32_t s = 0; s < p->nsteps; s++) {
+            if (b->infos[s].phase != (Phase)phase) continue;
+            at[s] = n;
+            sorted[n++] = p->steps[s];
+        }
+    }
+    p->phase_at[PHASES] = n;
+    free(p->steps);
+    p->steps = sorted;
+    return true;
+}
+
+static void find_lives(Planner *b, const uint32_t *at) {
+    Plan *p = b->plan;
+    uint32_t each = p->phase_at[PHASE_EACH], after = p->phase_at[PHASE_AFTER];
+    for (uint32_t t = 0; t < b->ntouches; t++) {
+        Life *life = &b->lives[b->touches[t].value];
+        uint32_t pos = at[b->touches[t].step];
+        if (pos < life->first) life->first = pos;
+        if (pos > life->last) life->last = pos;
+    }
+    for (uint32_t v = 0; v < p->nvalues; v++) {
+        Life *life = &b->lives[v];
+        if (life->first == UINT32_MAX) continue;
+        p->values[v].sum = life->sum;
+        bool spread = life->sum || life->gathered;
+        p->values[v].once = life->gathered || (!life->sum && life->first < each);
+        bool repeats = spread || (life->first < each && life->last >= each); /* EACH runs again and again */
+        if (spread && life->first > each) life->first = each;
+        if (repeats && life->last + 1 < after) life->last = after - 1;
+    }
+}
+
+static bool place_region(Planner *b, bool batched, size_t *total) {
+    Plan *p = b->plan;
+    SlabItem *items = calloc(p->nvalues ? p->nvalues : 1, sizeof *items);
+    uint32_t *which = calloc(p->nvalues ? p->nvalues : 1, sizeof *which), n = 0;
+    bool ok = items && which;
+    for (uint32_t v = 0; ok && v < p->nvalues; v++) {
+        if (p->values[v].home != HOME_SLAB || p->values[v].batched != batched || b->lives[v].first == UINT32_MAX) continue;
+        which[n] = v;
+        /* shared values start on cache lines of 64 bytes */
+        size_t size = batched ? p->values[v].size : (p->values[v].size + 15) / 16 * 16;
+        items[n++] = (SlabItem){.size = size, .first = b->lives[v].first, .last = b->lives[v].last};
+    }
+    ok = ok && slab_place(items, n, p->nsteps, total);
+    for (uint32_t i = 0; ok && i < n; i++) p->values[which[i]].offset = items[i].offset;
+    free(items);
+    free(which);
+    return ok || no_memory(b->fault);
+}
+
+static bool convert_consts(Planner *b) {
+    const Graph *g = b->g;
+    if (b->plan->f64 || !g->nconsts) return true;
+    float *c = b->plan->consts32 = malloc(g->nconsts * sizeof *c);
+    if (!c) return no_memory(b->fault);
+    for (size_t i = 0; i < g->nconsts; i++) c[i] = (float)g->consts[i];
+    return true;
+}
+
+static bool build(Planner *b) {
+    Plan *p = b->plan;
+    find_batched(b);
+    if (!find_needed(b)) return false;
+    planner_tape(b);
+    if (!b->tape) {
+        planner_sums_find(b);
+        planner_fuse(b);
+    }
+    for (uint32_t i = 0; i < b->g->nnodes && planner_ok(b); i++) {
+        NodeInfo *info = &b->nodes[i];
+        if (info->sum) planner_sums_add(b, i);
+        else if (info->conv || info->peaks || info->places) info->value = planner_fused(b, i);
+        else if (info->needed && !info->absorbed) planner_node(b, i);
+    }
+    if (planner_ok(b)) planner_outputs(b);
+    if (planner_ok(b) && b->tape) planner_tape_finish(b);
+    if (!planner_ok(b)) return false;
+    uint32_t *at = calloc(p->nsteps ? p->nsteps : 1, sizeof *at);
+    if (!at) return no_memory(b->fault);
+    bool ok = order_steps(b, at);
+    if (ok) find_lives(b, at);
+    free(at);
+    p->table += p->nvalues;
+    return ok && place_region(b, false, &p->shared_size) && place_region(b, true, &p->row_size) && convert_consts(b);
+}
+
+static Isa best_isa(Isa below) {
+    Isa best = ISA_BASE;
+#ifdef __x86_64__
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    best = avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_BASE;
+#endif
+    return below != ISA_BASE && best >= below ? below - 1 : best;
+}
+
+Plan *plan_new(const PlanSpec *spec, Fault *fault) {
+    const Graph *g = spec->graph;
+    Plan *p = calloc(1, sizeof *p);
+    Planner b = {.spec = spec, .g = g, .plan = p, .fault = fault};
+    if (!p) return no_memory(fault), NULL;
+    *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .rows = spec->rows, .isa = best_isa(spec->isa_below)};
+    b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
+    p->slot_values = calloc(g->nslots ? g->nslots : 1, sizeof *p->slot_values);
+    p->outputs = calloc(g->noutputs ? g->noutputs : 1, sizeof *p->outputs);
+    bool ok = b.nodes && p->slot_values && p->outputs;
+    if (ok) {
+        for (uint32_t s = 0; s < g->nslots; s++) p->slot_values[s] = VALUE_NONE;
+        for (uint32_t o = 0; o < g->noutputs; o++) p->outputs[o].value = VALUE_NONE;
+        ok = build(&b);
+    } else {
+        no_memory(fault);
+    }
+    free(b.nodes);
+    free(b.lives);
+    free(b.infos);
+    free(b.touches);
+    if (b.tape) tape_release(b.tape);
+    free(b.tape);
+    if (ok) return p;
+    plan_free(p);
+    return NULL;
+}
+
+void plan_free(Plan *p) {
+    if (!p) return;
+    for (size_t i = 0; i < p->nsubs; i++) plan_free(p->subs[i]);
+    free(p->subs);
+    for (size_t i = 0; i < p->nowned; i++) free(p->owned[i]);
+    free(p->owned);
+    free(p->values);
+    free(p->steps);
+    free(p->slot_values);
+    free(p->outputs);
+    free(p->consts32);
+    free(p);
+}

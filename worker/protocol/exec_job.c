@@ -1,0 +1,114 @@
+#include "worker/protocol/exec_job.h"
+#include "worker/protocol/interpret.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    const RunMsg *m;
+    Fault *fault;
+    unsigned char *base; /* the area, wherever it is */
+    unsigned char *heap; /* it is here, */
+    Area area;           /* or here, */
+    Mapped mapped;       /* or the caller's */
+} Job;
+
+/* Where inputs and results are: the caller's area, or one of our own with the inline inputs at its beginning. */
+static bool job_open(Job *job, Maps *maps, Frame *frame) {
+    const RunMsg *m = job->m;
+    job->area.fd = job->mapped.area.fd = -1;
+    if (frame->area >= 0) {
+        int fd = frame->area;
+        frame->area = -1;
+        if (!maps_open(maps, fd, m->area_size, &job->mapped)) return fault_set(job->fault, ERR_internal, "The area cannot be mapped.");
+        job->base = job->mapped.area.data;
+        return true;
+    }
+    if (m->area_size - m->results_at <= WIRE_INLINE_AREA) job->base = job->heap = calloc(1, m->area_size + 1);
+    else if (area_create(&job->area, m->area_size)) job->base = job->area.data;
+    if (!job->base) return fault_set(job->fault, ERR_internal, "The worker is out of memory.");
+    if (m->inline_len) memcpy(job->base, m->inline_area, m->inline_len);
+    return true;
+}
+
+static bool set_inputs(Job *job, const Graph *g, ExecInput *inputs, bool *batched) {
+    for (uint32_t i = 0; i < job->m->ntensors; i++) {
+        const TensorMsg *t = &job->m->tensors[i];
+        if (t->slot >= g->nslots || inputs[t->slot].data)
+            return fault_set(job->fault, ERR_bad_request, "Tensor %u has no slot.", i);
+        inputs[t->slot] = (ExecInput){job->base + t->offset, (DType)t->dtype, t->discrete, t->batched, t->cols};
+        batched[t->slot] = t->batched;
+    }
+    return true;
+}
+
+static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wanted) {
+    const RunMsg *m = job->m;
+    for (uint32_t i = 0; i < m->nresults; i++) {
+        const ResultMsg *r = &m->results[i];
+        uint64_t bytes;
+        if (r->output >= g->noutputs || outputs[r->output].data)
+            return fault_set(job->fault, ERR_bad_request, "Result %u has no output.", i);
+        size_t size = g->nodes[g->outputs[r->output].node].size;
+        if (__builtin_mul_overflow(size * dtype_size((DType)m->dtype), r->batched ? m->rows : UINT64_C(1), &bytes) ||
+            bytes > m->area_size - r->offset)
+            return fault_set(job->fault, ERR_bad_request, "Result %u does not fit the area.", i);
+        outputs[r->output] = (ExecOutput){job->base + r->offset, r->batched};
+        wanted[r->output] = true;
+    }
+    return true;
+}
+
+static bool execute(Job *job, Cache *cache, Workspace *w) {
+    const RunMsg *m = job->m;
+    Loaded *loaded = cache_find(cache, m->key);
+    if (!loaded) return fault_set(job->fault, ERR_internal, "There is no graph with key %llu here.", (unsigned long long)m->key);
+    const Graph *g = loaded_graph(loaded);
+    ExecInput *inputs = calloc(g->nslots + (size_t)1, sizeof *inputs);
+    ExecOutput *outputs = calloc(g->noutputs + (size_t)1, sizeof *outputs);
+    bool *flags = calloc((size_t)g->nslots + g->noutputs + 1, sizeof *flags), *wanted = flags ? flags + g->nslots : NULL;
+    bool ok = inputs && outputs && flags;
+    if (!ok) fault_set(job->fault, ERR_internal, "The worker is out of memory.");
+    ok = ok && set_inputs(job, g, inputs, flags) && set_outputs(job, g, outputs, wanted);
+    const Plan *plan =
+        ok ? loaded_plan(loaded, (PlanSpec){.f64 = m->dtype == DT_F64, .batched = flags, .wanted = wanted}, job->fault) : NULL;
+    ok = plan && exec_run(plan, inputs, outputs, m->rows, 0, w, job->fault);
+    workspace_trim(w);
+    free(inputs);
+    free(outputs);
+    free(flags);
+    return ok;
+}
+
+void run_put_fault(Buf *out, const Fault *fault) {
+    RanMsg ran = {
+        .code = (uint16_t)fault->code, .message = (const unsigned char *)fault->message, .message_len = strlen(fault->message)};
+    wire_put_ran(out, &ran);
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+void run_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const RunMsg *m, Buf *out, RunAnswer *answer) {
+    Fault fault = {0};
+    Job job = {.m = m, .fault = &fault};
+    *answer = (RunAnswer){.area.fd = -1};
+    if (job_open(&job, maps, frame)) {
+        uint64_t start = now_ns();
+        bool ok = m->key ? execute(&job, cache, w) : interpret_run(m, job.base, &fault);
+        RanMsg ran = {.exec_ns = now_ns() - start};
+        if (ok && job.heap) {
+            ran.inline_results = job.base + m->results_at;
+            ran.inline_len = m->area_size - m->results_at;
+        }
+        if (ok) wire_put_ran(out, &ran);
+    }
+    if (fault.code != ERR_NONE) run_put_fault(out, &fault);
+    if (fault.code == ERR_NONE) answer->area = job.area;
+    else area_release(&job.area);
+    maps_close(maps, &job.mapped);
+    free(job.heap);
+}

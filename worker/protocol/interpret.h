@@ -1,0 +1,12 @@
+/* Run jobs with key 0: the interpreter on discrete values (language.md §4).
+ *
+ * Slots: the inputs in order of name, then the arguments; every tensor is discrete. One result, output 0: the vector of the
+ * value after m->nargs arguments. `base` is the area.
+ * Faults: the language's, too_large, bad_request, not_tabulable. */
+#ifndef CAJAL_INTERPRET_H
+#define CAJAL_INTERPRET_H
+#include "schema/protocol/wire.h"
+#include "worker/fault.h"
+
+bool interpret_run(const RunMsg *m, void *base, Fault *fault);
+#endif

@@ -1,0 +1,189 @@
+#include "worker/protocol/serve.h"
+#include "worker/protocol/build.h"
+#include "worker/train/link_job.h"
+#include "worker/post.h"
+#include "worker/protocol/exec_job.h"
+#include "worker/train/train.h"
+#include <cblas.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    int sock;
+    const Log *log;
+    Cache cache;
+    Workspace workspace;
+    Maps maps;
+    TrainInbox inbox;
+    char libraries[256];
+} Worker;
+
+static bool answer(Worker *w, FrameType type, uint64_t id, Buf *body, int area) {
+    const int result = post_frame(w->sock, type, id, body, area);
+    if (result < 0 && !post_is_end(result)) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
+    return result == 0;
+}
+
+static bool say_hello(Worker *w, unsigned threads) {
+    snprintf(w->libraries, sizeof w->libraries, "%s; running on %s", openblas_get_config(), openblas_get_corename());
+    HelloMsg hello = {.version = WIRE_VERSION,
+                      .op_table = op_table_hash(),
+                      .pid = (uint32_t)getpid(),
+                      .threads = threads,
+                      .libraries = w->libraries,
+                      .libraries_len = strlen(w->libraries)};
+    Buf body;
+    buf_init(&body);
+    wire_put_hello(&body, &hello);
+    bool ok = answer(w, FRAME_hello, 0, &body, -1);
+    buf_release(&body);
+    return ok;
+}
+
+/* Each handler returns false when the frame does not read; otherwise `out` is the answer's body. */
+static bool handle_build(Worker *w, Frame *frame, Buf *out) {
+    BuildMsg m;
+    if (!wire_get_build(frame, &m)) return false;
+    build_answer(&m, &w->workspace, out);
+    return true;
+}
+
+static bool handle_load(Worker *w, Frame *frame, Buf *out) {
+    LoadMsg m;
+    Fault fault = {0};
+    if (!wire_get_load(frame, &m)) return false;
+    cache_load(&w->cache, m.key, m.graph, m.graph_len, &fault);
+    run_put_fault(out, &fault);
+    return true;
+}
+
+static bool handle_drop(Worker *w, Frame *frame) {
+    DropMsg m;
+    if (!wire_get_drop(frame, &m)) return false;
+    cache_drop(&w->cache, m.key);
+    return true;
+}
+
+static bool handle_run(Worker *w, Frame *frame, Buf *out, RunAnswer *area) {
+    RunMsg m;
+    if (!wire_get_run(frame, &m)) return false;
+    run_answer(&w->cache, &w->workspace, &w->maps, frame, &m, out, area);
+    run_msg_release(&m);
+    return true;
+}
+
+/* Each is answered, one behind the other, as if it had come by itself. */
+static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
+    Reader in = reader_of(frame->body, frame->len);
+    Frame member;
+    while (wire_next_member(frame, &in, &member)) {
+        RunAnswer area;
+        size_t begun = wire_begin_member(out);
+        if (!handle_run(w, &member, out, &area)) return false;
+        wire_end_member(out, begun);
+        const bool is_inline = area.area.fd < 0;
+        area_release(&area.area);
+        if (!is_inline) return false;
+    }
+    return reader_done(&in);
+}
+
+static bool handle_link(Worker *w, Frame *frame, Buf *out) {
+    LinkMsg m;
+    if (!wire_get_link(frame, &m)) return false;
+    link_job_answer(&m, frame->area, w->workspace.threads, out);
+    link_msg_release(&m);
+    return true;
+}
+
+/* The whole run, which reads the socket itself. False: the worker is at its end, with this exit code. */
+static bool train(Worker *w, Frame *frame, int *code) {
+    const TrainSeat seat = {.sock = w->sock, .threads = w->workspace.threads, .box = w->workspace.box, .libraries = w->libraries};
+    workspace_release(&w->workspace);
+    int result;
+    if (train_run(&w->inbox, frame, &seat, &result)) return true;
+    *code = result;
+    if (result) log_put(w->log, LOG_ERROR, "malformed frame", "type=%d bytes=%zu", (int)frame->type, frame->len);
+    return false;
+}
+
+/* False: the worker is at its end. */
+static bool handle(Worker *w, Frame *frame) {
+    Buf out;
+    RunAnswer run = {.area.fd = -1};
+    bool reads = false, sent = true;
+    FrameType type = FRAME_ran;
+    buf_init(&out);
+    switch (frame->type) {
+    case FRAME_build:
+        reads = handle_build(w, frame, &out), type = FRAME_built;
+        break;
+    case FRAME_load:
+        reads = handle_load(w, frame, &out);
+        break;
+    case FRAME_drop:
+        reads = handle_drop(w, frame), type = FRAME_NONE;
+        break;
+    case FRAME_run:
+        reads = handle_run(w, frame, &out, &run);
+        break;
+    case FRAME_runs:
+        reads = handle_runs(w, frame, &out), type = FRAME_rans;
+        break;
+    case FRAME_ping:
+        reads = frame->len == 0, type = FRAME_pong;
+        break;
+    case FRAME_link:
+        reads = handle_link(w, frame, &out), type = FRAME_linked;
+        break;
+    case FRAME_data:
+        reads = train_take(&w->inbox, frame), type = FRAME_NONE;
+        break;
+    case FRAME_stop:
+    case FRAME_saved: /* the run it is for has just ended */
+        reads = frame->len == 0, type = FRAME_NONE;
+        break;
+    default:
+        break;
+    }
+    if (!reads) log_put(w->log, LOG_ERROR, "malformed frame", "type=%d bytes=%zu", (int)frame->type, frame->len);
+    else if (type != FRAME_NONE) sent = answer(w, type, frame->id, &out, run.area.fd);
+    area_release(&run.area);
+    buf_release(&out);
+    return reads && sent;
+}
+
+/* Waits for a frame, letting go of areas meanwhile. As wire_recv. */
+static int receive(Worker *w, Frame *frame) {
+    int ms, received;
+    do {
+        while ((ms = maps_tidy(&w->maps)) >= 0 && !post_wait(w->sock, POLLIN, ms)) {}
+        received = wire_recv(w->sock, frame);
+        if (received == -EAGAIN) post_wait(w->sock, POLLIN, ms);
+    } while (received == -EAGAIN);
+    return received;
+}
+
+int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log) {
+    Worker w = {.sock = sock, .log = log, .workspace.threads = threads, .workspace.box = box};
+    cache_init(&w.cache);
+    openblas_set_num_threads((int)threads);
+    bool alive = say_hello(&w, threads);
+    int received = 1, code = 1;
+    while (alive) {
+        Frame frame;
+        received = receive(&w, &frame);
+        if (received <= 0) break;
+        alive = frame.type == FRAME_train ? train(&w, &frame, &code) : handle(&w, &frame);
+        frame_release(&frame);
+    }
+    if (received < 0 && !post_is_end(received)) log_put(log, LOG_ERROR, "malformed frame", "error=\"%s\"", strerror(-received));
+    maps_release(&w.maps);
+    cache_release(&w.cache);
+    workspace_release(&w.workspace);
+    train_forget(&w.inbox);
+    return alive && received == 0 ? 0 : code;
+}

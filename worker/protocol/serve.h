@@ -1,0 +1,11 @@
+/* The worker's side of the protocol (schema/protocol/wire.h): hello, then one frame after the other, answered in order.
+ *
+ * Returns the process's exit code: 0 when the daemon closed the socket, 1 (logged) when a frame does not read or sending fails. */
+#ifndef CAJAL_SERVE_H
+#define CAJAL_SERVE_H
+#include "schema/base/log.h"
+#include "schema/protocol/wire.h"
+
+/* box: what the daemon looks at when this process has died; NULL: nothing. */
+int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log);
+#endif

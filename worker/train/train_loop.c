@@ -1,0 +1,167 @@
+#include "worker/train/train_loop.h"
+#include "worker/train/train_metrics.h"
+#include "worker/train/train_schedule.h"
+#include <math.h>
+#include <stdio.h>
+
+typedef struct {
+    TrainLoop *l;
+    const Spec *spec;
+    News *news;
+    double rate;      /* the last point's */
+    uint64_t skipped; /* in a row */
+    uint64_t saved;   /* step of the last checkpoint; UINT64_MAX: none */
+} Loop;
+
+/* ---- evaluation ---- */
+
+static const char *metric_key(bool tested, MetricKind kind) {
+    static const char *const keys[2][METRIC_COUNT] = {
+        {"train.loss", "train.psnr", "train.accuracy", "train.mae"},
+        {"test.loss", "test.psnr", "test.accuracy", "test.mae"},
+    };
+    return keys[tested][kind];
+}
+
+static void add_rows(Loop *l, Metrics *metrics, size_t rows) {
+    const TrainModel *m = l->l->model;
+    const FeedColumn *target = &l->l->eval->columns[m->linked->target];
+    metrics_add(metrics, l->spec->metrics,
+                &(MetricRows){.loss = m->eval_loss,
+                              .value = m->eval_value,
+                              .target = target->discrete ? NULL : target->batch,
+                              .places = target->discrete ? target->batch : NULL,
+                              .boolean = target->discrete == 2,
+                              .rows = rows,
+                              .size = m->linked->output->dim,
+                              .f64 = m->f64});
+}
+
+/* The loss over train data is what every step reports already. */
+static void report(Loop *l, const Metrics *metrics) {
+    for (MetricKind kind = 0; kind < METRIC_COUNT; kind++) {
+        const double value = metrics_value(metrics, kind);
+        if (!l->spec->metrics[kind] || (kind == METRIC_LOSS && !l->l->tested)) continue;
+        if (isfinite(value)) news_point(l->news, metric_key(l->l->tested, kind), value);
+        else news_say(l->news, NEWS_LOG, "%s is not finite at step %llu.", metric_key(l->l->tested, kind), (unsigned long long)l->news->step);
+    }
+}
+
+/* A stop does not wait for it: then it is owed. */
+static bool evaluate(Loop *l, Fault *fault) {
+    TrainLoop *loop = l->l;
+    Metrics metrics = {{0}, {0}};
+    loop->model->file.owes = true;
+    for (uint64_t at = 0; at < loop->eval_all; at += loop->model->eval_rows) {
+        const uint64_t left = loop->eval_all - at;
+        const size_t rows = left < loop->model->eval_rows ? (size_t)left : loop->model->eval_rows;
+        if (!news_poll(l->news)) return true;
+        feed_rows(loop->eval, at, rows);
+        if (!model_forward(loop->model, loop->eval, rows, loop->workspace, fault)) return false;
+        add_rows(l, &metrics, rows);
+    }
+    report(l, &metrics);
+    loop->model->file.owes = false;
+    return true;
+}
+
+static bool due(uint64_t every, uint64_t step) { return every && step % every == 0; }
+
+static bool evaluate_due(Loop *l, Fault *fault) {
+    const uint64_t step = l->news->step;
+    const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->news->steps);
+    if (now) return evaluate(l, fault);
+    l->l->model->file.owes = false; /* what another specification was owed is not */
+    return true;
+}
+
+/* ---- checkpoints ---- */
+
+static bool save(Loop *l, Fault *fault) {
+    Checkpoint *file = &l->l->model->file;
+    Area area;
+    if (l->saved == l->news->step) return true;
+    file->step = l->news->step;
+    file->updates = l->l->model->optim.updates;
+    if (!checkpoint_write(file, &area, fault)) return false;
+    news_checkpoint(l->news, &area);
+    area_release(&area);
+    l->saved = l->news->step;
+    return true;
+}
+
+/* ---- a step ---- */
+
+/* What is not finite, as the beginning of a sentence. */
+static void name_culprit(Loop *l, double loss, char *out, size_t room) {
+    const TrainModel *m = l->l->model;
+    const uint32_t column = feed_nonfinite(l->l->train), weight = isfinite(loss) ? model_nonfinite(m) : UINT32_MAX;
+    if (column != UINT32_MAX) snprintf(out, room, "The column \"%.100s\" in this batch", m->linked->slots[column].name);
+    else if (!isfinite(loss)) snprintf(out, room, "The loss%s", l->spec->loss == LOSS_BCE ? " (bce takes an output from 0 to 1)" : "");
+    else if (weight != UINT32_MAX) snprintf(out, room, "The gradient of \"%.100s\"", m->linked->weights[weight].name);
+    else snprintf(out, room, "The norm of the gradients");
+}
+
+/* Stops the run, or skips this step's update: said once, as long as it goes on. */
+static bool handle_nonfinite(Loop *l, double loss, Fault *fault) {
+    char what[160];
+    const unsigned long long step = l->news->step + 1;
+    if (l->spec->skip_nonfinite && l->skipped++) return true;
+    name_culprit(l, loss, what, sizeof what);
+    if (!l->spec->skip_nonfinite) return fault_set(fault, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
+    news_say(l->news, NEWS_LOG, "%s is not finite at step %llu: no update.", what, step);
+    return true;
+}
+
+static void report_step(Loop *l, double loss, double norm, double rate) {
+    news_point(l->news, "train.loss", loss);
+    if (l->spec->clip_norm > 0) news_point(l->news, "train.grad_norm", norm);
+    if (rate != l->rate) news_point(l->news, "lr", rate);
+    l->rate = rate;
+}
+
+static bool step(Loop *l, Fault *fault) {
+    TrainLoop *loop = l->l;
+    TrainModel *m = loop->model;
+    const uint64_t at = l->news->step;
+    if (!feed_batch(loop->train, l->spec->seed, at, fault) || !model_step(m, loop->train, loop->workspace, fault)) return false;
+    const double loss = model_loss(m), norm = optim_norm(&m->optim), clip = l->spec->clip_norm;
+    const double rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at, l->news->steps);
+    const bool finite = isfinite(loss) && isfinite(norm);
+    if (!finite && !handle_nonfinite(l, loss, fault)) return false;
+    if (finite) optim_step(&m->optim, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1); /* torch.nn.utils.clip_grad_norm_ */
+    l->news->step++;
+    l->news->epoch = (double)l->news->step / (double)(loop->train->rows / loop->train->room);
+    if (finite) {
+        l->skipped = 0;
+        report_step(l, loss, norm, rate);
+    }
+    return true;
+}
+
+static bool go(Loop *l, Fault *fault) {
+    if (l->l->model->file.owes && !evaluate_due(l, fault)) return false;
+    if (!l->news->step && !save(l, fault)) return false;
+    while (news_poll(l->news) && l->news->step < l->news->steps) {
+        if (!step(l, fault) || !evaluate_due(l, fault)) return false;
+        if (!l->l->model->file.owes && due(l->spec->checkpoint_every, l->news->step) && !save(l, fault)) return false;
+    }
+    return true;
+}
+
+/* What a run that goes on has already said and saved; an evaluation still owed makes its checkpoint a new one. */
+static void take_up(Loop *l) {
+    const uint64_t at = l->news->step;
+    if (!at) return;
+    l->rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at - 1, l->news->steps);
+    if (!l->l->model->file.owes) l->saved = at;
+}
+
+bool train_loop_run(TrainLoop *loop, Fault *fault) {
+    Loop l = {.l = loop, .spec = loop->model->spec, .news = loop->news, .rate = NAN, .saved = UINT64_MAX};
+    Fault late = {0};
+    take_up(&l);
+    const bool ok = go(&l, fault), saved = loop->news->ended || save(&l, &late);
+    if (ok && !saved) *fault = late;
+    return ok && saved;
+}
