@@ -106,10 +106,10 @@ static bool start(Daemon *d, char *why, size_t room) {
         !(s->bulk = tasks_new(s->loop, 1)))
         return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
-    areas_init(&s->areas, s->loop);
+    shm_pool_init(&s->shm_pool, s->loop);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
-    s->contents = s->store ? contents_open(config->data, s->store, &s->log, why, room) : NULL;
-    if (!s->contents || !worker_path(config, path)) return false;
+    s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;
+    if (!s->dataset_files || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
@@ -139,8 +139,8 @@ static void stop(Daemon *d) {
     dispatch_free(s->dispatch);
     programs_free(s->programs);
     call_free_spares(s);
-    areas_release(&s->areas);
-    contents_close(s->contents);
+    shm_pool_release(&s->shm_pool);
+    dataset_files_close(s->dataset_files);
     store_close(s->store);
     metrics_release(s->metrics);
     if (d->signals.fd > 0) close(d->signals.fd);

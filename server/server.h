@@ -26,9 +26,9 @@ typedef struct Server {
     Tasks *tasks;
     Tasks *bulk;     /* one thread for whole data sets, on their way in or looked through for a run, which takes seconds */
     Store *store;
-    Contents *contents;
+    DatasetFiles *dataset_files;
     Metrics *metrics;
-    Areas areas;
+    ShmPool shm_pool;
     Dispatch *dispatch;
     Programs *programs;
     Scheduler *scheduler;

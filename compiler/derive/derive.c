@@ -93,8 +93,8 @@ void derive_give_transpose(Derivation *d, uint32_t y, uint32_t yb, Op op) {
 static void vjp_leaf(Derivation *d, uint32_t y, uint32_t yb) { (void)d, (void)y, (void)yb; }
 void vjp_shift(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_unshift); }
 void vjp_unshift(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_shift); }
-void vjp_pick(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_place); }
-void vjp_place(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_pick); }
+void vjp_select(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_scatter); }
+void vjp_scatter(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_select); }
 
 void vjp_resize(Derivation *d, uint32_t y, uint32_t yb) {
     Dims dims = derive_dims(d, y, 0);
@@ -131,12 +131,12 @@ void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
     for (uint32_t k = 0; k < 2; k++) {
         int64_t at[] = {outer.rank, k};
         if (derive_wants(d, y, 1 + k)) {
-            uint32_t c = rewrite_node(d->rw, OP_pick, &d->rw->moved[derive_input(d, y, 0)], 1, &outer, at, 2);
+            uint32_t c = rewrite_node(d->rw, OP_select, &d->rw->moved[derive_input(d, y, 0)], 1, &outer, at, 2);
             derive_give(d, y, 1 + k, put_contract(d, c, &lo, yb, &ly, &ld));
         }
         if (derive_wants(d, y, 0)) {
             uint32_t c = put_contract(d, yb, &ly, d->rw->moved[derive_input(d, y, 1 + k)], &ld, &lo);
-            derive_give(d, y, 0, rewrite_node(d->rw, OP_place, &c, 1, &cond, at, 2));
+            derive_give(d, y, 0, rewrite_node(d->rw, OP_scatter, &c, 1, &cond, at, 2));
         }
     }
 }
@@ -173,7 +173,7 @@ void vjp_iter(Derivation *d, uint32_t y, uint32_t yb) {
         if (!derive_wants(d, y, k)) continue;
         int64_t part = k;
         Dims dims = derive_dims(d, y, k);
-        derive_give(d, y, k, rewrite_node(d->rw, OP_part, &tuple, 1, &dims, &part, 1));
+        derive_give(d, y, k, rewrite_node(d->rw, OP_tuple_get, &tuple, 1, &dims, &part, 1));
     }
 }
 
@@ -193,8 +193,8 @@ static void vjp_second(Derivation *d, uint32_t y, uint32_t yb) {
 #define vjp_onehot vjp_leaf
 #define vjp_eye vjp_leaf
 #define vjp_iter_vjp vjp_second
-#define vjp_part vjp_second
-#define vjp_reduce vjp_second
+#define vjp_tuple_get vjp_second
+#define vjp_batch_sum vjp_second
 #define vjp_map_vjp vjp_second
 #define vjp_softmax_vjp vjp_second
 #define vjp_max_pool2d_vjp vjp_second
@@ -268,7 +268,7 @@ static uint32_t put_gradient(Derivation *d, uint32_t slot) {
     Dims flat = {.rank = 1, .at = {(uint32_t)d->from->slots[slot].size}};
     int64_t at = slot;
     uint32_t like = rewrite_node(d->rw, OP_input, NULL, 0, &flat, &at, 1), cotangent = slot_cotangent(d, slot);
-    return rewrite_node(d->rw, OP_reduce, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
+    return rewrite_node(d->rw, OP_batch_sum, (uint32_t[]){cotangent, like}, 2, &flat, NULL, 0);
 }
 
 Graph *derive_vjp(Cx *cx, const Graph *g, const DeriveSpec *spec) {
@@ -357,20 +357,20 @@ static uint32_t jvp_leaf(Derivation *d, uint32_t y) { return d->slope[y]; }
 #define jvp_shift jvp_multilinear
 #define jvp_unshift jvp_multilinear
 #define jvp_resize jvp_multilinear
-#define jvp_pick jvp_multilinear
-#define jvp_place jvp_multilinear
+#define jvp_select jvp_multilinear
+#define jvp_scatter jvp_multilinear
 #define jvp_permute jvp_multilinear
 #define jvp_reshape jvp_multilinear
 #define jvp_add jvp_multilinear
 #define jvp_if jvp_multilinear
 #define jvp_contract jvp_multilinear
 #define jvp_iter_vjp jvp_second
-#define jvp_part jvp_second
-#define jvp_reduce jvp_second
+#define jvp_tuple_get jvp_second
+#define jvp_batch_sum jvp_second
 #define jvp_map_vjp jvp_second
 #define jvp_softmax_vjp jvp_second
-#define jvp_spread jvp_multilinear
-#define jvp_total jvp_multilinear
+#define jvp_broadcast jvp_multilinear
+#define jvp_sum jvp_multilinear
 #define jvp_max_pool2d_vjp jvp_second
 #define jvp_max_pool2d_jvp jvp_second
 #define jvp_avg_pool2d jvp_multilinear

@@ -404,7 +404,7 @@ const Val *vec_first(Lower *lower, const Val *count, const Val *base) {
     uint32_t clead[MAX_RANK], blead[MAX_RANK], naxes, nc = lead(lower, count, clead), nb = lead(lower, base, blead);
     blead[nb++] = (uint32_t)base->type->dim;
     blead[nb] = 1;
-    Ref first = emit1(lower, OP_pick, count->vec.ref, clead, nc, (int64_t[]){nc, 0}, 2);
+    Ref first = emit1(lower, OP_select, count->vec.ref, clead, nc, (int64_t[]){nc, 0}, 2);
     const uint32_t *axes = join_axes(lower, count, base, &naxes);
     Ref state = reshape(lower, base->vec.ref, blead, nb + 1);
     return make_vec(lower, base->type, contract_last(lower, first, clead, nc, 0, state, blead, nb, 1), axes, naxes);

@@ -100,7 +100,7 @@ static bool through_reshape(Tree *t, uint32_t node, const Axes *axes, Axes *in) 
 
 static void take(Tree *t, uint32_t node) {
     t->inner[t->ninner++] = node;
-    t->cost += cost_sum(op_cost(t->g, node_at(t, node)));
+    t->cost += cost_total(op_cost(t->g, node_at(t, node)));
     if (node_at(t, node)->size > t->largest) t->largest = node_at(t, node)->size;
 }
 
@@ -159,7 +159,7 @@ static bool grow(Tree *t, uint32_t root) {
     const GNode *n = node_at(t, root);
     t->out.n = n->rank;
     t->largest = n->size;
-    t->cost = cost_sum(op_cost(t->g, n));
+    t->cost = cost_total(op_cost(t->g, n));
     for (uint32_t i = 0; i < n->rank; i++)
         if ((t->out.at[i] = new_axis(t, node_dims(t->g, n)[i])) == UINT32_MAX) return false;
     if (!operands(t, root, &t->out, t->leaf)) return false;

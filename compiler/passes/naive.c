@@ -76,13 +76,13 @@ bool naive_resize(const Row *r) {
     return true;
 }
 
-bool naive_pick(const Row *r) {
+bool naive_select(const Row *r) {
     const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = {xs.outer, 1, xs.inner};
     add_slice(ys, r->y, 0, xs, r->x[0], (size_t)attr(r, 1));
     return true;
 }
 
-bool naive_place(const Row *r) {
+bool naive_scatter(const Row *r) {
     const Split ys = split(r->g, r->n, attr(r, 0)), xs = {ys.outer, 1, ys.inner};
     add_slice(ys, r->y, (size_t)attr(r, 1), xs, r->x[0], 0);
     return true;
@@ -272,7 +272,7 @@ bool naive_iter_vjp(const Row *r) {
     return ok;
 }
 
-bool naive_part(const Row *r) {
+bool naive_tuple_get(const Row *r) {
     const GNode *tuple = arg(r, 0);
     size_t offset = 0;
     for (int64_t i = 0; i < attr(r, 0); i++) offset += r->g->nodes[node_ins(r->g, tuple)[i]].size;
@@ -286,7 +286,7 @@ bool naive_call(const Row *r) {
 }
 
 /* y shared: one row, the sum of x's. y batched: as many rows as y has. */
-bool naive_reduce(const Row *r) {
+bool naive_batch_sum(const Row *r) {
     const Value *x = &r->run->values[node_ins(r->g, r->n)[0]], *y = &r->run->values[node_ins(r->g, r->n)[1]];
     if (y->batched || !x->batched) return copy(r);
     for (size_t row = 0; row < r->run->rows; row++)
@@ -298,7 +298,7 @@ static bool is_batched(const NaiveRun *run, const GNode *n) {
     const uint32_t *ins = node_ins(run->g, n);
     bool batched = false;
     if (n->op == OP_input) return run->inputs[node_attrs(run->g, n)[0]].batched;
-    if (n->op == OP_reduce) return run->values[ins[1]].batched;
+    if (n->op == OP_batch_sum) return run->values[ins[1]].batched;
     uint32_t reads = n->nin;
     if (op_is_result(run->g, n)) {
         const GNode *tuple = &run->g->nodes[ins[0]];

@@ -88,7 +88,7 @@ bool naive_softmax_vjp(const Row *r) {
     return true;
 }
 
-bool naive_spread(const Row *r) {
+bool naive_broadcast(const Row *r) {
     const Split s = split(r->g, r->n, attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t j = 0; j < s.extent; j++)
@@ -96,7 +96,7 @@ bool naive_spread(const Row *r) {
     return true;
 }
 
-bool naive_total(const Row *r) {
+bool naive_sum(const Row *r) {
     const Split s = split(r->g, arg(r, 0), attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t j = 0; j < s.extent; j++)

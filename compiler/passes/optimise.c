@@ -8,7 +8,7 @@ static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
 
 /* A graph that costs nothing, as many a step does, is left alone. */
 Graph *optimise_all(Cx *cx, const Graph *g) {
-    if (cost_sum(graph_cost(g)) == 0) return rewrite_guard(cx, graph_copy(g));
+    if (cost_total(graph_cost(g)) == 0) return rewrite_guard(cx, graph_copy(g));
     Graph *now = optimise_structure(cx, g);
     now = replaced(cx, now, optimise_collapse(cx, now));
     now = replaced(cx, now, optimise_recur(cx, now));

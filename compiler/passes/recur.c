@@ -80,7 +80,7 @@ static void run_step(const Recurrence *rec, const double *state, double *next) {
 
 /* What running a step takes, sizes included; INFINITY when it calls a network. Steps nest at most LIMIT_GRAPH_DEPTH deep. */
 static double run_work(const Graph *step) {
-    double work = cost_sum(graph_cost(step));
+    double work = cost_total(graph_cost(step));
     for (uint32_t i = 0; i < step->nnodes; i++) {
         const GNode *n = &step->nodes[i];
         if (n->op == OP_call) return INFINITY;
@@ -185,7 +185,7 @@ static const double *transform(Cx *cx, const double *row, const double *matrix, 
 /* base after m steps: one by one, or by the power of the step's matrix, whichever is found, or run, sooner */
 static uint32_t put_power(Recurrence *rec, const double *base, uint64_t m) {
     if (m == 0) return rewrite_reshape(rec->rw, rec->base, &rec->dims);
-    double n = (double)rec->size, steps = (double)m * (cost_sum(graph_cost(rec->step)) + n), squarings = 0;
+    double n = (double)rec->size, steps = (double)m * (cost_total(graph_cost(rec->step)) + n), squarings = 0;
     for (uint64_t i = m; i; i >>= 1) squarings += 2 * n * n * n;
     double *matrix = (base ? squarings : n * n) < steps ? step_matrix(rec, squarings) : NULL;
     const double *power = matrix ? matrix_power(rec->cx, matrix, rec->size, m) : NULL;
@@ -247,7 +247,7 @@ static uint32_t put_table(Recurrence *rec, const double *matrix) {
 /* UINT32_MAX: running the recurrence costs less. */
 static uint32_t put_powers(Recurrence *rec) {
     double n = (double)rec->size, k = (double)rec->k, reads = (double)rec->outer * k * n, cells = k * n * n;
-    double run = COST_CALL + k * cost_sum(graph_cost(rec->step)) + reads;
+    double run = COST_CALL + k * cost_total(graph_cost(rec->step)) + reads;
     if (is_identity(rec->step)) return 2 * COST_CALL + (double)rec->outer * (k + n) < run ? put_scaled(rec) : UINT32_MAX;
     if (2 * COST_CALL + cells + reads >= run || cells > POWER_CELLS || cells * n > OPTIMISE_WORK) return UINT32_MAX;
     const double *matrix = step_matrix(rec, n * n * n);

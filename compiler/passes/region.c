@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double node_cost(const Graph *g, uint32_t node) { return cost_sum(op_cost(g, &g->nodes[node])); }
+static double node_cost(const Graph *g, uint32_t node) { return cost_total(op_cost(g, &g->nodes[node])); }
 
 /* ---- roots ---- */
 
@@ -11,7 +11,7 @@ static double node_cost(const Graph *g, uint32_t node) { return cost_sum(op_cost
  * than one value. */
 static bool folds(Op op) {
     switch (op) {
-    case OP_iter: case OP_iter_vjp: case OP_part: case OP_call: case OP_reduce: return false;
+    case OP_iter: case OP_iter_vjp: case OP_tuple_get: case OP_call: case OP_batch_sum: return false;
     default: return true;
     }
 }

@@ -72,7 +72,7 @@ static void put(Rewrite *rw, const Share *s, uint32_t node) {
     }
     Dims dims = dims_of(s->g, node);
     int64_t part = s->g->nodes[s->vjp[node]].nin - 1;
-    rw->moved[node] = rewrite_node(rw, OP_part, &rw->moved[s->vjp[node]], 1, &dims, &part, 1);
+    rw->moved[node] = rewrite_node(rw, OP_tuple_get, &rw->moved[s->vjp[node]], 1, &dims, &part, 1);
 }
 
 /* Everything `root` needs, what is read first. The stack holds a node until all it reads is put. */

@@ -89,11 +89,11 @@ uint32_t structure_slide(Structure *s, uint32_t x, uint32_t axis, uint32_t to, i
     return one ? put_onehot(s, to, at) : rewrite_slide(s->rw, x, axis, to, by);
 }
 
-uint32_t structure_place(Structure *s, uint32_t x, uint32_t axis, uint32_t index, uint32_t extent) {
+uint32_t structure_scatter(Structure *s, uint32_t x, uint32_t axis, uint32_t index, uint32_t extent) {
     Dims d = with(dims(s, x), axis, extent);
     if (extent == 1) return structure_reshape(s, x, &d);
     if (op_of(s, x) == OP_zero) return structure_zero(s, &d);
-    return put(s, OP_place, &x, 1, &d, (int64_t[]){axis, index}, 2);
+    return put(s, OP_scatter, &x, 1, &d, (int64_t[]){axis, index}, 2);
 }
 
 /* Axes of one element move nothing. */
@@ -133,7 +133,7 @@ uint32_t structure_permute(Structure *s, uint32_t x, const int64_t *perm) {
 
 /* ---- pick ---- */
 
-double structure_pick_cost(const Structure *s, uint32_t node, uint32_t axis) {
+double structure_select_cost(const Structure *s, uint32_t node, uint32_t axis) {
     Dims d = dims(s, node);
     switch (op_of(s, node)) {
     case OP_zero: case OP_onehot: case OP_eye: return 0;
@@ -165,8 +165,8 @@ static uint32_t pick_const(Structure *s, uint32_t x, uint32_t axis, uint32_t ind
 
 static uint32_t pick_if(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
     uint32_t c = input(s, x, 0), a = input(s, x, 1), b = input(s, x, 2), outer = dims(s, c).rank - 1;
-    if (axis < outer) return structure_if(s, structure_pick(s, c, axis, index), a, b);
-    return structure_if(s, c, structure_pick(s, a, axis - outer, index), structure_pick(s, b, axis - outer, index));
+    if (axis < outer) return structure_if(s, structure_select(s, c, axis, index), a, b);
+    return structure_if(s, c, structure_select(s, a, axis - outer, index), structure_select(s, b, axis - outer, index));
 }
 
 static uint32_t pick_contract(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
@@ -179,7 +179,7 @@ static uint32_t pick_contract(Structure *s, uint32_t x, uint32_t axis, uint32_t 
             if (l.at[k][i] == l.at[2][axis]) at = i;
             else picked.at[k][picked.n[k]++] = l.at[k][i];
         }
-        if (at != UINT32_MAX) ins[k] = structure_pick(s, ins[k], at, index);
+        if (at != UINT32_MAX) ins[k] = structure_select(s, ins[k], at, index);
     }
     picked.n[2] = 0;
     for (uint32_t i = 0; i < l.n[2]; i++)
@@ -192,17 +192,17 @@ static bool pick_pays(const Structure *s, uint32_t x, uint32_t axis) {
     const Graph *g = s->rw->to;
     Dims d = dims(s, x);
     Cost cost = op_cost(g, node_at(s, x));
-    double extent = d.at[axis], after = COST_CALL + (cost.macs + cost.moved) / extent, before = cost_sum(cost) + structure_pick_cost(s, x, axis);
+    double extent = d.at[axis], after = COST_CALL + (cost.macs + cost.moved) / extent, before = cost_total(cost) + structure_select_cost(s, x, axis);
     uint32_t outer = op_of(s, x) == OP_if ? dims(s, input(s, x, 0)).rank - 1 : 0;
-    if (op_of(s, x) == OP_if && axis < outer) return after + structure_pick_cost(s, input(s, x, 0), axis) < before;
+    if (op_of(s, x) == OP_if && axis < outer) return after + structure_select_cost(s, input(s, x, 0), axis) < before;
     if (op_of(s, x) != OP_contract) {
-        for (uint32_t k = op_of(s, x) == OP_if; k < node_at(s, x)->nin; k++) after += structure_pick_cost(s, input(s, x, k), axis - outer);
+        for (uint32_t k = op_of(s, x) == OP_if; k < node_at(s, x)->nin; k++) after += structure_select_cost(s, input(s, x, k), axis - outer);
         return after < before;
     }
     Labels l = structure_labels(g, x);
     for (uint32_t k = 0; k < 2; k++)
         for (uint32_t i = 0; i < l.n[k]; i++)
-            if (l.at[k][i] == l.at[2][axis]) after += structure_pick_cost(s, input(s, x, k), i);
+            if (l.at[k][i] == l.at[2][axis]) after += structure_select_cost(s, input(s, x, k), i);
     return after < before;
 }
 
@@ -214,17 +214,17 @@ static uint32_t pick_permuted(Structure *s, uint32_t x, uint32_t axis, uint32_t 
         if (k != axis) perm[n++] = attr(s, x, k) - (attr(s, x, k) > from);
     Dims left = without(dims(s, input(s, x, 0)), (uint32_t)from);
     if (!structure_single(s, x) && !moves_nothing(&left, perm)) return UINT32_MAX;
-    return structure_permute(s, structure_pick(s, input(s, x, 0), (uint32_t)from, index), perm);
+    return structure_permute(s, structure_select(s, input(s, x, 0), (uint32_t)from, index), perm);
 }
 
 /* From a slide or a place along another axis. */
 static uint32_t pick_beside(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
     Slide slide;
     if (is_slide(s, x, &slide))
-        return structure_slide(s, structure_pick(s, slide.x, axis, index), slide.axis - (slide.axis > axis), slide.to, slide.by);
+        return structure_slide(s, structure_select(s, slide.x, axis, index), slide.axis - (slide.axis > axis), slide.to, slide.by);
     uint32_t placed = (uint32_t)attr(s, x, 0), at = (uint32_t)attr(s, x, 1), extent = dims(s, x).at[placed];
-    uint32_t y = structure_pick(s, input(s, x, 0), axis - (axis > placed), index);
-    return structure_place(s, y, placed - (placed > axis), at, extent);
+    uint32_t y = structure_select(s, input(s, x, 0), axis - (axis > placed), index);
+    return structure_scatter(s, y, placed - (placed > axis), at, extent);
 }
 
 /* What can be picked before the op at hand instead of after it; UINT32_MAX: nothing. */
@@ -234,22 +234,22 @@ static uint32_t pick_before(Structure *s, uint32_t x, uint32_t axis, uint32_t in
     Op op = op_of(s, x);
     if (op == OP_permute) return pick_permuted(s, x, axis, index);
     if (op == OP_reshape && same_axis(s, x, axis) >= 0)
-        return structure_reshape(s, structure_pick(s, input(s, x, 0), (uint32_t)same_axis(s, x, axis), index), &d);
+        return structure_reshape(s, structure_select(s, input(s, x, 0), (uint32_t)same_axis(s, x, axis), index), &d);
     if (is_slide(s, x, &slide) && slide.axis == axis) {
         int64_t from = (int64_t)index - slide.by;
-        return from < 0 || from >= slide.from ? structure_zero(s, &d) : structure_pick(s, slide.x, axis, (uint32_t)from);
+        return from < 0 || from >= slide.from ? structure_zero(s, &d) : structure_select(s, slide.x, axis, (uint32_t)from);
     }
-    if (op == OP_place && attr(s, x, 0) == axis) return attr(s, x, 1) == index ? input(s, x, 0) : structure_zero(s, &d);
+    if (op == OP_scatter && attr(s, x, 0) == axis) return attr(s, x, 1) == index ? input(s, x, 0) : structure_zero(s, &d);
     if (!structure_single(s, x)) return UINT32_MAX;
-    if (is_slide(s, x, &slide) || op == OP_place) return pick_beside(s, x, axis, index);
+    if (is_slide(s, x, &slide) || op == OP_scatter) return pick_beside(s, x, axis, index);
     if ((op != OP_add && op != OP_if && op != OP_contract) || !pick_pays(s, x, axis)) return UINT32_MAX;
     if (op == OP_if) return pick_if(s, x, axis, index);
     if (op == OP_contract) return pick_contract(s, x, axis, index);
-    uint32_t a = structure_pick(s, input(s, x, 0), axis, index);
-    return structure_add(s, a, structure_pick(s, input(s, x, 1), axis, index));
+    uint32_t a = structure_select(s, input(s, x, 0), axis, index);
+    return structure_add(s, a, structure_select(s, input(s, x, 1), axis, index));
 }
 
-uint32_t structure_pick(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
+uint32_t structure_select(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
     Dims d = dims(s, x), to = without(d, axis);
     Op op = op_of(s, x);
     if (d.at[axis] == 1) return structure_reshape(s, x, &to);
@@ -265,7 +265,7 @@ uint32_t structure_pick(Structure *s, uint32_t x, uint32_t axis, uint32_t index)
         s->depth--;
         structure_leave(s, kept);
     }
-    return made != UINT32_MAX ? made : put(s, OP_pick, &x, 1, &to, (int64_t[]){axis, index}, 2);
+    return made != UINT32_MAX ? made : put(s, OP_select, &x, 1, &to, (int64_t[]){axis, index}, 2);
 }
 
 /* ---- add and if ---- */
@@ -309,7 +309,7 @@ static uint32_t add_ifs(Structure *s, uint32_t a, uint32_t b) {
 static uint32_t add_alike(Structure *s, uint32_t a, uint32_t b) {
     if (a == b || op_of(s, a) != op_of(s, b) || !same_attrs(s, a, b) || !structure_single(s, a) || !structure_single(s, b)) return UINT32_MAX;
     switch (op_of(s, a)) {
-    case OP_shift: case OP_unshift: case OP_resize: case OP_pick: case OP_place: case OP_permute: case OP_reshape: return add_moved(s, a, b);
+    case OP_shift: case OP_unshift: case OP_resize: case OP_select: case OP_scatter: case OP_permute: case OP_reshape: return add_moved(s, a, b);
     case OP_contract: return add_products(s, a, b);
     case OP_if: return add_ifs(s, a, b);
     default: return UINT32_MAX;
@@ -361,9 +361,9 @@ static uint32_t one_branch(Structure *s, uint32_t c, uint32_t a, uint32_t b) {
     if (a == b) return 2 * COST_CALL + 2 * weights + product < COST_CALL + 2 * product ? scaled(s, mass(s, c), a) : UINT32_MAX;
     bool second = op_of(s, a) == OP_zero;
     if (!second && op_of(s, b) != OP_zero) return UINT32_MAX;
-    bool placed = op_of(s, c) == OP_place && attr(s, c, 0) == outer;
-    if (!placed && structure_pick_cost(s, c, outer) + product >= 2 * product) return UINT32_MAX;
-    return scaled(s, structure_pick(s, c, outer, second), second ? b : a);
+    bool placed = op_of(s, c) == OP_scatter && attr(s, c, 0) == outer;
+    if (!placed && structure_select_cost(s, c, outer) + product >= 2 * product) return UINT32_MAX;
+    return scaled(s, structure_select(s, c, outer, second), second ? b : a);
 }
 
 uint32_t structure_if(Structure *s, uint32_t c, uint32_t a, uint32_t b) {
@@ -375,7 +375,7 @@ uint32_t structure_if(Structure *s, uint32_t c, uint32_t a, uint32_t b) {
     if (is_truth(s, c, 0)) return a;
     if (is_truth(s, c, 1)) return b;
     if (is_truth(s, a, 0) && is_truth(s, b, 1)) return c;
-    if (op_of(s, c) == OP_place && attr(s, c, 0) == outer) /* nothing is known of the other branch's weight but that it is zero */
+    if (op_of(s, c) == OP_scatter && attr(s, c, 0) == outer) /* nothing is known of the other branch's weight but that it is zero */
         return scaled(s, input(s, c, 0), attr(s, c, 1) ? b : a);
     if (s->depth < STRUCTURE_DEPTH) {
         s->depth++;
@@ -416,8 +416,8 @@ static uint32_t put_node(Structure *s, uint32_t node) {
     case OP_shift: case OP_unshift:
         if (a[1] != SHIFT_SATURATE) return structure_slide(s, x, (uint32_t)a[0], d.at[a[0]], n->op == OP_shift ? 1 : -1);
         return op_of(s, x) == OP_zero ? structure_zero(s, &d) : rewrite_copy(s->rw, node);
-    case OP_pick: return structure_pick(s, x, (uint32_t)a[0], (uint32_t)a[1]);
-    case OP_place: return structure_place(s, x, (uint32_t)a[0], (uint32_t)a[1], d.at[a[0]]);
+    case OP_select: return structure_select(s, x, (uint32_t)a[0], (uint32_t)a[1]);
+    case OP_scatter: return structure_scatter(s, x, (uint32_t)a[0], (uint32_t)a[1], d.at[a[0]]);
     case OP_permute: return structure_permute(s, x, a);
     case OP_add: return structure_add(s, x, y);
     case OP_if: return structure_if(s, x, y, s->rw->moved[node_ins(g, n)[2]]);
@@ -450,7 +450,7 @@ Graph *optimise_structure(Cx *cx, const Graph *g) {
         note_readers(&s, s.rw->moved[i], readers[i]);
     }
     Graph *made = rewrite_finish(s.rw);
-    if (cost_sum(graph_cost(made)) <= cost_sum(graph_cost(g))) return made;
+    if (cost_total(graph_cost(made)) <= cost_total(graph_cost(g))) return made;
     graph_free(rewrite_give(cx, made));
     return rewrite_guard(cx, graph_copy(g));
 }

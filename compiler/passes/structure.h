@@ -26,13 +26,13 @@ bool structure_single(const Structure *s, uint32_t node);
 uint32_t structure_enter(Structure *s, uint32_t node);
 static inline void structure_leave(Structure *s, uint32_t kept) { s->kept -= kept; }
 /* What picking along an axis of the node costs. */
-double structure_pick_cost(const Structure *s, uint32_t node, uint32_t axis);
+double structure_select_cost(const Structure *s, uint32_t node, uint32_t axis);
 
 uint32_t structure_zero(Structure *s, const Dims *dims);
 uint32_t structure_reshape(Structure *s, uint32_t x, const Dims *dims);
 uint32_t structure_slide(Structure *s, uint32_t x, uint32_t axis, uint32_t to, int64_t by);
-uint32_t structure_pick(Structure *s, uint32_t x, uint32_t axis, uint32_t index);
-uint32_t structure_place(Structure *s, uint32_t x, uint32_t axis, uint32_t index, uint32_t extent);
+uint32_t structure_select(Structure *s, uint32_t x, uint32_t axis, uint32_t index);
+uint32_t structure_scatter(Structure *s, uint32_t x, uint32_t axis, uint32_t index, uint32_t extent);
 uint32_t structure_permute(Structure *s, uint32_t x, const int64_t *perm);
 uint32_t structure_add(Structure *s, uint32_t a, uint32_t b);
 uint32_t structure_if(Structure *s, uint32_t c, uint32_t a, uint32_t b);

@@ -98,7 +98,7 @@ static uint32_t only(Product *p, int k) {
 /* Operand k becomes its part at one index of an axis. */
 static void pick(Product *p, int k, uint32_t axis, uint32_t index) {
     p->s->kept += p->shared[k];
-    p->in[k] = structure_pick(p->s, p->in[k], axis, index);
+    p->in[k] = structure_select(p->s, p->in[k], axis, index);
     structure_leave(p->s, p->shared[k]);
     drop(&p->l, k, axis);
 }
@@ -136,7 +136,7 @@ static uint32_t with_onehot(Product *p, int k) {
         return only(p, 1 - k);
     }
     drop(&p->l, 2, (uint32_t)out);
-    return structure_place(p->s, only(p, 1 - k), (uint32_t)out, index, extent);
+    return structure_scatter(p->s, only(p, 1 - k), (uint32_t)out, index, extent);
 }
 
 /* The contraction of other operands. */
@@ -155,7 +155,7 @@ static uint32_t with_place(Product *p, int k) {
     Dims result = result_dims(p);
     double now = work(p), then = now / extent;
     if (single(p, k)) now += COST_CALL + (double)node_at(p, p->in[k])->size;
-    then += at != ABSENT ? structure_pick_cost(p->s, p->in[1 - k], (uint32_t)at) : COST_CALL + (double)dims_product(&result);
+    then += at != ABSENT ? structure_select_cost(p->s, p->in[1 - k], (uint32_t)at) : COST_CALL + (double)dims_product(&result);
     if ((at != ABSENT && out != ABSENT) || then >= now) return NO;
     Product q = *p;
     q.shared[k] = !single(p, k);
@@ -163,7 +163,7 @@ static uint32_t with_place(Product *p, int k) {
     drop(&q.l, k, axis);
     if (at == ABSENT) {
         drop(&q.l, 2, (uint32_t)out);
-        return structure_place(p->s, again(&q), (uint32_t)out, index, extent);
+        return structure_scatter(p->s, again(&q), (uint32_t)out, index, extent);
     }
     pick(&q, 1 - k, (uint32_t)at, index);
     return again(&q);
@@ -213,7 +213,7 @@ static uint32_t by_rule(Product *p, int k) {
     switch (op_of(p, k)) {
     case OP_eye: return with_eye(p, k);
     case OP_onehot: return with_onehot(p, k);
-    case OP_place: return with_place(p, k);
+    case OP_scatter: return with_place(p, k);
     case OP_reshape:
         if (!reshaped_if(p, k) || op_of(p, k) != OP_if) return NO;
         return with_if(p, k);

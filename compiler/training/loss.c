@@ -54,7 +54,7 @@ static uint32_t scale(Rewrite *rw, uint32_t x, double factor, double shift) { re
 static uint32_t sum_of(Rewrite *rw, uint32_t x, double factor) {
     const Dims number = {.rank = 0};
     const int64_t axis = 0;
-    return scale(rw, rewrite_node(rw, OP_total, &x, 1, &number, &axis, 1), factor, 0);
+    return scale(rw, rewrite_node(rw, OP_sum, &x, 1, &number, &axis, 1), factor, 0);
 }
 
 /* factor · Σ a·b */

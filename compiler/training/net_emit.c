@@ -31,7 +31,7 @@ static uint32_t spread(Rewrite *rw, uint32_t x, uint32_t axis, uint32_t extent) 
     Dims out = {.rank = dims.rank + 1};
     const int64_t at = axis;
     for (uint32_t i = 0; i < out.rank; i++) out.at[i] = i == axis ? extent : dims.at[i - (i > axis)];
-    return rewrite_node(rw, OP_spread, &x, 1, &out, &at, 1);
+    return rewrite_node(rw, OP_broadcast, &x, 1, &out, &at, 1);
 }
 
 /* y[…,o] = Σᵢ x[…,i]·w[o,i] + b[o] */

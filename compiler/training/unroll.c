@@ -81,7 +81,7 @@ static uint32_t read_state(Unroll *u, const GNode *n, uint32_t state, uint64_t i
     const Dims inner = dims_of(rw->to, state);
     int64_t attrs[3 + 4 * LIMIT_GRAPH_RANK], *at = attrs + 3;
     const int64_t pick[] = {--outer.rank, (int64_t)i};
-    const uint32_t factor = rewrite_node(rw, OP_pick, &count, 1, &outer, pick, 2), rank = outer.rank + inner.rank;
+    const uint32_t factor = rewrite_node(rw, OP_select, &count, 1, &outer, pick, 2), rank = outer.rank + inner.rank;
     Dims dims = {.rank = rank};
     for (int twice = 0; twice < 2; twice++)
         for (uint32_t k = 0; k < rank; k++) *at++ = k;

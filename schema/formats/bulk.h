@@ -5,8 +5,8 @@
  * Ownership: a Bulk owns its items and names (bulk_release); data stay in the body. */
 #ifndef CAJAL_BULK_H
 #define CAJAL_BULK_H
+#include "schema/formats/dtype.h"
 #include "schema/formats/json.h"
-#include "schema/protocol/wire.h"
 
 enum { BULK_RANK = 18 }; /* that of a Tensor: LIMIT_TYPE_RANK and a batch axis */
 

@@ -130,7 +130,7 @@ typedef struct {
 Cost op_cost(const Graph *g, const GNode *n);
 Cost graph_cost(const Graph *g);
 enum { COST_CALL = 8 }; /* a row's share of a kernel call, in multiply-adds */
-static inline double cost_sum(Cost c) { return c.macs + c.moved + COST_CALL * c.calls; }
+static inline double cost_total(Cost c) { return c.macs + c.moved + COST_CALL * c.calls; }
 
 typedef struct {
     uint64_t neurons, weights, recurrent; /* nodes, constant elements, iter nodes; sub-graphs included */

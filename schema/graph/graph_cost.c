@@ -56,7 +56,7 @@ static Cost cost_iter_vjp(const Graph *g, const GNode *n) {
     return cost;
 }
 
-static Cost cost_total(const Graph *g, const GNode *n) { return (Cost){.moved = (double)input(g, n, 0)->size, .calls = 1}; }
+static Cost cost_sum(const Graph *g, const GNode *n) { return (Cost){.moved = (double)input(g, n, 0)->size, .calls = 1}; }
 
 /* Elements of all windows; the smaller of input and result has one a window. */
 static double windows(const Graph *g, const GNode *n) {
@@ -83,19 +83,19 @@ static Cost cost_conv2d_dw(const Graph *g, const GNode *n) { return convolution(
 #define cost_shift cost_move
 #define cost_unshift cost_move
 #define cost_resize cost_move
-#define cost_pick cost_move
-#define cost_place cost_move
+#define cost_select cost_move
+#define cost_scatter cost_move
 #define cost_permute cost_move
 #define cost_reshape cost_free
 #define cost_add cost_move
-#define cost_part cost_free
+#define cost_tuple_get cost_free
 #define cost_call cost_free /* linked away before anything is planned */
-#define cost_reduce cost_move
+#define cost_batch_sum cost_move
 #define cost_map cost_move
 #define cost_map_vjp cost_move
 #define cost_softmax cost_move
 #define cost_softmax_vjp cost_move
-#define cost_spread cost_move
+#define cost_broadcast cost_move
 #define cost_pad cost_move
 #define cost_max_pool2d cost_max
 #define cost_max_pool2d_vjp cost_max

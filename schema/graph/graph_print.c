@@ -83,12 +83,12 @@ static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
         break;
     }
     case OP_const: put_const(out, g, n); break;
-    case OP_onehot: case OP_part: buf_printf(out, ",\"index\":%" PRId64, a[0]); break;
+    case OP_onehot: case OP_tuple_get: buf_printf(out, ",\"index\":%" PRId64, a[0]); break;
     case OP_shift: case OP_unshift:
         buf_printf(out, ",\"axis\":%" PRId64 ",\"mode\":\"%s\"", a[0], shift_mode_name((ShiftMode)a[1]));
         break;
     case OP_resize: buf_printf(out, ",\"axis\":%" PRId64 ",\"by\":%" PRId64, a[0], a[1]); break;
-    case OP_pick: case OP_place: buf_printf(out, ",\"axis\":%" PRId64 ",\"index\":%" PRId64, a[0], a[1]); break;
+    case OP_select: case OP_scatter: buf_printf(out, ",\"axis\":%" PRId64 ",\"index\":%" PRId64, a[0], a[1]); break;
     case OP_permute: buf_putc(out, ','); put_labels(out, "perm", a, n->nattr); break;
     case OP_contract:
         buf_puts(out, ",\"labels\":{");
@@ -102,7 +102,7 @@ static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
     case OP_iter: put_iter(out, a); break;
     case OP_map: case OP_map_vjp: put_function(out, a); break;
     case OP_softmax: case OP_softmax_vjp: put_integers(out, softmax, a, n->nattr); break;
-    case OP_spread: case OP_total: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
+    case OP_broadcast: case OP_sum: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
     case OP_pad:
         put_integers(out, pad, a, 4);
         buf_puts(out, ",\"value\":");
@@ -113,7 +113,7 @@ static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
         break;
     case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: put_integers(out, window + 2, a, 4); break;
     case OP_iter_vjp: buf_printf(out, ",\"captures\":%" PRId64, a[0]); break;
-    case OP_zero: case OP_eye: case OP_reshape: case OP_add: case OP_if: case OP_reduce: case OP_COUNT: break;
+    case OP_zero: case OP_eye: case OP_reshape: case OP_add: case OP_if: case OP_batch_sum: case OP_COUNT: break;
     }
 }
 
@@ -155,12 +155,12 @@ static void dot_label(Buf *out, const Graph *g, const GNode *n) {
     buf_puts(out, op_row(n->op)->name);
     switch (n->op) {
     case OP_input: case OP_call: buf_printf(out, " %s %u", slot_role_name(g->slots[a[0]].role), g->slots[a[0]].index); break;
-    case OP_onehot: case OP_part: buf_printf(out, " %" PRId64, a[0]); break;
+    case OP_onehot: case OP_tuple_get: buf_printf(out, " %" PRId64, a[0]); break;
     case OP_shift: case OP_unshift: buf_printf(out, " axis %" PRId64 " %s", a[0], shift_mode_name((ShiftMode)a[1])); break;
     case OP_resize: buf_printf(out, " axis %" PRId64 " by %" PRId64, a[0], a[1]); break;
-    case OP_pick: case OP_place: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
+    case OP_select: case OP_scatter: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
     case OP_map: case OP_map_vjp: buf_printf(out, " %s", function_row((Function)a[0])->name); break;
-    case OP_spread: case OP_total: buf_printf(out, " axis %" PRId64, a[0]); break;
+    case OP_broadcast: case OP_sum: buf_printf(out, " axis %" PRId64, a[0]); break;
     default: break;
     }
     buf_puts(out, "\\n");

@@ -30,7 +30,7 @@ uint64_t op_table_hash(void) {
 }
 
 bool op_is_result(const Graph *g, const GNode *part) {
-    return part->op == OP_part && node_attrs(g, part)[0] + 1 == g->nodes[node_ins(g, part)[0]].nin;
+    return part->op == OP_tuple_get && node_attrs(g, part)[0] + 1 == g->nodes[node_ins(g, part)[0]].nin;
 }
 
 const char *slot_role_name(SlotRole role) {
@@ -122,7 +122,7 @@ const char *shape_resize(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-const char *shape_pick(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_select(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, x.rank)) return BAD_AXIS;
@@ -134,7 +134,7 @@ const char *shape_pick(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-const char *shape_place(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_scatter(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 2) return BAD_ATTRS;
     if (!attr_below(g, n, 0, (uint64_t)x.rank + 1) || n->rank != x.rank + 1) return BAD_AXIS;
@@ -301,7 +301,7 @@ const char *shape_iter_vjp(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-const char *shape_part(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_tuple_get(const Graph *g, const GNode *n, Shape *out) {
     const GNode *tuple = &g->nodes[node_ins(g, n)[0]];
     if (n->nattr != 1) return BAD_ATTRS;
     if (tuple->op != OP_iter_vjp) return "the input is no tuple";
@@ -317,7 +317,7 @@ const char *shape_call(const Graph *g, const GNode *n, Shape *out) {
     return NULL;
 }
 
-const char *shape_reduce(const Graph *g, const GNode *n, Shape *out) { return shape_add(g, n, out); }
+const char *shape_batch_sum(const Graph *g, const GNode *n, Shape *out) { return shape_add(g, n, out); }
 
 const char *op_shape(const Graph *g, const GNode *n, Shape *out) {
     static const char *(*const rules[OP_COUNT])(const Graph *, const GNode *, Shape *) = {
@@ -329,6 +329,6 @@ const char *op_shape(const Graph *g, const GNode *n, Shape *out) {
     if (rows[n->op].inputs >= 0 && n->nin != (uint32_t)rows[n->op].inputs) return "wrong number of inputs";
     if (n->nsub != nsub) return "wrong number of sub-graphs";
     for (uint32_t i = 0; i < n->nin; i++)
-        if (n->op != OP_part && g->nodes[node_ins(g, n)[i]].op == OP_iter_vjp) return "only part reads a tuple";
+        if (n->op != OP_tuple_get && g->nodes[node_ins(g, n)[i]].op == OP_iter_vjp) return "only part reads a tuple";
     return rules[n->op](g, n, out);
 }

@@ -58,7 +58,7 @@ static const char *shape_along(const Graph *g, const GNode *n, Shape *out, uint3
 const char *shape_softmax(const Graph *g, const GNode *n, Shape *out) { return shape_along(g, n, out, 2); }
 const char *shape_softmax_vjp(const Graph *g, const GNode *n, Shape *out) { return shape_along(g, n, out, 3); }
 
-const char *shape_spread(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_broadcast(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 1) return BAD_ATTRS;
     if (!attr_below(g, n, 0, (uint64_t)x.rank + 1) || n->rank != x.rank + 1) return BAD_AXIS;
@@ -69,7 +69,7 @@ const char *shape_spread(const Graph *g, const GNode *n, Shape *out) {
     return push(out, x.dims + axis, x.rank - axis) ? NULL : BAD_RANK;
 }
 
-const char *shape_total(const Graph *g, const GNode *n, Shape *out) {
+const char *shape_sum(const Graph *g, const GNode *n, Shape *out) {
     const View x = input_view(g, n, 0);
     if (n->nattr != 1) return BAD_ATTRS;
     if (!attr_below(g, n, 0, x.rank)) return BAD_AXIS;

@@ -9,6 +9,7 @@
 #define CAJAL_WIRE_H
 #include "schema/base/buf.h"
 #include "schema/errors.h"
+#include "schema/formats/dtype.h"
 #include "schema/limits.h"
 
 enum { WIRE_VERSION = 4, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
@@ -18,12 +19,12 @@ enum { WIRE_VERSION = 4, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, 
     FRAME(hello, worker, "first: versions, op table, libraries") \
     FRAME(build, daemon, "compile one variant of a program")   FRAME(built, worker, "its graph and record, or a diagnostic") \
     FRAME(load, daemon, "keep a graph under a key")            FRAME(drop, daemon, "forget it") \
-    FRAME(run, daemon, "execute a loaded graph or interpret")  FRAME(ran, worker, "done, or an error; also answers load") \
-    FRAME(runs, daemon, "several small runs, inline")          FRAME(rans, worker, "their answers, in that order, inline") \
+    FRAME(exec, daemon, "execute a loaded graph or interpret")  FRAME(executed, worker, "done, or an error; also answers load") \
+    FRAME(exec_batch, daemon, "several small runs, inline")          FRAME(executed_batch, worker, "their answers, in that order, inline") \
     FRAME(ping, daemon, "")                                    FRAME(pong, worker, "") \
     FRAME(link, daemon, "check a run, or make what serves it") FRAME(linked, worker, "the record or graph, or what is wrong") \
     FRAME(data, daemon, "a data set of the run to come")       FRAME(train, daemon, "begin or go on") \
-    FRAME(news, worker, "what happens in a run")               FRAME(stop, daemon, "end the run after this step") \
+    FRAME(progress, worker, "what happens in a run")               FRAME(stop, daemon, "end the run after this step") \
     FRAME(saved, daemon, "a checkpoint is written")
 typedef enum {
     FRAME_NONE,
@@ -108,9 +109,6 @@ typedef struct {
     size_t graph_len;
 } LoadMsg;
 
-typedef enum { DT_F32, DT_F64, DT_I64, DT_U8, DT_BOOL, DT_COUNT } DType;
-size_t dtype_size(DType dtype);
-
 /* One tensor in the area. Dense (F32, F64): `cols` elements a row, at most the slot's size, zero-padded to it. Discrete (I64, U8, BOOL):
  * one value a row, meaning that basis vector (booleans: 1 is true, the 0th). */
 typedef struct {
@@ -134,7 +132,7 @@ typedef struct {
     uint64_t area_size; /* inputs, then results */
     uint64_t results_at; /* where the results begin */
     uint32_t ntensors, nresults;
-    TensorMsg *tensors; /* malloced by get; run_msg_release */
+    TensorMsg *tensors; /* malloced by get; exec_msg_release */
     ResultMsg *results;
     const unsigned char *inline_area; /* the first results_at bytes, when the frame brings no descriptor */
     size_t inline_len;
@@ -143,8 +141,8 @@ typedef struct {
     size_t program_len;
     uint32_t nargs;
     uint64_t nat_limit;
-} RunMsg;
-void run_msg_release(RunMsg *msg);
+} ExecMsg;
+void exec_msg_release(ExecMsg *msg);
 
 typedef struct {
     uint16_t code;
@@ -153,7 +151,7 @@ typedef struct {
     uint64_t exec_ns;
     const unsigned char *inline_results; /* area[results_at ..) when there is no descriptor */
     size_t inline_len;
-} RanMsg;
+} ExecutedMsg;
 
 typedef struct {
     uint64_t key;
@@ -169,10 +167,10 @@ void wire_put_load(Buf *out, const LoadMsg *m);
 bool wire_get_load(const Frame *frame, LoadMsg *m);
 void wire_put_drop(Buf *out, const DropMsg *m);
 bool wire_get_drop(const Frame *frame, DropMsg *m);
-void wire_put_run(Buf *out, const RunMsg *m);
-bool wire_get_run(const Frame *frame, RunMsg *m);
-void wire_put_ran(Buf *out, const RanMsg *m);
-bool wire_get_ran(const Frame *frame, RanMsg *m);
+void wire_put_exec(Buf *out, const ExecMsg *m);
+bool wire_get_exec(const Frame *frame, ExecMsg *m);
+void wire_put_executed(Buf *out, const ExecutedMsg *m);
+bool wire_get_executed(const Frame *frame, ExecutedMsg *m);
 
 /* The members of a runs or rans frame, one after the other: what is put between begin and end is one. */
 size_t wire_begin_member(Buf *out);

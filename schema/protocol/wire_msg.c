@@ -23,9 +23,9 @@ static const WireField built_fields[] = {
 static const WireField load_fields[] = {U(64, LoadMsg, key, UINT64_MAX), BYTES(LoadMsg, graph), END};
 static const WireField drop_fields[] = {U(64, DropMsg, key, UINT64_MAX), END};
 static const WireField run_fields[] = {
-    U(64, RunMsg, key, UINT64_MAX), U(8, RunMsg, dtype, DT_F64), U(32, RunMsg, rows, LIMIT_ROWS), U(64, RunMsg, area_size, LIMIT_JOB_BYTES),
-    U(64, RunMsg, results_at, LIMIT_JOB_BYTES), U(32, RunMsg, ntensors, WIRE_TENSORS), U(32, RunMsg, nresults, WIRE_TENSORS),
-    INLINE(RunMsg, inline_area), BYTES(RunMsg, program), U(32, RunMsg, nargs, UINT32_MAX), U(64, RunMsg, nat_limit, UINT64_MAX), END,
+    U(64, ExecMsg, key, UINT64_MAX), U(8, ExecMsg, dtype, DT_F64), U(32, ExecMsg, rows, LIMIT_ROWS), U(64, ExecMsg, area_size, LIMIT_JOB_BYTES),
+    U(64, ExecMsg, results_at, LIMIT_JOB_BYTES), U(32, ExecMsg, ntensors, WIRE_TENSORS), U(32, ExecMsg, nresults, WIRE_TENSORS),
+    INLINE(ExecMsg, inline_area), BYTES(ExecMsg, program), U(32, ExecMsg, nargs, UINT32_MAX), U(64, ExecMsg, nat_limit, UINT64_MAX), END,
 };
 static const WireField tensor_fields[] = {
     U(32, TensorMsg, slot, UINT32_MAX), U(8, TensorMsg, dtype, DT_COUNT - 1), FLAG(TensorMsg, batched), U(8, TensorMsg, discrete, 2),
@@ -36,7 +36,7 @@ static const WireField result_fields[] = {
 };
 enum { RESULT_BYTES = 4 + 1 + 8, TENSOR_BYTES = 4 + 1 + 1 + 1 + 8 + 8 }; /* as they travel */
 static const WireField ran_fields[] = {
-    U(16, RanMsg, code, ERR_COUNT - 1), BYTES(RanMsg, message), U(64, RanMsg, exec_ns, UINT64_MAX), INLINE(RanMsg, inline_results), END,
+    U(16, ExecutedMsg, code, ERR_COUNT - 1), BYTES(ExecutedMsg, message), U(64, ExecutedMsg, exec_ns, UINT64_MAX), INLINE(ExecutedMsg, inline_results), END,
 };
 
 void wire_put_hello(Buf *out, const HelloMsg *m) { wire_put_fields(out, hello_fields, m); }
@@ -49,22 +49,17 @@ void wire_put_load(Buf *out, const LoadMsg *m) { wire_put_fields(out, load_field
 bool wire_get_load(const Frame *frame, LoadMsg *m) { return wire_get_all(frame, FRAME_load, load_fields, m, sizeof *m); }
 void wire_put_drop(Buf *out, const DropMsg *m) { wire_put_fields(out, drop_fields, m); }
 bool wire_get_drop(const Frame *frame, DropMsg *m) { return wire_get_all(frame, FRAME_drop, drop_fields, m, sizeof *m); }
-void wire_put_ran(Buf *out, const RanMsg *m) { wire_put_fields(out, ran_fields, m); }
-bool wire_get_ran(const Frame *frame, RanMsg *m) { return wire_get_all(frame, FRAME_ran, ran_fields, m, sizeof *m); }
+void wire_put_executed(Buf *out, const ExecutedMsg *m) { wire_put_fields(out, ran_fields, m); }
+bool wire_get_executed(const Frame *frame, ExecutedMsg *m) { return wire_get_all(frame, FRAME_executed, ran_fields, m, sizeof *m); }
 
-size_t dtype_size(DType dtype) {
-    static const size_t sizes[DT_COUNT] = {[DT_F32] = 4, [DT_F64] = 8, [DT_I64] = 8, [DT_U8] = 1, [DT_BOOL] = 1};
-    return sizes[dtype];
-}
-
-void wire_put_run(Buf *out, const RunMsg *m) {
+void wire_put_exec(Buf *out, const ExecMsg *m) {
     wire_put_fields(out, run_fields, m);
     for (uint32_t i = 0; i < m->ntensors; i++) wire_put_fields(out, tensor_fields, &m->tensors[i]);
     for (uint32_t i = 0; i < m->nresults; i++) wire_put_fields(out, result_fields, &m->results[i]);
 }
 
 /* The tensor lies within the inputs' part of the area, aligned to its elements. */
-static bool tensor_fits(const RunMsg *m, const TensorMsg *t) {
+static bool tensor_fits(const ExecMsg *m, const TensorMsg *t) {
     const bool dense = t->dtype == DT_F32 || t->dtype == DT_F64;
     const size_t size = dtype_size((DType)t->dtype), cols = t->discrete ? 1 : t->cols;
     uint64_t bytes;
@@ -73,7 +68,7 @@ static bool tensor_fits(const RunMsg *m, const TensorMsg *t) {
     return bytes <= m->results_at - t->offset;
 }
 
-static bool run_fits(const RunMsg *m, bool has_area) {
+static bool run_fits(const ExecMsg *m, bool has_area) {
     if (!m->rows || m->results_at > m->area_size) return false;
     if (m->inline_len != (has_area ? 0 : m->results_at)) return false;
     for (uint32_t i = 0; i < m->ntensors; i++)
@@ -85,10 +80,10 @@ static bool run_fits(const RunMsg *m, bool has_area) {
     return true;
 }
 
-bool wire_get_run(const Frame *frame, RunMsg *m) {
+bool wire_get_exec(const Frame *frame, ExecMsg *m) {
     Reader in = reader_of(frame->body, frame->len);
-    *m = (RunMsg){0};
-    if (frame->type != FRAME_run) return false;
+    *m = (ExecMsg){0};
+    if (frame->type != FRAME_exec) return false;
     wire_get_fields(&in, run_fields, m);
     const size_t left = in.len - in.at;
     if (in.failed || left != (size_t)m->ntensors * TENSOR_BYTES + (size_t)m->nresults * RESULT_BYTES) return false;
@@ -99,11 +94,11 @@ bool wire_get_run(const Frame *frame, RunMsg *m) {
         for (uint32_t i = 0; i < m->nresults; i++) wire_get_fields(&in, result_fields, &m->results[i]);
         if (reader_done(&in) && run_fits(m, frame->area >= 0)) return true;
     }
-    run_msg_release(m);
+    exec_msg_release(m);
     return false;
 }
 
-void run_msg_release(RunMsg *msg) {
+void exec_msg_release(ExecMsg *msg) {
     free(msg->tensors);
     free(msg->results);
     msg->tensors = NULL;
@@ -127,6 +122,6 @@ bool wire_next_member(const Frame *whole, Reader *in, Frame *member) {
     if (in->failed || in->at == in->len) return false;
     const size_t len = read_u32(in);
     const unsigned char *body = read_raw(in, len);
-    *member = (Frame){.type = whole->type == FRAME_runs ? FRAME_run : FRAME_ran, .body = (unsigned char *)body, .len = len, .area = -1};
+    *member = (Frame){.type = whole->type == FRAME_exec_batch ? FRAME_exec : FRAME_executed, .body = (unsigned char *)body, .len = len, .area = -1};
     return body != NULL;
 }

@@ -28,9 +28,9 @@ static const WireField train_fields[] = {
     BYTES(TrainMsg, program), BYTES(TrainMsg, spec), U(64, TrainMsg, nat_limit, UINT64_MAX), U(64, TrainMsg, area_size, LIMIT_JOB_BYTES), END,
 };
 static const WireField news_fields[] = {
-    U(8, NewsMsg, kind, NEWS_END), U(64, NewsMsg, step, UINT64_MAX), U(64, NewsMsg, steps, UINT64_MAX), REAL(NewsMsg, epoch),
-    BYTES(NewsMsg, text), U(16, NewsMsg, code, ERR_COUNT - 1), FLAG(NewsMsg, stopped), U(64, NewsMsg, area_size, LIMIT_JOB_BYTES),
-    U(32, NewsMsg, npoints, WIRE_NEWS_VALUES), END,
+    U(8, ProgressMsg, kind, PROGRESS_END), U(64, ProgressMsg, step, UINT64_MAX), U(64, ProgressMsg, steps, UINT64_MAX), REAL(ProgressMsg, epoch),
+    BYTES(ProgressMsg, text), U(16, ProgressMsg, code, ERR_COUNT - 1), FLAG(ProgressMsg, stopped), U(64, ProgressMsg, area_size, LIMIT_JOB_BYTES),
+    U(32, ProgressMsg, npoints, WIRE_PROGRESS_VALUES), END,
 };
 static const WireField point_fields[] = {BYTES(PointMsg, key), U(64, PointMsg, step, UINT64_MAX), REAL(PointMsg, value), END};
 
@@ -141,25 +141,25 @@ bool wire_get_train(const Frame *frame, TrainMsg *m) {
     return wire_get_all(frame, FRAME_train, train_fields, m, sizeof *m) && (m->area_size > 0) == (frame->area >= 0);
 }
 
-void wire_put_news(Buf *out, const NewsMsg *m) {
+void wire_put_progress(Buf *out, const ProgressMsg *m) {
     wire_put_fields(out, news_fields, m);
     for (uint32_t i = 0; i < m->npoints; i++) wire_put_fields(out, point_fields, &m->points[i]);
 }
 
-bool wire_get_news(const Frame *frame, NewsMsg *m) {
+bool wire_get_progress(const Frame *frame, ProgressMsg *m) {
     Reader in = reader_of(frame->body, frame->len);
-    *m = (NewsMsg){0};
-    if (frame->type != FRAME_news) return false;
+    *m = (ProgressMsg){0};
+    if (frame->type != FRAME_progress) return false;
     wire_get_fields(&in, news_fields, m);
-    if (in.failed || (m->area_size > 0) != (frame->area >= 0) || (m->kind == NEWS_CHECKPOINT) != (m->area_size > 0)) return false;
+    if (in.failed || (m->area_size > 0) != (frame->area >= 0) || (m->kind == PROGRESS_CHECKPOINT) != (m->area_size > 0)) return false;
     m->points = calloc(m->npoints + (size_t)1, sizeof *m->points);
     for (uint32_t i = 0; m->points && i < m->npoints; i++) wire_get_fields(&in, point_fields, &m->points[i]);
     if (m->points && reader_done(&in)) return true;
-    news_msg_release(m);
+    progress_msg_release(m);
     return false;
 }
 
-void news_msg_release(NewsMsg *m) {
+void progress_msg_release(ProgressMsg *m) {
     free(m->points);
     m->points = NULL;
 }

@@ -12,7 +12,7 @@
 #define CAJAL_WIRE_TRAIN_H
 #include "schema/protocol/wire.h"
 
-enum { WIRE_COLUMNS = 256, WIRE_ROW_RANK = 8, WIRE_NEWS_VALUES = 4096, WIRE_CHECKPOINTS = 2 };
+enum { WIRE_COLUMNS = 256, WIRE_ROW_RANK = 8, WIRE_PROGRESS_VALUES = 4096, WIRE_CHECKPOINTS = 2 };
 
 /* A column of a data set: safetensors' dtype, a row's shape, and where its rows begin in the file. */
 typedef struct {
@@ -80,7 +80,7 @@ typedef struct {
     uint64_t area_size;           /* of the checkpoint; 0: from the beginning */
 } TrainMsg;
 
-typedef enum { NEWS_READY, NEWS_POINTS, NEWS_CHECKPOINT, NEWS_LOG, NEWS_END } NewsKind;
+typedef enum { PROGRESS_READY, PROGRESS_POINTS, PROGRESS_CHECKPOINT, PROGRESS_LOG, PROGRESS_END } ProgressKind;
 typedef struct {
     const unsigned char *key;     /* "train.loss", "test.psnr", … */
     size_t key_len;
@@ -97,8 +97,8 @@ typedef struct {
     bool stopped;
     uint64_t area_size;           /* CHECKPOINT: the file is the frame's area, safetensors */
     uint32_t npoints;
-    PointMsg *points;             /* malloced by get; news_msg_release */
-} NewsMsg;
+    PointMsg *points;             /* malloced by get; progress_msg_release */
+} ProgressMsg;
 
 void wire_put_link(Buf *out, const LinkMsg *m);
 bool wire_get_link(const Frame *frame, LinkMsg *m);
@@ -110,7 +110,7 @@ bool wire_get_data(const Frame *frame, DataMsg *m);
 void data_msg_release(DataMsg *m);
 void wire_put_train(Buf *out, const TrainMsg *m);
 bool wire_get_train(const Frame *frame, TrainMsg *m);
-void wire_put_news(Buf *out, const NewsMsg *m);
-bool wire_get_news(const Frame *frame, NewsMsg *m);
-void news_msg_release(NewsMsg *m);
+void wire_put_progress(Buf *out, const ProgressMsg *m);
+bool wire_get_progress(const Frame *frame, ProgressMsg *m);
+void progress_msg_release(ProgressMsg *m);
 #endif

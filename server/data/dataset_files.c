@@ -14,11 +14,11 @@
 #define TEMPORARY "tmp-"
 enum { FINDS = 3 };
 
-struct Contents {
+struct DatasetFiles {
     Store *store;
     const Log *log;
     int dir;              /* descriptor of the folder */
-    char path[CONTENTS_PATH - 128];
+    char path[DATASET_FILES_PATH - 128];
     pthread_mutex_t lock; /* a reference and the file it is to are changed together */
 };
 
@@ -26,13 +26,13 @@ typedef char FileName[DATASET_SHA + sizeof SUFFIX];
 
 static void file_name(const char *sha256, FileName out) { snprintf(out, sizeof(FileName), "%.64s" SUFFIX, sha256); }
 
-static void remove_file(Contents *c, const char *name, const char *why) {
+static void remove_file(DatasetFiles *c, const char *name, const char *why) {
     if (unlinkat(c->dir, name, 0) == 0) log_put(c->log, LOG_INFO, "data removed", "file=%s cause=%s", name, why);
     else if (errno != ENOENT) log_put(c->log, LOG_ERROR, "data not removed", "file=%s cause=\"%s\"", name, strerror(errno));
 }
 
 /* With the lock held. */
-static void collect(Contents *c, const char *sha256) {
+static void collect(DatasetFiles *c, const char *sha256) {
     FileName name;
     if (!*sha256 || store_content_used(c->store, sha256)) return;
     file_name(sha256, name);
@@ -41,7 +41,7 @@ static void collect(Contents *c, const char *sha256) {
 
 /* ---- start and end ---- */
 
-static void sweep_entry(Contents *c, const char *name, bool healthy) {
+static void sweep_entry(DatasetFiles *c, const char *name, bool healthy) {
     char sha256[DATASET_SHA + 1] = "";
     size_t hex = strspn(name, "0123456789abcdef");
     if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) {
@@ -53,7 +53,7 @@ static void sweep_entry(Contents *c, const char *name, bool healthy) {
 }
 
 /* A damaged database does not say what is used: then only unfinished files go. */
-static bool sweep(Contents *c) {
+static bool sweep(DatasetFiles *c) {
     bool healthy = store_healthy(c->store);
     DIR *dir = opendir(c->path);
     if (!dir) return false;
@@ -62,21 +62,21 @@ static bool sweep(Contents *c) {
     return true;
 }
 
-Contents *contents_open(const char *data, Store *store, const Log *log, char *why, size_t room) {
-    Contents *c = calloc(1, sizeof *c);
+DatasetFiles *dataset_files_open(const char *data, Store *store, const Log *log, char *why, size_t room) {
+    DatasetFiles *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    *c = (Contents){.store = store, .log = log, .dir = -1};
+    *c = (DatasetFiles){.store = store, .log = log, .dir = -1};
     pthread_mutex_init(&c->lock, NULL);
     bool fits = (size_t)snprintf(c->path, sizeof c->path, "%s/datasets", data) < sizeof c->path;
     if (!fits) errno = ENAMETOOLONG;
     if (fits && (mkdir(c->path, 0700) == 0 || errno == EEXIST)) c->dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (c->dir >= 0 && sweep(c)) return c;
     snprintf(why, room, "cannot use %s: %s", c->path, strerror(errno));
-    contents_close(c);
+    dataset_files_close(c);
     return NULL;
 }
 
-void contents_close(Contents *c) {
+void dataset_files_close(DatasetFiles *c) {
     if (!c) return;
     if (c->dir >= 0) close(c->dir);
     pthread_mutex_destroy(&c->lock);
@@ -85,7 +85,7 @@ void contents_close(Contents *c) {
 
 /* ---- finding ---- */
 
-static bool open_content(Contents *c, const char *sha256, Dataset *out, Err *err) {
+static bool open_content(DatasetFiles *c, const char *sha256, Dataset *out, Err *err) {
     FileName name;
     file_name(sha256, name);
     int fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC);
@@ -108,13 +108,13 @@ static bool is_as_recorded(const Dataset *d, const char *name, const StoredDatas
     return same;
 }
 
-static bool find_row(Contents *c, const char *name, StoredDataset *row, Err *err) {
+static bool find_row(DatasetFiles *c, const char *name, StoredDataset *row, Err *err) {
     ErrCode code = store_dataset_get(c->store, name, row);
     if (code == ERR_not_found) return err_set(err, code, "", "There is no data set %s.", name);
     return code == ERR_NONE || err_set(err, code, "", "The database does not give the data set %s.", name);
 }
 
-bool contents_find(Contents *c, const char *name, Dataset *out, Err *err) {
+bool dataset_files_find(DatasetFiles *c, const char *name, Dataset *out, Err *err) {
     *out = (Dataset){.fd = -1};
     char before[DATASET_SHA + 1] = "";
     for (int i = 0; i < FINDS; i++) {
@@ -136,7 +136,7 @@ bool contents_find(Contents *c, const char *name, Dataset *out, Err *err) {
     return false;
 }
 
-bool contents_find_sha(Contents *c, const char *sha256, Dataset *out, Err *err) {
+bool dataset_files_find_sha(DatasetFiles *c, const char *sha256, Dataset *out, Err *err) {
     *out = (Dataset){.fd = -1};
     if (open_content(c, sha256, out, err)) return true;
     log_put(c->log, LOG_ERROR, "damaged data set", "sha256=%s cause=\"%s\"", sha256, err->message);
@@ -145,13 +145,13 @@ bool contents_find_sha(Contents *c, const char *sha256, Dataset *out, Err *err) 
 
 /* ---- changing ---- */
 
-int contents_temporary(Contents *c, char path[CONTENTS_PATH]) {
-    snprintf(path, CONTENTS_PATH, "%s/" TEMPORARY "XXXXXX", c->path);
+int dataset_files_temporary(DatasetFiles *c, char path[DATASET_FILES_PATH]) {
+    snprintf(path, DATASET_FILES_PATH, "%s/" TEMPORARY "XXXXXX", c->path);
     return mkostemp(path, O_CLOEXEC);
 }
 
 /* With the lock held: the file in its place, then the row. */
-static RowResult place(Contents *c, const char *path, const DatasetRow *row, char before[DATASET_SHA + 1]) {
+static RowResult place(DatasetFiles *c, const char *path, const DatasetRow *row, char before[DATASET_SHA + 1]) {
     FileName name;
     file_name(row->sha256, name);
     RowResult result = ROW_FAILED;
@@ -165,7 +165,7 @@ static RowResult place(Contents *c, const char *path, const DatasetRow *row, cha
     return result;
 }
 
-RowResult contents_put(Contents *c, const char *path, const char *name, const char *base, Dataset *d, bool *fresh) {
+RowResult dataset_files_put(DatasetFiles *c, const char *path, const char *name, const char *base, Dataset *d, bool *fresh) {
     char before[DATASET_SHA + 1] = "";
     int64_t created = store_now_us();
     Buf record;
@@ -181,7 +181,7 @@ RowResult contents_put(Contents *c, const char *path, const char *name, const ch
     return result;
 }
 
-RowResult contents_delete(Contents *c, const char *name) {
+RowResult dataset_files_delete(DatasetFiles *c, const char *name) {
     char before[DATASET_SHA + 1];
     pthread_mutex_lock(&c->lock);
     RowResult result = store_dataset_delete(c->store, name, before);
@@ -190,7 +190,7 @@ RowResult contents_delete(Contents *c, const char *name) {
     return result;
 }
 
-void contents_collect(Contents *c, const char *sha256) {
+void dataset_files_collect(DatasetFiles *c, const char *sha256) {
     pthread_mutex_lock(&c->lock);
     collect(c, sha256);
     pthread_mutex_unlock(&c->lock);

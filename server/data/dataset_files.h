@@ -8,25 +8,25 @@
 #define CAJAL_DATASET_FILES_H
 #include "server/data/dataset.h"
 
-typedef struct Contents Contents;
+typedef struct DatasetFiles DatasetFiles;
 
 /* Makes the folder and sweeps it. NULL: `why`. */
-Contents *contents_open(const char *data, Store *store, const Log *log, char *why, size_t room);
-void contents_close(Contents *contents);
+DatasetFiles *dataset_files_open(const char *data, Store *store, const Log *log, char *why, size_t room);
+void dataset_files_close(DatasetFiles *files);
 
 /* The data set of that name, its header held against its record. False: not_found, or internal when the row or the file is damaged. The
  * descriptor stays good whatever becomes of the data set. */
-bool contents_find(Contents *contents, const char *name, Dataset *out, Err *err);
+bool dataset_files_find(DatasetFiles *files, const char *name, Dataset *out, Err *err);
 /* The same by content, which a run may still have when the data set has another one; without a record. */
-bool contents_find_sha(Contents *contents, const char *sha256, Dataset *out, Err *err);
+bool dataset_files_find_sha(DatasetFiles *files, const char *sha256, Dataset *out, Err *err);
 
-enum { CONTENTS_PATH = 4096 };
+enum { DATASET_FILES_PATH = 4096 };
 /* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno. */
-int contents_temporary(Contents *contents, char path[CONTENTS_PATH]);
+int dataset_files_temporary(DatasetFiles *files, char path[DATASET_FILES_PATH]);
 /* Makes the flushed temporary file at `path` the content of a name. `dataset`: as read from it, with its sha256; gets its record. base: as in
  * DatasetRow. `fresh`: there was no data set of the name. The path is the caller's to remove unless DONE. */
-RowResult contents_put(Contents *contents, const char *path, const char *name, const char *base, Dataset *dataset, bool *fresh);
-RowResult contents_delete(Contents *contents, const char *name);
+RowResult dataset_files_put(DatasetFiles *files, const char *path, const char *name, const char *base, Dataset *dataset, bool *fresh);
+RowResult dataset_files_delete(DatasetFiles *files, const char *name);
 /* Removes the content if nobody refers to it. For those who have taken a reference away. */
-void contents_collect(Contents *contents, const char *sha256);
+void dataset_files_collect(DatasetFiles *files, const char *sha256);
 #endif

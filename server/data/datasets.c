@@ -40,7 +40,7 @@ void handle_dataset(Call *call) {
     Dataset dataset;
     Err err;
     Buf body;
-    if (!contents_find(call->server->contents, call->param.text, &dataset, &err)) {
+    if (!dataset_files_find(call->server->dataset_files, call->param.text, &dataset, &err)) {
         call_fail_err(call, &err);
         return;
     }
@@ -108,7 +108,7 @@ void handle_dataset_rows(Call *call) {
     Err err;
     if (!call_query_uint(call, "from", 0, 0, LIMIT_NUMERAL, &from)) return;
     if (!call_query_uint(call, "count", 10, 1, LIMIT_DATASET_ROWS, &count)) return;
-    if (contents_find(call->server->contents, call->param.text, &dataset, &err)) show_rows(call, &dataset, from, count);
+    if (dataset_files_find(call->server->dataset_files, call->param.text, &dataset, &err)) show_rows(call, &dataset, from, count);
     else call_fail_err(call, &err);
 }
 
@@ -122,7 +122,7 @@ typedef struct {
 
 static void delete_dataset(void *arg) {
     Deletion *d = arg;
-    d->result = contents_delete(d->call->server->contents, d->call->param.text);
+    d->result = dataset_files_delete(d->call->server->dataset_files, d->call->param.text);
 }
 
 static void deleted(void *arg) {

@@ -11,7 +11,7 @@
 
 typedef struct {
     Call *call;
-    Contents *contents;
+    DatasetFiles *dataset_files;
     char *column;         /* NULL: none was named */
     Dataset base;         /* what the column is added to; fd -1: nothing */
     Dataset stored;       /* with the record to answer */
@@ -51,8 +51,8 @@ static bool fail_inflating(Put *p, ErrCode code, int cause) {
 /* Into an unnamed file, mapped: an inflated body is as large as disks allow, not as memory does. */
 static bool inflate_body(Put *p, const unsigned char **data, size_t *len) {
     const Body *body = &p->call->body;
-    char path[CONTENTS_PATH];
-    Spill s = {.fd = contents_temporary(p->contents, path), .stop = &p->stop};
+    char path[DATASET_FILES_PATH];
+    Spill s = {.fd = dataset_files_temporary(p->dataset_files, path), .stop = &p->stop};
     if (s.fd < 0) return fail_inflating(p, file_code(errno), errno);
     unlink(path);
     ErrCode code = gunzip(body->data, body->len, (size_t)p->call->server->config->max_body, spill, &s);
@@ -70,9 +70,9 @@ static bool inflate_body(Put *p, const unsigned char **data, size_t *len) {
 
 /* The draft as a file, and that under the name. */
 static void store_draft(Put *p, Draft *draft) {
-    char path[CONTENTS_PATH], sha256[DATASET_SHA + 1];
+    char path[DATASET_FILES_PATH], sha256[DATASET_SHA + 1];
     const char *base = !p->column ? NULL : p->base.fd >= 0 ? p->base.sha256 : "";
-    int fd = contents_temporary(p->contents, path);
+    int fd = dataset_files_temporary(p->dataset_files, path);
     if (fd < 0) {
         err_set(&p->err, file_code(errno), "", "The data set cannot be written: %s.", strerror(errno));
         return;
@@ -80,7 +80,7 @@ static void store_draft(Put *p, Draft *draft) {
     bool ok = draft_write(draft, fd, &p->stop, sha256, &p->err) && dataset_read(fd, &p->stored, &p->err);
     if (ok) {
         memcpy(p->stored.sha256, sha256, sizeof sha256);
-        p->result = contents_put(p->contents, path, p->call->param.text, base, &p->stored, &p->fresh);
+        p->result = dataset_files_put(p->dataset_files, path, p->call->param.text, base, &p->stored, &p->fresh);
     } else {
         close(fd);
     }
@@ -146,7 +146,7 @@ static void stored(void *arg) {
 
 static void begin(Put *p) {
     dataset_release(&p->base);
-    if (p->column && !contents_find(p->contents, p->call->param.text, &p->base, &p->err) && p->err.code != ERR_not_found) {
+    if (p->column && !dataset_files_find(p->dataset_files, p->call->param.text, &p->base, &p->err) && p->err.code != ERR_not_found) {
         call_fail_err(p->call, &p->err);
         end(p);
         return;
@@ -172,7 +172,7 @@ void handle_dataset_put(Call *call) {
         return;
     }
     p->call = call;
-    p->contents = call->server->contents;
+    p->dataset_files = call->server->dataset_files;
     p->base.fd = p->stored.fd = -1;
     call_keep(call);
     call_on_cancel(call, on_cancel, p);

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 /* By address, as anybody may own the name 127.0.0.1.example.com. */
-bool guard_is_loopback(const char *host) {
+bool access_is_loopback(const char *host) {
     struct in_addr v4;
     struct in6_addr v6;
     if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
@@ -23,24 +23,24 @@ static void host_name(const char *header, char out[256]) {
     out[len] = 0;
 }
 
-static bool same_origin(const Guard *g) {
+static bool same_origin(const Access *g) {
     const char *host = strstr(g->origin, "://");
     return host && g->host && strcasecmp(host + 3, g->host) == 0;
 }
 
-static bool origin_allowed(const Guard *g) {
+static bool origin_allowed(const Access *g) {
     return strcmp(g->allow_origin, "*") == 0 || (*g->allow_origin && strcasecmp(g->origin, g->allow_origin) == 0);
 }
 
-bool guard_is_cross_origin(const Guard *g) { return g->origin && !same_origin(g) && origin_allowed(g); }
+bool access_is_cross_origin(const Access *g) { return g->origin && !same_origin(g) && origin_allowed(g); }
 
 /* A name that only resolves to this machine by someone's trick (DNS rebinding) is not local. */
-static bool host_allowed(const Guard *g) {
+static bool host_allowed(const Access *g) {
     if (!g->loopback || !g->host || strcmp(g->allow_origin, "*") == 0) return true;
     char name[256];
     host_name(g->host, name);
     const char *allowed = strstr(g->allow_origin, "://");
-    return guard_is_loopback(name) || (allowed && strcasecmp(allowed + 3, g->host) == 0);
+    return access_is_loopback(name) || (allowed && strcasecmp(allowed + 3, g->host) == 0);
 }
 
 /* Hashed first, so that neither content nor length shows in the time taken. */
@@ -54,7 +54,7 @@ static bool token_matches(const char *token, const char *authorization) {
     return sodium_memcmp(a, b, sizeof a) == 0;
 }
 
-ErrCode guard_check(const Guard *g, bool open) {
+ErrCode access_check(const Access *g, bool open) {
     if (!host_allowed(g) || (g->origin && !same_origin(g) && !origin_allowed(g))) return ERR_forbidden;
     if (g->token && !open && !token_matches(g->token, g->authorization)) return ERR_unauthorized;
     return ERR_NONE;

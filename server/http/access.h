@@ -9,11 +9,11 @@ typedef struct {
     const char *allow_origin;  /* "": none, "*": any */
     bool loopback;             /* the service listens on loopback */
     const char *authorization, *origin, *host; /* the request's headers, NULL when absent */
-} Guard;
+} Access;
 
-bool guard_is_loopback(const char *host); /* an address or name listened on */
+bool access_is_loopback(const char *host); /* an address or name listened on */
 /* ERR_NONE, ERR_unauthorized (not for `open` routes) or ERR_forbidden. */
-ErrCode guard_check(const Guard *guard, bool open);
+ErrCode access_check(const Access *access, bool open);
 /* The request comes from another origin, which allow_origin admits. */
-bool guard_is_cross_origin(const Guard *guard);
+bool access_is_cross_origin(const Access *access);
 #endif

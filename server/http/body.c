@@ -19,7 +19,7 @@ void body_init(Body *body) { *body = (Body){.area.fd = -1}; }
 
 void body_release(Body *body) {
     if (body->area.fd < 0) free(body->data);
-    else if (body->areas) areas_give(body->areas, &body->area);
+    else if (body->shm_pool) shm_pool_give(body->shm_pool, &body->area);
     else area_release(&body->area);
     body_init(body);
 }
@@ -34,7 +34,7 @@ static size_t with_results(BodyKind kind, size_t len) {
 static bool in_area(BodyKind kind) { return kind & (BODY_BINARY | BODY_DATA); }
 
 static bool new_area(const Body *body, size_t size, Area *out) {
-    return body->areas ? areas_take(body->areas, size, out) : area_create(out, size);
+    return body->shm_pool ? shm_pool_take(body->shm_pool, size, out) : area_create(out, size);
 }
 
 ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {

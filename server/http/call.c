@@ -27,7 +27,7 @@ Call *call_new(Server *server) {
     }
     *call = (Call){.server = server, .memory = call->memory, .refs = 1, .queue_ns = -1, .exec_ns = -1, .answer.area.fd = -1};
     body_init(&call->body);
-    call->body.areas = &server->areas;
+    call->body.shm_pool = &server->shm_pool;
     return call;
 }
 
@@ -51,7 +51,7 @@ void call_drop(Call *call) {
     server->held -= call->held;
     body_release(&call->body);
     buf_release(&call->answer.head);
-    if (call->answer.area.fd >= 0) areas_give(&server->areas, &call->answer.area);
+    if (call->answer.area.fd >= 0) shm_pool_give(&server->shm_pool, &call->answer.area);
     if (server->nspare_calls == MOST_SPARES) {
         call_free(call);
         return;

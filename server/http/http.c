@@ -78,8 +78,8 @@ static void client_drop(Http *http, Client *client) {
     free(client);
 }
 
-static Guard guard_of(const Http *http, const Call *call) {
-    return (Guard){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
+static Access guard_of(const Http *http, const Call *call) {
+    return (Access){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
                    .loopback = http->loopback, .authorization = call->headers.authorization,
                    .origin = call->headers.origin, .host = call->headers.host};
 }
@@ -356,10 +356,10 @@ static void refuse_route(Call *call, const char *url, const char *allow) {
 /* Everything that can be said before the body comes. */
 static void admit(Http *http, Call *call, const char *url, const char *method, uint64_t declared) {
     const char *allow = NULL;
-    Guard guard = guard_of(http, call);
+    Access access = guard_of(http, call);
     call->route = route_find(method, url, &call->param, &allow);
-    ErrCode code = guard_check(&guard, call->route && call->route->open);
-    call->cross_origin = guard_is_cross_origin(&guard);
+    ErrCode code = access_check(&access, call->route && call->route->open);
+    call->cross_origin = access_is_cross_origin(&access);
     bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && allow;
     if (!(call->route && call->route->monitor) && !client_enter(http, call)) {
         call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
@@ -519,7 +519,7 @@ Http *http_new(Server *server, char *why, size_t room) {
         return NULL;
     }
     http->server = server;
-    http->loopback = guard_is_loopback(host);
+    http->loopback = access_is_loopback(host);
     unsigned char raw[ID_PREFIX / 2];
     randombytes_buf(raw, sizeof raw);
     sodium_bin2hex(http->id_prefix, sizeof http->id_prefix, raw, sizeof raw);

@@ -5,36 +5,36 @@
 #define IDLE_NS ((int64_t)1000000000)
 
 static void let_go(void *arg) {
-    Areas *areas = arg;
-    for (size_t i = 0; i < areas->n; i++) area_release(&areas->kept[i]);
-    areas->n = areas->bytes = 0;
+    ShmPool *pool = arg;
+    for (size_t i = 0; i < pool->n; i++) area_release(&pool->kept[i]);
+    pool->n = pool->bytes = 0;
 }
 
-void areas_init(Areas *areas, Loop *loop) { *areas = (Areas){.loop = loop, .idle = {.fire = let_go, .arg = areas}}; }
+void shm_pool_init(ShmPool *pool, Loop *loop) { *pool = (ShmPool){.loop = loop, .idle = {.fire = let_go, .arg = pool}}; }
 
-void areas_release(Areas *areas) {
-    let_go(areas);
-    if (areas->loop) loop_untimer(areas->loop, &areas->idle);
+void shm_pool_release(ShmPool *pool) {
+    let_go(pool);
+    if (pool->loop) loop_untimer(pool->loop, &pool->idle);
 }
 
-bool areas_take(Areas *areas, size_t size, Area *out) {
-    for (size_t i = areas->n; i--;) {
-        if (areas->kept[i].size < size || areas->kept[i].size / 4 > size) continue;
-        *out = areas->kept[i];
-        areas->kept[i] = areas->kept[--areas->n];
-        areas->bytes -= out->size;
+bool shm_pool_take(ShmPool *pool, size_t size, Area *out) {
+    for (size_t i = pool->n; i--;) {
+        if (pool->kept[i].size < size || pool->kept[i].size / 4 > size) continue;
+        *out = pool->kept[i];
+        pool->kept[i] = pool->kept[--pool->n];
+        pool->bytes -= out->size;
         return true;
     }
     return area_create(out, size);
 }
 
-void areas_give(Areas *areas, Area *area) {
-    if (areas->n == AREAS_KEPT || area->size > MOST_BYTES - areas->bytes) {
+void shm_pool_give(ShmPool *pool, Area *area) {
+    if (pool->n == SHM_POOL_KEPT || area->size > MOST_BYTES - pool->bytes) {
         area_release(area);
         return;
     }
-    areas->kept[areas->n++] = *area;
-    areas->bytes += area->size;
+    pool->kept[pool->n++] = *area;
+    pool->bytes += area->size;
     *area = (Area){.fd = -1};
-    loop_timer(areas->loop, &areas->idle, loop_now() + IDLE_NS);
+    loop_timer(pool->loop, &pool->idle, loop_now() + IDLE_NS);
 }

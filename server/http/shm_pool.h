@@ -7,18 +7,18 @@
 #include "schema/protocol/wire.h"
 #include "server/loop.h"
 
-enum { AREAS_KEPT = 8 };
+enum { SHM_POOL_KEPT = 8 };
 typedef struct {
     Loop *loop;
-    Area kept[AREAS_KEPT];
+    Area kept[SHM_POOL_KEPT];
     size_t n, bytes;
     Timer idle;
-} Areas;
+} ShmPool;
 
-void areas_init(Areas *areas, Loop *loop);
-void areas_release(Areas *areas);
+void shm_pool_init(ShmPool *pool, Loop *loop);
+void shm_pool_release(ShmPool *pool);
 /* An area of at least `size` bytes. False when memory is short. */
-bool areas_take(Areas *areas, size_t size, Area *out);
+bool shm_pool_take(ShmPool *pool, size_t size, Area *out);
 /* Takes the area over. Nobody may be writing to it any more. */
-void areas_give(Areas *areas, Area *area);
+void shm_pool_give(ShmPool *pool, Area *area);
 #endif

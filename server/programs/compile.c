@@ -11,7 +11,7 @@ typedef struct {
     Json json;
     ProgramSpec spec;
     Err err;
-    Front front;
+    Frontend frontend;
     Resolve resolve;
     Task task;
     bool ok, busy, cancelled;
@@ -22,7 +22,7 @@ static const Field fields[] = {PROGRAM_FIELDS(Compile, spec), {NULL, 0, 0, false
 static void end(Compile *c) {
     call_on_cancel(c->call, NULL, NULL);
     resolve_release(&c->resolve);
-    front_release(&c->front);
+    frontend_release(&c->frontend);
     json_release(&c->json);
     call_drop(c->call);
     free(c);
@@ -38,7 +38,7 @@ static void found(void *arg) {
     Compile *c = arg;
     Resolve *r = &c->resolve;
     if (r->failure.code) {
-        front_explain(&c->front, c->call, &r->failure);
+        frontend_explain(&c->frontend, c->call, &r->failure);
     } else {
         Buf body;
         buf_init(&body);
@@ -53,7 +53,7 @@ static void parse(void *arg) {
     Compile *c = arg;
     const Body *body = &c->call->body;
     c->ok = json_parse(&c->json, (const char *)body->data, body->len, &c->err) && json_decode(c->json.root, "", fields, c, &c->err) &&
-            front_make(&c->front, &c->json, &c->spec, c->call->server->config->max_nat);
+            frontend_make(&c->frontend, &c->json, &c->spec, c->call->server->config->max_nat);
 }
 
 static void parsed(void *arg) {
@@ -63,11 +63,11 @@ static void parsed(void *arg) {
         end(c);
     } else if (!c->ok) {
         if (c->err.code) call_fail_err(c->call, &c->err);
-        else front_refuse(&c->front, c->call);
+        else frontend_refuse(&c->frontend, c->call);
         end(c);
     } else {
         c->resolve = (Resolve){.done = found, .arg = c, .patience = 2 * (c->call->deadline - c->call->started)};
-        programs_record(c->call->server->programs, &c->resolve, &c->front);
+        programs_record(c->call->server->programs, &c->resolve, &c->frontend);
     }
 }
 

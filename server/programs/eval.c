@@ -15,13 +15,13 @@ static void end(Eval *ev) {
     if (ev->area.fd >= 0) {
         /* A worker that still runs the job writes to it. */
         if (under_way) area_release(&ev->area);
-        else areas_give(&call->server->areas, &ev->area);
+        else shm_pool_give(&call->server->shm_pool, &ev->area);
     }
     if (ev->result_area.fd >= 0) area_release(&ev->result_area);
     buf_release(&ev->head);
     bulk_release(&ev->bulk);
     resolve_release(&ev->resolve);
-    front_release(&ev->front);
+    frontend_release(&ev->frontend);
     json_release(&ev->json);
     call_drop(call);
 }
@@ -35,7 +35,7 @@ static void on_cancel(void *arg) {
 /* Answers with what a step left behind. */
 static void refuse(Eval *ev) {
     if (ev->err.code) call_fail_err(ev->call, &ev->err);
-    else front_refuse(&ev->front, ev->call);
+    else frontend_refuse(&ev->frontend, ev->call);
     end(ev);
 }
 
@@ -71,9 +71,9 @@ static void step(Eval *ev, bool much, bool (*work)(void *), void (*next)(void *)
 /* A failure of the program's: shown in the client's own text, or in the stored one when the program came by hash. */
 static void explain(Eval *ev, const Failure *failure) {
     const Entry *e = ev->resolve.entry;
-    bool inline_program = ev->front.program != NULL;
-    if (!inline_program && e && e->canonical) front_restore(&ev->front, e->canonical, e->canonical_len, e->text);
-    front_explain(&ev->front, ev->call, failure);
+    bool inline_program = ev->frontend.program != NULL;
+    if (!inline_program && e && e->canonical) frontend_restore(&ev->frontend, e->canonical, e->canonical_len, e->text);
+    frontend_explain(&ev->frontend, ev->call, failure);
     end(ev);
 }
 
@@ -88,7 +88,7 @@ static void written(void *arg) {
     end(ev);
 }
 
-static bool take_results(Eval *ev, Frame *frame, const RanMsg *ran) {
+static bool take_results(Eval *ev, Frame *frame, const ExecutedMsg *executed) {
     size_t len = ev->area_size - ev->results_at;
     if (frame && frame->area >= 0) {
         if (!area_open(&ev->result_area, frame->area, ev->area_size)) {
@@ -99,16 +99,16 @@ static bool take_results(Eval *ev, Frame *frame, const RanMsg *ran) {
         return true;
     }
     if (ev->area.fd >= 0) return true;
-    if (ran->inline_len != len) return false;
+    if (executed->inline_len != len) return false;
     ev->inline_results = call_alloc(ev->call, len + 1, 1);
-    if (ev->inline_results && len) memcpy(ev->inline_results, ran->inline_results, len);
+    if (ev->inline_results && len) memcpy(ev->inline_results, executed->inline_results, len);
     return ev->inline_results != NULL;
 }
 
-static void ran(void *arg, const JobResult *result) {
+static void executed(void *arg, const JobResult *result) {
     Eval *ev = arg;
     Failure failure = {0};
-    const RanMsg *m = result->ran;
+    const ExecutedMsg *m = result->executed;
     ev->job = NULL;
     if (result->code) failure_set(&failure, result->code, "%s", result->message);
     else if (m->code) failure_set_n(&failure, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, m->message, m->message_len, NULL, 0);
@@ -142,8 +142,8 @@ static void prepared(void *arg) {
         return;
     }
     strcpy(stpcpy(stpcpy(culprit, ev->resolve.entry->hash), neurons ? " run " : " interpret "), v->name);
-    JobSpec spec = {.type = FRAME_run, .run = &ev->run, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
-                    .graph_len = v->graph_len, .culprit = culprit, .small = ev->run.small, .patience = ev->resolve.patience, .done = ran, .arg = ev};
+    JobSpec spec = {.type = FRAME_exec, .exec = &ev->run, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
+                    .graph_len = v->graph_len, .culprit = culprit, .small = ev->run.small, .patience = ev->resolve.patience, .done = executed, .arg = ev};
     ev->job = dispatch_submit(ev->call->server->dispatch, &spec, &why, &message);
     if (ev->job) return;
     call_fail(ev->call, why, "%s", message);
@@ -227,7 +227,7 @@ static void body_read(void *arg) {
         programs_model(programs, &ev->resolve, &ev->request.model, derives[ev->kind]);
         return;
     }
-    programs_base(programs, &ev->resolve, ev->front.program ? &ev->front : NULL, ev->request.spec.program);
+    programs_base(programs, &ev->resolve, ev->frontend.program ? &ev->frontend : NULL, ev->request.spec.program);
 }
 
 /* ---- handlers ---- */

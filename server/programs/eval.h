@@ -52,7 +52,7 @@ typedef struct {
     Bulk bulk;
     EvalRequest request;
     char *wrt_text; /* a binary body's ?wrt=; NULL: none */
-    Front front;
+    Frontend frontend;
     Resolve resolve;
     Err err;
     /* prepared */
@@ -67,7 +67,7 @@ typedef struct {
     EvalResult *results;
     size_t nresults, results_at, area_size;
     size_t json_size;   /* what the results take as JSON, at most; 0 in a binary form */
-    Run run;            /* for the worker; lent to it */
+    ExecRequest run;            /* for the worker; lent to it */
     size_t *row_bytes;
     unsigned char *inline_values; /* NULL: values are in the area */
     Area area;          /* fd -1: values travel in the frame */

@@ -447,7 +447,7 @@ static bool is_small(const Eval *ev, double cost) {
 }
 
 /* Small calls without a batch are batches of one row, so that they can be merged; bits of a row are the same in any batch. */
-static void make_batch(RunMsg *m) {
+static void make_batch(ExecMsg *m) {
     for (uint32_t i = 0; i < m->ntensors; i++) m->tensors[i].batched = true;
     for (uint32_t i = 0; i < m->nresults; i++) m->results[i].batched = true;
 }
@@ -462,9 +462,9 @@ static void set_run(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results
         ev->row_bytes[nresults] = r->bytes / (r->batched ? ev->rows : 1);
         results[nresults++] = (ResultMsg){.output = r->output, .batched = r->batched, .offset = r->offset};
     }
-    ev->run = (Run){.cost = ev->resolve.variant->macs * (double)ev->rows, .row_bytes = ev->row_bytes};
+    ev->run = (ExecRequest){.cost = ev->resolve.variant->macs * (double)ev->rows, .row_bytes = ev->row_bytes};
     ev->run.small = is_small(ev, ev->run.cost);
-    ev->run.msg = (RunMsg){.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32,
+    ev->run.msg = (ExecMsg){.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32,
                            .rows = (uint32_t)ev->rows, .area_size = ev->area_size, .results_at = ev->results_at, .ntensors = n,
                            .nresults = nresults, .tensors = tensors, .results = results,
                            .inline_area = framed ? ev->inline_values : NULL, .inline_len = framed ? ev->results_at : 0,
@@ -473,7 +473,7 @@ static void set_run(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results
     if (ev->run.small && n && !ev->batched) make_batch(&ev->run.msg);
 }
 
-/* Areas have been used before. */
+/* ShmPool have been used before. */
 static void clear_zero_results(const Eval *ev, unsigned char *base) {
     for (size_t i = 0; i < ev->nresults; i++)
         if (ev->results[i].output == UINT32_MAX) memset(base + ev->results[i].offset, 0, ev->results[i].bytes);

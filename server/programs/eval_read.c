@@ -126,7 +126,7 @@ static bool read_json(Eval *ev) {
     if (r->model.run) return check_run(ev);
     if (r->columns || r->outputs || json_get(ev->json.root, "step"))
         return err_set(&ev->err, ERR_bad_request, r->columns ? "/columns" : r->outputs ? "/outputs" : "/step", "This goes with a run.");
-    if (!spec->program) return front_make(&ev->front, &ev->json, spec, ev->call->server->config->max_nat);
+    if (!spec->program) return frontend_make(&ev->frontend, &ev->json, spec, ev->call->server->config->max_nat);
     return !(spec->context || spec->nat) ||
            err_set(&ev->err, ERR_bad_request, spec->context ? "/context" : "/nat",
                    "A program given by its hash has its own context and nat.");

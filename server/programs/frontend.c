@@ -24,11 +24,11 @@ static bool read_nat(const ProgramSpec *spec, uint64_t nat_limit, Nat *nat, Err 
     return true;
 }
 
-static void refuse_contexts(Front *f) {
+static void refuse_contexts(Frontend *f) {
     err_set(&f->err, ERR_bad_request, "/context", "The text has a context of its own; give one of the two.");
 }
 
-static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat) {
+static void read_program(Frontend *f, Json *json, const ProgramSpec *spec, Nat nat) {
     f->program = program_new(&f->cx, nat);
     f->program->within = spec->within;
     if (spec->context) syntax_json_context(&f->cx, f->program, json, spec->context);
@@ -37,7 +37,7 @@ static void read_program(Front *f, Json *json, const ProgramSpec *spec, Nat nat)
 }
 
 /* Whether the text brings a context of its own, asked when it did not parse beside the request's. */
-static void blame_contexts(Front *f, const ProgramSpec *spec) {
+static void blame_contexts(Frontend *f, const ProgramSpec *spec) {
     Diag first = f->cx.diag;
     CX_TRY(&f->cx) {
         if (syntax_text(&f->cx, program_new(&f->cx, NAT_DEFAULT), spec->source, strlen(spec->source))) refuse_contexts(f);
@@ -45,15 +45,15 @@ static void blame_contexts(Front *f, const ProgramSpec *spec) {
     f->cx.diag = first;
 }
 
-static void identify(Front *f) {
+static void identify(Frontend *f) {
     check_program(&f->cx, f->program);
     f->canonical = canon_write(&f->cx, f->program, &f->canonical_len);
     canon_hash(f->canonical, f->canonical_len, f->hash);
 }
 
-bool front_make(Front *f, Json *json, const ProgramSpec *spec, uint64_t nat_limit) {
+bool frontend_make(Frontend *f, Json *json, const ProgramSpec *spec, uint64_t nat_limit) {
     Nat nat = NAT_DEFAULT;
-    *f = (Front){0};
+    *f = (Frontend){0};
     cx_init(&f->cx);
     f->cx.nat_limit = nat_limit;
     if (!spec->source == !spec->term) return err_set(&f->err, ERR_bad_request, "", "Give exactly one of source and term.");
@@ -66,8 +66,8 @@ bool front_make(Front *f, Json *json, const ProgramSpec *spec, uint64_t nat_limi
     return !f->err.code && !f->cx.diag.code;
 }
 
-bool front_restore(Front *f, const unsigned char *canonical, size_t len, const char *text) {
-    *f = (Front){0};
+bool frontend_restore(Frontend *f, const unsigned char *canonical, size_t len, const char *text) {
+    *f = (Frontend){0};
     cx_init(&f->cx);
     CX_TRY(&f->cx) {
         const Program *known = canon_read(&f->cx, canonical, len);
@@ -81,12 +81,12 @@ bool front_restore(Front *f, const unsigned char *canonical, size_t len, const c
     return false;
 }
 
-void front_release(Front *f) {
+void frontend_release(Frontend *f) {
     cx_release(&f->cx);
-    *f = (Front){0};
+    *f = (Frontend){0};
 }
 
-void front_refuse(const Front *f, Call *call) {
+void frontend_refuse(const Frontend *f, Call *call) {
     if (f->err.code) call_fail_err(call, &f->err);
     else call_fail_diag(call, &f->cx, f->program, &f->cx.diag);
 }
@@ -97,13 +97,13 @@ static At written(Cx *cx, const Program *p, At at) {
     return at;
 }
 
-void front_explain(const Front *front, Call *call, const Failure *failure) {
+void frontend_explain(const Frontend *frontend, Call *call, const Failure *failure) {
     const char *message = failure->message ? failure->message : err_title(failure->code);
-    if (err_status(failure->code) != 422 || failure->code == ERR_quarantined || !front || !front->program) {
+    if (err_status(failure->code) != 422 || failure->code == ERR_quarantined || !frontend || !frontend->program) {
         call_fail(call, failure->code, "%s", message);
         return;
     }
-    Front *f = (Front *)front;
+    Frontend *f = (Frontend *)frontend;
     Diag diag = {.code = failure->code, .message = message, .hint = failure->hint};
     CX_TRY(&f->cx) {
         diag.at = written(&f->cx, f->program, failure->at);

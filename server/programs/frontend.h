@@ -1,6 +1,6 @@
 /* The front half of a compile, for one request: source or term to a checked program, its canonical form and identity.
  *
- * Pure: runs on any thread. A Front owns everything it made; it does not move after front_make (its Cx points into itself).
+ * Pure: runs on any thread. A Frontend owns everything it made; it does not move after frontend_make (its Cx points into itself).
  * Errors: false, with err.code set (the request's form) or cx.diag.code set (the language's codes, with places). */
 #ifndef CAJAL_FRONTEND_H
 #define CAJAL_FRONTEND_H
@@ -26,15 +26,15 @@ typedef struct {
     size_t canonical_len;
     char hash[CANON_HASH_TEXT];
     Err err;
-} Front;
+} Frontend;
 
-/* The spec has a source or a term; json is the tree its nodes are in and must outlive the Front's use for diagnostics. */
-bool front_make(Front *front, Json *json, const ProgramSpec *spec, uint64_t nat_limit);
+/* The spec has a source or a term; json is the tree its nodes are in and must outlive the Frontend's use for diagnostics. */
+bool frontend_make(Frontend *frontend, Json *json, const ProgramSpec *spec, uint64_t nat_limit);
 /* A stored program, so that a diagnostic about it can be shown: places are those in its text. */
-bool front_restore(Front *front, const unsigned char *canonical, size_t len, const char *text);
-void front_release(Front *front); /* harmless on a zeroed one */
-/* Answers with what front_make found. */
-void front_refuse(const Front *front, Call *call);
+bool frontend_restore(Frontend *frontend, const unsigned char *canonical, size_t len, const char *text);
+void frontend_release(Frontend *frontend); /* harmless on a zeroed one */
+/* Answers with what frontend_make found. */
+void frontend_refuse(const Frontend *frontend, Call *call);
 /* Answers with a failure from further on; its places are in canonical terms. front may be NULL. */
-void front_explain(const Front *front, Call *call, const Failure *failure);
+void frontend_explain(const Frontend *frontend, Call *call, const Failure *failure);
 #endif

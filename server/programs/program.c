@@ -81,11 +81,11 @@ static char *print_text(const Cx *cx, const Program *p) {
 
 /* A text for a program whose own is lost. */
 static char *text_of(const unsigned char *canonical, size_t len) {
-    Front f = {0};
+    Frontend f = {0};
     char *volatile text = NULL;
     cx_init(&f.cx);
     CX_TRY(&f.cx) { text = print_text(&f.cx, canon_read(&f.cx, canonical, len)); }
-    front_release(&f);
+    frontend_release(&f);
     return text;
 }
 
@@ -122,12 +122,12 @@ static Entry *entry_find(Programs *ps, const char *hash) {
     return e;
 }
 
-static Entry *entry_of_front(Programs *ps, const Front *front) {
-    Entry *e = entry_find(ps, front->hash);
+static Entry *entry_of_front(Programs *ps, const Frontend *frontend) {
+    Entry *e = entry_find(ps, frontend->hash);
     if (e) return e;
-    unsigned char *canonical = malloc(front->canonical_len);
-    if (canonical) memcpy(canonical, front->canonical, front->canonical_len);
-    return entry_add(ps, front->hash, canonical, front->canonical_len, NULL, print_text(&front->cx, front->program));
+    unsigned char *canonical = malloc(frontend->canonical_len);
+    if (canonical) memcpy(canonical, frontend->canonical, frontend->canonical_len);
+    return entry_add(ps, frontend->hash, canonical, frontend->canonical_len, NULL, print_text(&frontend->cx, frontend->program));
 }
 
 /* ---- waiting ---- */
@@ -417,9 +417,9 @@ static bool enter(Programs *ps, Resolve *r, Entry *e, const char *hash) {
     return false;
 }
 
-static bool enter_front(Resolve *r, Programs *ps, const Front *front) {
-    Entry *e = entry_of_front(ps, front);
-    if (e) return enter(ps, r, e, front->hash);
+static bool enter_front(Resolve *r, Programs *ps, const Frontend *frontend) {
+    Entry *e = entry_of_front(ps, frontend);
+    if (e) return enter(ps, r, e, frontend->hash);
     failure_set(&r->failure, ERR_internal, "Memory is short.");
     r->done(r->arg);
     return false;
@@ -472,12 +472,12 @@ static void want_record(Resolve *r) {
     r->done(r->arg);
 }
 
-void programs_record(Programs *ps, Resolve *r, const Front *front) {
-    if (enter_front(r, ps, front)) want_record(r);
+void programs_record(Programs *ps, Resolve *r, const Frontend *frontend) {
+    if (enter_front(r, ps, frontend)) want_record(r);
 }
 
-void programs_base(Programs *ps, Resolve *r, const Front *front, const char *hash) {
-    if (front ? enter_front(r, ps, front) : enter(ps, r, entry_find(ps, hash), hash)) want(r, WIRE_ALL_ARGS, DERIVE_NONE);
+void programs_base(Programs *ps, Resolve *r, const Frontend *frontend, const char *hash) {
+    if (frontend ? enter_front(r, ps, frontend) : enter(ps, r, entry_find(ps, hash), hash)) want(r, WIRE_ALL_ARGS, DERIVE_NONE);
 }
 
 void programs_variant(Programs *ps, Resolve *r, uint32_t nargs, Derive derive) {

@@ -47,9 +47,9 @@ size_t programs_bytes(const Programs *programs); /* in memory */
 const ProgramInputs *entry_inputs(const Entry *entry);
 
 /* The entry for a program just checked. */
-void programs_record(Programs *programs, Resolve *r, const Front *front);
+void programs_record(Programs *programs, Resolve *r, const Frontend *frontend);
 /* The entry and base variant of a program: by front, or (front NULL) by hash; not_found when nobody knows it. */
-void programs_base(Programs *programs, Resolve *r, const Front *front, const char *hash);
+void programs_base(Programs *programs, Resolve *r, const Frontend *frontend, const char *hash);
 /* Another variant of r's entry, whose base is there. nargs is at most the program's. */
 void programs_variant(Programs *programs, Resolve *r, uint32_t nargs, Derive derive);
 /* The entry by hash, with its record; one that is outdated or damaged is made again. */

@@ -93,7 +93,7 @@ static void found(void *arg) {
     Lookup *l = arg;
     Resolve *r = &l->resolve;
     if (r->failure.code) {
-        front_explain(NULL, l->call, &r->failure);
+        frontend_explain(NULL, l->call, &r->failure);
     } else if (l->form == RECORD) {
         record_finish(&l->body, r->entry->record, strlen(r->entry->record), r->hit);
         call_answer(l->call, 200, "application/json", &l->body);

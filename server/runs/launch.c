@@ -29,7 +29,7 @@ static bool find_data(Launch *l, const RunDataFacts *data, int *fd) {
     Dataset found;
     Err err = {0};
     if (!data->rows) return true;
-    if (!contents_find_sha(l->server->contents, data->sha256, &found, &err)) {
+    if (!dataset_files_find_sha(l->server->dataset_files, data->sha256, &found, &err)) {
         failure_set(&l->failure, ERR_bad_run, "The data set %s cannot be used: %s", data->name, err.message);
         return false;
     }

@@ -13,7 +13,7 @@ typedef struct {
 } Gathered;
 
 /* All points go to the metrics; events tell of the last step of what came together, and of each step at which something rare was measured. */
-static void take_points(Training *t, const NewsMsg *m) {
+static void take_points(Training *t, const ProgressMsg *m) {
     Gathered g = {0};
     double per_step = m->step ? m->epoch / (double)m->step : 0;
     for (uint32_t i = 0; i < m->npoints; i++) {
@@ -31,39 +31,39 @@ static void take_points(Training *t, const NewsMsg *m) {
     training_metric(t, g.step, (double)g.step * per_step, g.wanted);
 }
 
-static bool take_area(Training *t, Frame *frame, const NewsMsg *m) {
+static bool take_area(Training *t, Frame *frame, const ProgressMsg *m) {
     const int fd = frame->area;
     frame->area = -1;
     return training_checkpoint(t, m->step, m->area_size, fd);
 }
 
-static void take_end(NewsEnd *end, const NewsMsg *m) {
-    *end = (NewsEnd){.code = m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, .stopped = m->stopped};
+static void take_end(ProgressEnd *end, const ProgressMsg *m) {
+    *end = (ProgressEnd){.code = m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, .stopped = m->stopped};
     snprintf(end->text, sizeof end->text, "%.*s", (int)m->text_len, (const char *)m->text);
     if (end->code && !*end->text) snprintf(end->text, sizeof end->text, "%s", err_title(end->code));
 }
 
-NewsResult news_take(Training *t, Frame *frame, NewsEnd *end) {
-    NewsMsg m;
-    if (frame->type != FRAME_news || !wire_get_news(frame, &m)) return NEWS_BAD;
-    NewsResult result = NEWS_TAKEN;
+ProgressResult progress_take(Training *t, Frame *frame, ProgressEnd *end) {
+    ProgressMsg m;
+    if (frame->type != FRAME_progress || !wire_get_progress(frame, &m)) return PROGRESS_BAD;
+    ProgressResult result = PROGRESS_TAKEN;
     if (m.step >= t->step) {
         t->step = m.step;
         t->epoch = m.epoch;
     }
     if (m.steps) t->steps = m.steps;
-    switch ((NewsKind)m.kind) {
-    case NEWS_READY: training_set_versions(t, (const char *)m.text, m.text_len); break;
-    case NEWS_POINTS: take_points(t, &m); break;
-    case NEWS_CHECKPOINT:
-        if (!take_area(t, frame, &m)) result = NEWS_BAD;
+    switch ((ProgressKind)m.kind) {
+    case PROGRESS_READY: training_set_versions(t, (const char *)m.text, m.text_len); break;
+    case PROGRESS_POINTS: take_points(t, &m); break;
+    case PROGRESS_CHECKPOINT:
+        if (!take_area(t, frame, &m)) result = PROGRESS_BAD;
         break;
-    case NEWS_LOG: training_log(t, "%.*s", (int)(m.text_len < 900 ? m.text_len : 900), (const char *)m.text); break;
-    case NEWS_END:
+    case PROGRESS_LOG: training_log(t, "%.*s", (int)(m.text_len < 900 ? m.text_len : 900), (const char *)m.text); break;
+    case PROGRESS_END:
         take_end(end, &m);
-        result = NEWS_LAST;
+        result = PROGRESS_LAST;
         break;
     }
-    news_msg_release(&m);
+    progress_msg_release(&m);
     return result;
 }

@@ -4,13 +4,13 @@
 #include "schema/protocol/wire.h"
 #include "server/runs/training.h"
 
-typedef enum { NEWS_BAD, NEWS_TAKEN, NEWS_LAST } NewsResult;
+typedef enum { PROGRESS_BAD, PROGRESS_TAKEN, PROGRESS_LAST } ProgressResult;
 
 typedef struct {
     ErrCode code;
     bool stopped;   /* as asked for; not all steps are done */
     char text[400]; /* why, when there is a code */
-} NewsEnd;
+} ProgressEnd;
 /* BAD: the frame is none such. LAST: *end is filled. Takes the frame's area. */
-NewsResult news_take(Training *t, Frame *frame, NewsEnd *end);
+ProgressResult progress_take(Training *t, Frame *frame, ProgressEnd *end);
 #endif

@@ -263,7 +263,7 @@ static void delete_run(void *arg) {
     if (d->code) return;
     runfile_remove_all(server->config->data, d->id);
     for (int i = 0; i < 2; i++)
-        if (*d->content[i]) contents_collect(server->contents, d->content[i]);
+        if (*d->content[i]) dataset_files_collect(server->dataset_files, d->content[i]);
 }
 
 static void deleted(void *arg) {

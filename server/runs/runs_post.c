@@ -30,7 +30,7 @@ typedef struct {
     RunCheckpoint begin;   /* of the parent's */
     Spec spec;
     Err err;
-    Front front;
+    Frontend frontend;
     Resolve resolve;
     Dataset train, test;
     ColumnMsg *columns[2];
@@ -55,7 +55,7 @@ static void end(Posting *p) {
     dataset_release(&p->train);
     dataset_release(&p->test);
     resolve_release(&p->resolve);
-    front_release(&p->front);
+    frontend_release(&p->frontend);
     spec_release(&p->spec);
     stored_run_release(&p->run);
     stored_run_release(&p->parent);
@@ -71,7 +71,7 @@ static void on_cancel(void *arg) {
 
 static void refuse(Posting *p) {
     if (p->err.code) call_fail_err(p->call, &p->err);
-    else front_refuse(&p->front, p->call);
+    else frontend_refuse(&p->frontend, p->call);
     end(p);
 }
 
@@ -109,11 +109,11 @@ static bool read_program(Posting *p) {
     Spec *s = &p->spec;
     ProgramSpec program = {.source = s->source, .program = s->program, .term = s->term, .context = s->context, .nat = s->nat, .within = "/program"};
     if (s->program) return true;
-    if (front_make(&p->front, &s->json, &program, p->call->server->config->max_nat)) return true;
-    if (!p->front.err.code) return false;
+    if (frontend_make(&p->frontend, &s->json, &program, p->call->server->config->max_nat)) return true;
+    if (!p->frontend.err.code) return false;
     char pointer[sizeof p->err.pointer];
-    snprintf(pointer, sizeof pointer, "/program%.150s", p->front.err.pointer);
-    return err_set(&p->err, p->front.err.code, pointer, "%s", p->front.err.message);
+    snprintf(pointer, sizeof pointer, "/program%.150s", p->frontend.err.pointer);
+    return err_set(&p->err, p->frontend.err.code, pointer, "%s", p->frontend.err.message);
 }
 
 /* U+0001 to U+001F, U+007F to U+009F: what a terminal would obey. Not asked of runs that are there. */
@@ -142,7 +142,7 @@ static void parse_work(void *arg) {
 
 static bool find_data(Posting *p, const char *name, const char *pointer, Dataset *out) {
     Err err = {0};
-    if (contents_find(p->call->server->contents, name, out, &err)) return true;
+    if (dataset_files_find(p->call->server->dataset_files, name, out, &err)) return true;
     out->fd = -1;
     if (err.code == ERR_not_found) return err_set(&p->err, ERR_bad_run, pointer, "There is no data set \"%.100s\".", name);
     return err_set(&p->err, err.code, pointer, "%s", err.message);
@@ -368,8 +368,8 @@ static void explain_link(Posting *p, const LinkedMsg *m) {
     failure_set_n(&failure, code, m->message, m->message_len, m->hint, m->hint_len);
     failure.at = at_of(m->at_kind, m->at_index);
     failure.other = at_of(m->other_kind, m->other_index);
-    if (!p->front.program) front_restore(&p->front, e->canonical, e->canonical_len, e->text);
-    front_explain(&p->front, p->call, &failure);
+    if (!p->frontend.program) frontend_restore(&p->frontend, e->canonical, e->canonical_len, e->text);
+    frontend_explain(&p->frontend, p->call, &failure);
     failure_release(&failure);
     end(p);
 }
@@ -422,7 +422,7 @@ static void found(void *arg) {
         err_set(&p->err, ERR_bad_run, "/program/program", "There is no program %.100s.", p->spec.program);
         refuse(p);
     } else if (r->failure.code) {
-        front_explain(&p->front, p->call, &r->failure);
+        frontend_explain(&p->frontend, p->call, &r->failure);
         end(p);
     } else if (!look_up(p)) {
         refuse(p);
@@ -436,7 +436,7 @@ static void parsed(void *arg) {
     p->busy = false;
     if (p->cancelled) end(p);
     else if (!p->ok) refuse(p);
-    else programs_base(p->call->server->programs, &p->resolve, p->front.program ? &p->front : NULL, p->spec.program);
+    else programs_base(p->call->server->programs, &p->resolve, p->frontend.program ? &p->frontend : NULL, p->spec.program);
 }
 
 /* ---- handlers ---- */

@@ -26,7 +26,7 @@ typedef struct Turn {
     bool opened;             /* by the launch's thread */
     bool cancelled, stopping;
     Timer stop;
-    NewsEnd end;             /* what the worker said last, or how it died */
+    ProgressEnd end;             /* what the worker said last, or how it died */
     bool died;
     char how[64];
     unsigned deaths;         /* since the last new checkpoint */
@@ -215,7 +215,7 @@ static void launched(void *arg) {
         training_set_state(p->t, RUN_RUNNING, ERR_NONE, reason);
         p->phase = TRAINING;
         p->died = p->stopping = false;
-        p->end = (NewsEnd){0};
+        p->end = (ProgressEnd){0};
         launch_send(l, p->worker); /* a lost worker is heard of */
     }
     launch_free(l);
@@ -279,12 +279,12 @@ static void on_ready(void *arg, Worker *worker) {
 
 static void on_frame(void *arg, Worker *worker, Frame *frame) {
     Turn *p = worker->data;
-    NewsEnd end;
+    ProgressEnd end;
     (void)arg;
-    NewsResult result = p && p->phase == TRAINING ? news_take(p->t, frame, &end) : NEWS_BAD;
-    if (result == NEWS_BAD) {
+    ProgressResult result = p && p->phase == TRAINING ? progress_take(p->t, frame, &end) : PROGRESS_BAD;
+    if (result == PROGRESS_BAD) {
         pool_kill(worker, END_NONSENSE);
-    } else if (result == NEWS_LAST) {
+    } else if (result == PROGRESS_LAST) {
         p->end = end;
         end_training(p);
         next(p->scheduler);

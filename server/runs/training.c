@@ -29,7 +29,7 @@ static void on_due(void *arg) {
     if (!t->flushing) start_flush(t);
 }
 
-static void batch_release(Batch *b) {
+static void batch_release(Unwritten *b) {
     buf_release(&b->events);
     buf_release(&b->attempts);
     free(b->latest);
@@ -37,7 +37,7 @@ static void batch_release(Batch *b) {
     free(b->reason);
     free(b->points);
     free(b->pruned);
-    *b = (Batch){0};
+    *b = (Unwritten){0};
 }
 
 static bool keep_step(Training *t, uint64_t step) {
@@ -125,7 +125,7 @@ static void put_attempt(Buf *out, const Training *t) {
 }
 
 /* Completes the batch with the record as it is now. False: memory is short. */
-static bool seal(Training *t, Batch *b) {
+static bool seal(Training *t, Unwritten *b) {
     Buf latest;
     buf_init(&latest);
     put_latest(&latest, t);
@@ -143,7 +143,7 @@ static bool seal(Training *t, Batch *b) {
 
 static void flush_work(void *arg) {
     Training *t = arg;
-    Batch *b = &t->now;
+    Unwritten *b = &t->now;
     const char *data = t->server->config->data;
     RunFlush f = {.seq = t->seq, .id = t->id, .progress = b->progress, .drop = b->drop, .drop_after = b->drop_after, .events = &b->events,
                   .keys = t->keys, .nkeys = b->nkeys, .points = b->points, .npoints = b->npoints, .checkpoints = b->checkpoints,
@@ -181,7 +181,7 @@ static void start_flush(Training *t) {
     if ((!again && !t->next.dirty) || !t->server->tasks) return;
     if (!again) {
         t->now = t->next;
-        t->next = (Batch){0};
+        t->next = (Unwritten){0};
     }
     if (!again && !seal(t, &t->now)) {
         say_trouble(t, ERR_internal, "Memory is short.");
@@ -326,7 +326,7 @@ uint32_t training_key(Training *t, const char *key, size_t len) {
 }
 
 void training_point(Training *t, const char *key, size_t len, Point point) {
-    Batch *b = &t->next;
+    Unwritten *b = &t->next;
     uint32_t k = training_key(t, key, len);
     if (k == RUN_KEYS || point.step > INT64_MAX) return;
     t->values[k] = point.value;
@@ -367,7 +367,7 @@ static void write_work(void *arg) {
 
 /* All but the first, the last, and `keep` before that go. */
 static void prune(Training *t) {
-    Batch *b = &t->next;
+    Unwritten *b = &t->next;
     while (t->nkept > t->keep + 2) {
         uint64_t *pruned = realloc(b->pruned, (b->npruned + 1) * sizeof *pruned);
         if (!pruned) return;

@@ -28,7 +28,7 @@ typedef struct {
     uint64_t drop_after;
     RunProgress progress;
     uint32_t nkeys;
-} Batch;
+} Unwritten;
 
 typedef struct {
     uint64_t step, bytes;
@@ -63,7 +63,7 @@ typedef struct Training {
     void (*saved)(struct Training *t);   /* of a checkpoint, before `changed`: there is room for another */
     void *owner;
     /* the module's */
-    Batch next, now;
+    Unwritten next, now;
     Task flush, write;
     bool flushing, writing;
     Timer timer;

@@ -34,19 +34,19 @@ void job_list_clear(JobList *list) {
 /* ---- filling ---- */
 
 typedef struct {
-    Job *last[PARCEL_ITEMS]; /* of each item */
-    bool mergeable[PARCEL_ITEMS];
+    Job *last[BATCH_ITEMS]; /* of each item */
+    bool mergeable[BATCH_ITEMS];
     size_t values, results, searched;
     double cost;
 } Load;
 
-static bool may_travel(const Job *job) { return job->spec.type == FRAME_run && job->spec.run->small && !job->alone; }
+static bool may_travel(const Job *job) { return job->spec.type == FRAME_exec && job->spec.exec->small && !job->alone; }
 
-static size_t head_bytes(const Run *run) { return ITEM_BYTES + TENSOR_BYTES * ((size_t)run->msg.ntensors + run->msg.nresults); }
+static size_t head_bytes(const ExecRequest *exec) { return ITEM_BYTES + TENSOR_BYTES * ((size_t)exec->msg.ntensors + exec->msg.nresults); }
 
 /* Puts the job behind `last` in the parcel's list, or at its end. */
-static void insert(Parcel *p, Job *job, Job *last) {
-    job->parcel = p;
+static void insert(Batch *p, Job *job, Job *last) {
+    job->batch = p;
     if (!last || !last->next) {
         job_list_add(&p->jobs, job, false);
         return;
@@ -57,47 +57,47 @@ static void insert(Parcel *p, Job *job, Job *last) {
     p->jobs.count++;
 }
 
-/* The item that the run can be merged into, or a new one; PARCEL_ITEMS when there is no place left. */
-static uint32_t item_for(Parcel *p, Load *load, const Run *run) {
-    bool mergeable = run_mergeable(run);
+/* The item that the run can be merged into, or a new one; BATCH_ITEMS when there is no place left. */
+static uint32_t item_for(Batch *p, Load *load, const ExecRequest *exec) {
+    bool mergeable = exec_request_mergeable(exec);
     for (uint32_t i = 0; mergeable && i < p->nitems; i++) {
-        const Item *item = &p->items[i];
-        if (load->mergeable[i] && item->members < RUN_MEMBERS && item->values + run->msg.inline_len <= WIRE_INLINE_AREA &&
-            item->results + run_result_bytes(run) <= WIRE_INLINE_AREA && run_goes_with(load->last[i]->spec.run, run))
+        const BatchItem *item = &p->items[i];
+        if (load->mergeable[i] && item->members < EXEC_MEMBERS && item->values + exec->msg.inline_len <= WIRE_INLINE_AREA &&
+            item->results + exec_request_result_bytes(exec) <= WIRE_INLINE_AREA && exec_request_goes_with(load->last[i]->spec.exec, exec))
             return i;
     }
-    if (p->nitems == PARCEL_ITEMS) return PARCEL_ITEMS;
-    p->items[p->nitems] = (Item){0};
+    if (p->nitems == BATCH_ITEMS) return BATCH_ITEMS;
+    p->items[p->nitems] = (BatchItem){0};
     load->last[p->nitems] = NULL;
     load->mergeable[p->nitems] = mergeable;
     return p->nitems++;
 }
 
-static void take(Parcel *p, Load *load, JobList *queue, Job *job) {
-    const Run *run = job->spec.run;
-    uint32_t i = item_for(p, load, run);
-    if (i == PARCEL_ITEMS) return;
-    Item *item = &p->items[i];
+static void take(Batch *p, Load *load, JobList *queue, Job *job) {
+    const ExecRequest *exec = job->spec.exec;
+    uint32_t i = item_for(p, load, exec);
+    if (i == BATCH_ITEMS) return;
+    BatchItem *item = &p->items[i];
     job_list_remove(queue, job);
     insert(p, job, load->last[i]);
     load->last[i] = job;
     job->item = i;
     job->row0 = item->rows;
     item->members++;
-    item->rows += run->msg.rows;
-    item->values += run->msg.inline_len;
-    for (uint32_t k = 0; k < run->msg.nresults; k++) item->results += run->row_bytes[k] * run->msg.rows;
-    load->values += head_bytes(run) + run->msg.inline_len;
-    load->results += head_bytes(run) + run_result_bytes(run);
-    load->cost += run->cost;
+    item->rows += exec->msg.rows;
+    item->values += exec->msg.inline_len;
+    for (uint32_t k = 0; k < exec->msg.nresults; k++) item->results += exec->row_bytes[k] * exec->msg.rows;
+    load->values += head_bytes(exec) + exec->msg.inline_len;
+    load->results += head_bytes(exec) + exec_request_result_bytes(exec);
+    load->cost += exec->cost;
 }
 
-static bool has_room(const Load *load, const Run *run) {
-    return load->values + head_bytes(run) + run->msg.inline_len <= MOST_BYTES &&
-           load->results + head_bytes(run) + run_result_bytes(run) <= MOST_BYTES && load->cost + run->cost <= MOST_COST;
+static bool has_room(const Load *load, const ExecRequest *exec) {
+    return load->values + head_bytes(exec) + exec->msg.inline_len <= MOST_BYTES &&
+           load->results + head_bytes(exec) + exec_request_result_bytes(exec) <= MOST_BYTES && load->cost + exec->cost <= MOST_COST;
 }
 
-void parcel_fill(Parcel *p, JobList *queue, bool (*has)(const struct Desk *, uint64_t)) {
+void batch_fill(Batch *p, JobList *queue, bool (*has)(const struct WorkerState *, uint64_t)) {
     Job *first = queue->first, *next = first->next;
     Load load;
     load.values = load.results = load.searched = 0;
@@ -107,32 +107,32 @@ void parcel_fill(Parcel *p, JobList *queue, bool (*has)(const struct Desk *, uin
         job_list_remove(queue, first);
         insert(p, first, NULL);
         first->item = 0;
-        p->items[p->nitems++] = (Item){.members = 1};
+        p->items[p->nitems++] = (BatchItem){.members = 1};
         return;
     }
     take(p, &load, queue, first);
     for (Job *job = next; job && load.searched++ < SEARCHED; job = next) {
         next = job->next;
-        if (may_travel(job) && (job->spec.key == first->spec.key || has(p->desk, job->spec.key)) && has_room(&load, job->spec.run))
+        if (may_travel(job) && (job->spec.key == first->spec.key || has(p->ws, job->spec.key)) && has_room(&load, job->spec.exec))
             take(p, &load, queue, job);
     }
 }
 
-bool parcel_is_small(const Parcel *p) {
+bool batch_is_small(const Batch *p) {
     for (const Job *job = p->jobs.first; job; job = job->next)
         if (!job->spec.small) return false;
     return true;
 }
 
-bool parcel_is_wanted(const Parcel *p) {
+bool batch_is_wanted(const Batch *p) {
     for (const Job *job = p->jobs.first; job; job = job->next)
         if (!job->cancelled) return true;
     return false;
 }
 
-int64_t parcel_patience(const Parcel *p) {
+int64_t batch_patience(const Batch *p) {
     int64_t least = INT64_MAX;
-    bool wanted = parcel_is_wanted(p);
+    bool wanted = batch_is_wanted(p);
     for (const Job *job = p->jobs.first; job; job = job->next)
         if (job->cancelled != wanted && job->spec.patience < least) least = job->spec.patience;
     return least;
@@ -142,19 +142,19 @@ int64_t parcel_patience(const Parcel *p) {
 
 /* Appends the item that begins with the job; returns the first job of the next one. */
 static const Job *put_item(Buf *out, const Job *job) {
-    const Run *runs[RUN_MEMBERS];
+    const ExecRequest *execs[EXEC_MEMBERS];
     size_t n = 0;
     uint32_t item = job->item;
-    for (; job && job->item == item; job = job->next) runs[n++] = job->spec.run;
-    if (n == 1) wire_put_run(out, &runs[0]->msg);
-    else run_put_merged(out, runs, n);
+    for (; job && job->item == item; job = job->next) execs[n++] = job->spec.exec;
+    if (n == 1) wire_put_exec(out, &execs[0]->msg);
+    else exec_request_put_merged(out, execs, n);
     return job;
 }
 
-const Buf *parcel_body(const Parcel *p, Buf *room, FrameType *type) {
+const Buf *batch_body(const Batch *p, Buf *room, FrameType *type) {
     const Job *job = p->jobs.first;
-    *type = p->nitems > 1 ? FRAME_runs : job->spec.type;
-    if (*type != FRAME_run && *type != FRAME_runs) return &job->spec.body;
+    *type = p->nitems > 1 ? FRAME_exec_batch : job->spec.type;
+    if (*type != FRAME_exec && *type != FRAME_exec_batch) return &job->spec.body;
     if (p->nitems == 1) {
         put_item(room, job);
         return room;
@@ -168,21 +168,21 @@ const Buf *parcel_body(const Parcel *p, Buf *room, FrameType *type) {
 }
 
 /* The answer to a merged run has everybody's results, or an error. */
-static bool is_whole(const Item *item, const RanMsg *ran) {
-    return item->members == 1 || ran->code || ran->inline_len == item->results;
+static bool is_whole(const BatchItem *item, const ExecutedMsg *executed) {
+    return item->members == 1 || executed->code || executed->inline_len == item->results;
 }
 
-bool parcel_read(const Parcel *p, const Frame *frame, RanMsg rans[PARCEL_ITEMS]) {
+bool batch_read(const Batch *p, const Frame *frame, ExecutedMsg executed[BATCH_ITEMS]) {
     FrameType asked = p->jobs.first->spec.type;
     Frame member;
     uint32_t n = 0;
     if (p->nitems == 1) {
-        if (asked != FRAME_run) return frame->type == (asked == FRAME_build ? FRAME_built : asked == FRAME_link ? FRAME_linked : FRAME_pong);
-        return wire_get_ran(frame, &rans[0]) && is_whole(&p->items[0], &rans[0]);
+        if (asked != FRAME_exec) return frame->type == (asked == FRAME_build ? FRAME_built : asked == FRAME_link ? FRAME_linked : FRAME_pong);
+        return wire_get_executed(frame, &executed[0]) && is_whole(&p->items[0], &executed[0]);
     }
     Reader in = reader_of(frame->body, frame->len);
-    if (frame->type != FRAME_rans) return false;
+    if (frame->type != FRAME_executed_batch) return false;
     for (; n < p->nitems && wire_next_member(frame, &in, &member); n++)
-        if (!wire_get_ran(&member, &rans[n]) || !is_whole(&p->items[n], &rans[n])) return false;
+        if (!wire_get_executed(&member, &executed[n]) || !is_whole(&p->items[n], &executed[n])) return false;
     return n == p->nitems && reader_done(&in);
 }

@@ -7,7 +7,7 @@
 #define CAJAL_BATCH_H
 #include "server/workers/dispatch.h"
 
-struct Desk;
+struct WorkerState;
 
 struct Job {
     JobSpec spec;
@@ -15,7 +15,7 @@ struct Job {
     bool cancelled;
     bool alone;             /* goes by itself: it was in company that failed */
     bool suspect;           /* that company's worker died */
-    struct Parcel *parcel;  /* under way in it; NULL: it waits */
+    struct Batch *batch;  /* under way in it; NULL: it waits */
     uint32_t item;
     size_t row0;            /* where its rows begin in the item's */
     int64_t queued, waited; /* when it came; nanoseconds until it was sent */
@@ -28,24 +28,24 @@ typedef struct {
     size_t count;
 } JobList;
 
-enum { PARCEL_ITEMS = 32 };
+enum { BATCH_ITEMS = 32 };
 
 typedef struct {
     size_t members, rows, values, results; /* values, results: bytes */
-} Item;
+} BatchItem;
 
 /* What the jobs lend is looked at until the frame is made; afterwards only what a job that is not cancelled lends. */
-typedef struct Parcel {
+typedef struct Batch {
     uint64_t id, load_id, load_key; /* load_id: of the load sent before it, 0 none */
     ErrCode load_code;              /* why the load failed */
     char load_message[200];
-    struct Desk *desk;
+    struct WorkerState *ws;
     bool unsent;                    /* the worker was lost before it had it */
     JobList jobs;                   /* by item */
     uint32_t nitems;
-    Item items[PARCEL_ITEMS];
-    struct Parcel *prev, *next;
-} Parcel;
+    BatchItem items[BATCH_ITEMS];
+    struct Batch *prev, *next;
+} Batch;
 
 void job_free(Job *job);
 void job_list_add(JobList *list, Job *job, bool front);
@@ -54,14 +54,14 @@ void job_list_clear(JobList *list); /* frees the jobs */
 
 /* Moves the first job of the queue into the parcel, and with it those behind it that may go with it: small runs whose graph `has` (or the
  * first one's). */
-void parcel_fill(Parcel *parcel, JobList *queue, bool (*has)(const struct Desk *desk, uint64_t key));
-bool parcel_is_small(const Parcel *parcel);
+void batch_fill(Batch *batch, JobList *queue, bool (*has)(const struct WorkerState *ws, uint64_t key));
+bool batch_is_small(const Batch *batch);
 /* Somebody still wants the result of one of its jobs. */
-bool parcel_is_wanted(const Parcel *parcel);
+bool batch_is_wanted(const Batch *batch);
 /* The shortest of its jobs' that are wanted; of all when none is. */
-int64_t parcel_patience(const Parcel *parcel);
+int64_t batch_patience(const Batch *batch);
 /* The frame's body: one of a job's, or made in `room`. */
-const Buf *parcel_body(const Parcel *parcel, Buf *room, FrameType *type);
-/* Reads an answer, one RanMsg an item (none when it is no run's). False: it is not this parcel's. */
-bool parcel_read(const Parcel *parcel, const Frame *frame, RanMsg rans[PARCEL_ITEMS]);
+const Buf *batch_body(const Batch *batch, Buf *room, FrameType *type);
+/* Reads an answer, one ExecutedMsg an item (none when it is no run's). False: it is not this parcel's. */
+bool batch_read(const Batch *batch, const Frame *frame, ExecutedMsg executed[BATCH_ITEMS]);
 #endif

@@ -23,8 +23,8 @@ struct Dispatch {
     Quarantine quarantine;
     uint64_t ids;
     int64_t heard;
-    Desk *desks;
-    Parcel *spare;
+    WorkerState *workers;
+    Batch *spare;
     Buf room; /* for frames on their way out */
 };
 
@@ -38,7 +38,7 @@ static void finish(Dispatch *d, Job *job, JobResult result) {
 static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) { finish(d, job, (JobResult){.code = code, .message = message}); }
 
 static void requeue(Dispatch *d, Job *job) {
-    job->parcel = NULL;
+    job->batch = NULL;
     job->queued = loop_now();
     job_list_add(&d->queue, job, true);
 }
@@ -54,97 +54,97 @@ static void absolve(Dispatch *d, const char *culprit) { quarantine_absolve(&d->q
 
 /* ---- sending ---- */
 
-static int64_t patience_with(const Parcel *parcel) {
-    int64_t patience = parcel_patience(parcel);
+static int64_t patience_with(const Batch *batch) {
+    int64_t patience = batch_patience(batch);
     return patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE;
 }
 
 /* (Re)starts the clock of the parcel being executed. */
-static void watch_head(Dispatch *d, Desk *desk) {
-    if (!desk->first) {
-        loop_untimer(d->loop, &desk->stuck);
+static void watch_head(Dispatch *d, WorkerState *ws) {
+    if (!ws->first) {
+        loop_untimer(d->loop, &ws->stuck);
         return;
     }
-    loop_timer(d->loop, &desk->stuck, loop_now() + patience_with(desk->first));
+    loop_timer(d->loop, &ws->stuck, loop_now() + patience_with(ws->first));
 }
 
-static void parcel_free(Dispatch *d, Parcel *parcel) {
-    if (d->spare) free(parcel);
-    else d->spare = parcel;
+static void batch_recycle(Dispatch *d, Batch *batch) {
+    if (d->spare) free(batch);
+    else d->spare = batch;
 }
 
-static void note_sent(Dispatch *d, Parcel *parcel) {
+static void note_sent(Dispatch *d, Batch *batch) {
     int64_t now = loop_now();
-    for (Job *job = parcel->jobs.first; job; job = job->next) {
+    for (Job *job = batch->jobs.first; job; job = job->next) {
         job->waited = now - job->queued;
         metrics_observe(&d->metrics->queue_seconds, (double)job->waited / 1e9);
     }
-    parcel->desk->jobs += parcel->jobs.count;
+    batch->ws->jobs += batch->jobs.count;
 }
 
 /* There is no memory for its frame. */
-static void give_up(Dispatch *d, Desk *desk, Parcel *parcel) {
-    desk_remove(desk, parcel);
-    watch_head(d, desk);
-    for (Job *job; (job = parcel->jobs.first);) {
-        job_list_remove(&parcel->jobs, job);
+static void give_up(Dispatch *d, WorkerState *ws, Batch *batch) {
+    worker_state_remove(ws, batch);
+    watch_head(d, ws);
+    for (Job *job; (job = batch->jobs.first);) {
+        job_list_remove(&batch->jobs, job);
         fail(d, job, ERR_internal, "Memory is short.");
     }
-    parcel_free(d, parcel);
+    batch_recycle(d, batch);
 }
 
 /* What waits first, and what may go with it. */
-static void send_parcel(Dispatch *d, Desk *desk) {
-    Parcel *parcel = d->spare ? d->spare : malloc(sizeof *parcel);
+static void send_batch(Dispatch *d, WorkerState *ws) {
+    Batch *batch = d->spare ? d->spare : malloc(sizeof *batch);
     const JobSpec *spec = &d->queue.first->spec;
-    if (!parcel) {
+    if (!batch) {
         Job *job = d->queue.first;
         job_list_remove(&d->queue, job);
         fail(d, job, ERR_internal, "Memory is short.");
         return;
     }
     d->spare = NULL;
-    *parcel = (Parcel){.id = ++d->ids, .desk = desk};
+    *batch = (Batch){.id = ++d->ids, .ws = ws};
     bool ok = true;
-    if (!desk_has(desk, spec->key)) {
-        parcel->load_id = ++d->ids;
-        parcel->load_key = spec->key;
-        ok = desk_load(desk, parcel->load_id, spec->key, spec->graph, spec->graph_len);
+    if (!worker_state_has(ws, spec->key)) {
+        batch->load_id = ++d->ids;
+        batch->load_key = spec->key;
+        ok = worker_state_load(ws, batch->load_id, spec->key, spec->graph, spec->graph_len);
     }
-    if (spec->key) desk_used(desk, spec->key);
-    parcel_fill(parcel, &d->queue, desk_has);
-    note_sent(d, parcel);
-    desk_add(desk, parcel);
-    if (desk->first == parcel) watch_head(d, desk);
+    if (spec->key) worker_state_used(ws, spec->key);
+    batch_fill(batch, &d->queue, worker_state_has);
+    note_sent(d, batch);
+    worker_state_add(ws, batch);
+    if (ws->first == batch) watch_head(d, ws);
     if (!ok) {
-        parcel->unsent = true;
+        batch->unsent = true;
         return;
     }
     FrameType type;
     buf_clear(&d->room);
-    const Buf *body = parcel_body(parcel, &d->room, &type);
-    if (body->failed) give_up(d, desk, parcel);
-    else parcel->unsent = !pool_send(desk->worker, type, parcel->id, body, parcel->jobs.first->spec.area);
+    const Buf *body = batch_body(batch, &d->room, &type);
+    if (body->failed) give_up(d, ws, batch);
+    else batch->unsent = !pool_send(ws->worker, type, batch->id, body, batch->jobs.first->spec.area);
 }
 
-static bool takes_more(const Desk *desk) {
-    if (desk->parcels >= DEPTH) return false;
-    for (const Parcel *p = desk->first; p; p = p->next)
-        if (!parcel_is_small(p)) return false;
+static bool takes_more(const WorkerState *ws) {
+    if (ws->batches >= DEPTH) return false;
+    for (const Batch *p = ws->first; p; p = p->next)
+        if (!batch_is_small(p)) return false;
     return true;
 }
 
 /* An idle worker, best one that has the graph; else, for a small job, one that is busy with few small ones. */
-static Desk *choose(Dispatch *d, const Job *job) {
-    Desk *best = NULL;
+static WorkerState *choose(Dispatch *d, const Job *job) {
+    WorkerState *best = NULL;
     bool best_has = false;
     for (int i = 0; i < pool_size(d->pool); i++) {
-        Desk *desk = &d->desks[i];
-        if (!pool_takes(desk->worker)) continue;
-        bool has = desk_has(desk, job->spec.key);
-        if (desk->parcels && !(job->spec.small && has && takes_more(desk))) continue;
-        if (best && (desk->parcels > best->parcels || (desk->parcels == best->parcels && (best_has || !has)))) continue;
-        best = desk;
+        WorkerState *ws = &d->workers[i];
+        if (!pool_takes(ws->worker)) continue;
+        bool has = worker_state_has(ws, job->spec.key);
+        if (ws->batches && !(job->spec.small && has && takes_more(ws))) continue;
+        if (best && (ws->batches > best->batches || (ws->batches == best->batches && (best_has || !has)))) continue;
+        best = ws;
         best_has = has;
     }
     return best;
@@ -158,9 +158,9 @@ void dispatch_flush(Dispatch *d) {
             fail(d, job, job->attempts ? ERR_worker_crash : ERR_quarantined, "This program has killed two workers and is not run any more.");
             continue;
         }
-        Desk *desk = choose(d, job);
-        if (!desk) return;
-        send_parcel(d, desk);
+        WorkerState *ws = choose(d, job);
+        if (!ws) return;
+        send_batch(d, ws);
     }
 }
 
@@ -171,39 +171,39 @@ static void on_ready(void *arg, Worker *worker) {
     dispatch_flush(arg);
 }
 
-static bool load_failed(Desk *desk, Parcel *parcel, const Frame *frame) {
-    RanMsg ran;
-    if (!wire_get_ran(frame, &ran)) return false;
-    if (!ran.code) return true;
-    parcel->load_code = ran.code < ERR_COUNT ? (ErrCode)ran.code : ERR_internal;
-    snprintf(parcel->load_message, sizeof parcel->load_message, "%.*s", (int)ran.message_len, (const char *)ran.message);
-    desk_forget(desk, parcel->load_key);
+static bool load_failed(WorkerState *ws, Batch *batch, const Frame *frame) {
+    ExecutedMsg executed;
+    if (!wire_get_executed(frame, &executed)) return false;
+    if (!executed.code) return true;
+    batch->load_code = executed.code < ERR_COUNT ? (ErrCode)executed.code : ERR_internal;
+    snprintf(batch->load_message, sizeof batch->load_message, "%.*s", (int)executed.message_len, (const char *)executed.message);
+    worker_state_forget(ws, batch->load_key);
     return true;
 }
 
 /* The job's part of a merged run that went well. */
-static void deliver_part(Dispatch *d, Job *job, const Item *item, RanMsg ran) {
+static void deliver_part(Dispatch *d, Job *job, const BatchItem *item, ExecutedMsg executed) {
     unsigned char room[WIRE_INLINE_AREA];
     if (!job->cancelled) {
-        const Run *run = job->spec.run;
-        ran.inline_results = run_part(run, ran.inline_results, job->row0, item->rows, room);
-        ran.inline_len = run_result_bytes(run);
+        const ExecRequest *exec = job->spec.exec;
+        executed.inline_results = exec_request_part(exec, executed.inline_results, job->row0, item->rows, room);
+        executed.inline_len = exec_request_result_bytes(exec);
     }
-    finish(d, job, (JobResult){.ran = &ran});
+    finish(d, job, (JobResult){.executed = &executed});
 }
 
 /* What failed in company is tried by itself: the failure may be another's. */
-static void deliver(Dispatch *d, Parcel *parcel, Job *job, Frame *frame, const RanMsg *rans) {
-    const Item *item = &parcel->items[job->item];
-    const RanMsg *ran = job->spec.type == FRAME_run ? &rans[job->item] : NULL;
-    if (parcel->load_code && job->spec.key == parcel->load_key) {
-        fail(d, job, parcel->load_code, parcel->load_message);
+static void deliver(Dispatch *d, Batch *batch, Job *job, Frame *frame, const ExecutedMsg *answers) {
+    const BatchItem *item = &batch->items[job->item];
+    const ExecutedMsg *executed = job->spec.type == FRAME_exec ? &answers[job->item] : NULL;
+    if (batch->load_code && job->spec.key == batch->load_key) {
+        fail(d, job, batch->load_code, batch->load_message);
     } else if (item->members == 1) {
         absolve(d, job->spec.culprit);
-        finish(d, job, (JobResult){.frame = parcel->nitems == 1 ? frame : NULL, .ran = ran});
-    } else if (!ran->code) {
+        finish(d, job, (JobResult){.frame = batch->nitems == 1 ? frame : NULL, .executed = executed});
+    } else if (!executed->code) {
         absolve(d, job->spec.culprit);
-        deliver_part(d, job, item, *ran);
+        deliver_part(d, job, item, *executed);
     } else if (job->cancelled) {
         job_free(job);
     } else {
@@ -212,44 +212,44 @@ static void deliver(Dispatch *d, Parcel *parcel, Job *job, Frame *frame, const R
     }
 }
 
-static void note_runs(Dispatch *d, const Parcel *parcel, const RanMsg *rans) {
-    if (parcel->jobs.first->spec.type != FRAME_run) return;
-    for (uint32_t i = 0; i < parcel->nitems; i++) {
+static void note_runs(Dispatch *d, const Batch *batch, const ExecutedMsg *answers) {
+    if (batch->jobs.first->spec.type != FRAME_exec) return;
+    for (uint32_t i = 0; i < batch->nitems; i++) {
         d->metrics->runs++;
-        d->metrics->exec_ns += rans[i].exec_ns;
-        metrics_observe(&d->metrics->exec_seconds, (double)rans[i].exec_ns / 1e9);
-        metrics_observe(&d->metrics->batch_requests, (double)parcel->items[i].members);
+        d->metrics->exec_ns += answers[i].exec_ns;
+        metrics_observe(&d->metrics->exec_seconds, (double)answers[i].exec_ns / 1e9);
+        metrics_observe(&d->metrics->batch_requests, (double)batch->items[i].members);
     }
 }
 
 static void on_frame(void *arg, Worker *worker, Frame *frame) {
     Dispatch *d = arg;
-    Desk *desk = worker->data;
-    Parcel *parcel = desk->first;
-    RanMsg rans[PARCEL_ITEMS];
-    if (parcel && parcel->load_id && frame->id == parcel->load_id && load_failed(desk, parcel, frame)) return;
-    if (!parcel || frame->id != parcel->id || !parcel_read(parcel, frame, rans)) {
+    WorkerState *ws = worker->data;
+    Batch *batch = ws->first;
+    ExecutedMsg answers[BATCH_ITEMS];
+    if (batch && batch->load_id && frame->id == batch->load_id && load_failed(ws, batch, frame)) return;
+    if (!batch || frame->id != batch->id || !batch_read(batch, frame, answers)) {
         pool_kill(worker, END_NONSENSE);
         return;
     }
     d->heard = loop_now();
-    desk_remove(desk, parcel);
-    watch_head(d, desk);
-    note_runs(d, parcel, rans);
+    worker_state_remove(ws, batch);
+    watch_head(d, ws);
+    note_runs(d, batch, answers);
     /* From behind, as what fails in company goes back to the front of the queue. */
-    for (Job *job; (job = parcel->jobs.last);) {
-        job_list_remove(&parcel->jobs, job);
-        deliver(d, parcel, job, frame, rans);
+    for (Job *job; (job = batch->jobs.last);) {
+        job_list_remove(&batch->jobs, job);
+        deliver(d, batch, job, frame, answers);
     }
-    parcel_free(d, parcel);
+    batch_recycle(d, batch);
     dispatch_flush(d);
 }
 
 /* ---- deaths ---- */
 
 static void on_stuck(void *arg) {
-    Desk *desk = arg;
-    pool_kill(desk->worker, END_STUCK);
+    WorkerState *ws = arg;
+    pool_kill(ws->worker, END_STUCK);
 }
 
 /* A job of the parcel that was being executed when the worker died. Which of several it was is not known: each is tried by itself, and
@@ -293,29 +293,29 @@ static void excuse(Dispatch *d, Job *job) {
 }
 
 /* A parcel that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
-static void lose(Dispatch *d, Parcel *parcel, bool begun, WorkerEnd end, const char *how) {
-    bool in_company = parcel->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
-    bool innocent = parcel->unsent ? !ours : !begun;
-    for (Job *job; (job = parcel->jobs.last);) {
-        job_list_remove(&parcel->jobs, job);
+static void lose(Dispatch *d, Batch *batch, bool begun, WorkerEnd end, const char *how) {
+    bool in_company = batch->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
+    bool innocent = batch->unsent ? !ours : !begun;
+    for (Job *job; (job = batch->jobs.last);) {
+        job_list_remove(&batch->jobs, job);
         if (innocent && job->cancelled) job_free(job);
         else if (innocent) requeue(d, job);
         else if (ours) excuse(d, job);
         else accuse(d, job, in_company, end == END_STUCK, how);
     }
-    parcel_free(d, parcel);
+    batch_recycle(d, batch);
 }
 
 static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
     Dispatch *d = arg;
-    Desk *desk = worker->data;
-    desk_forget_all(desk);
-    loop_untimer(d->loop, &desk->stuck);
-    Parcel *head = desk->first;
-    if (head) desk_remove(desk, head);
-    for (Parcel *parcel; (parcel = desk->last);) {
-        desk_remove(desk, parcel);
-        lose(d, parcel, false, end, how);
+    WorkerState *ws = worker->data;
+    worker_state_forget_all(ws);
+    loop_untimer(d->loop, &ws->stuck);
+    Batch *head = ws->first;
+    if (head) worker_state_remove(ws, head);
+    for (Batch *batch; (batch = ws->last);) {
+        worker_state_remove(ws, batch);
+        lose(d, batch, false, end, how);
     }
     if (head) lose(d, head, true, end, how);
     if (!pool_hopeful(d->pool))
@@ -368,16 +368,16 @@ Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **mess
 void dispatch_cancel(Dispatch *d, Job *job, int64_t grace) {
     d->metrics->jobs_cancelled++;
     job->cancelled = true;
-    if (!job->parcel) {
+    if (!job->batch) {
         job_list_remove(&d->queue, job);
         job_free(job);
         return;
     }
-    Desk *desk = job->parcel->desk;
+    WorkerState *ws = job->batch->ws;
     if (job->spec.patience > grace) job->spec.patience = grace;
-    int64_t due = loop_now() + patience_with(job->parcel);
-    bool hurry = desk->first == job->parcel && !parcel_is_wanted(job->parcel);
-    if (hurry && desk->stuck.on && desk->stuck.due > due) loop_timer(d->loop, &desk->stuck, due);
+    int64_t due = loop_now() + patience_with(job->batch);
+    bool hurry = ws->first == job->batch && !batch_is_wanted(job->batch);
+    if (hurry && ws->stuck.on && ws->stuck.due > due) loop_timer(d->loop, &ws->stuck, due);
 }
 
 /* ---- life, and what is told of it ---- */
@@ -388,8 +388,8 @@ Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue) {
     own.events = (PoolEvents){.ready = on_ready, .frame = on_frame, .died = on_died};
     own.arg = d;
     if (d) d->pool = pool_new(&own);
-    if (d && d->pool) d->desks = calloc((size_t)spec->workers, sizeof *d->desks);
-    if (!d || !d->desks) {
+    if (d && d->pool) d->workers = calloc((size_t)spec->workers, sizeof *d->workers);
+    if (!d || !d->workers) {
         dispatch_free(d);
         return NULL;
     }
@@ -398,10 +398,10 @@ Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue) {
     d->metrics = spec->metrics;
     d->max_queue = max_queue;
     for (int i = 0; i < spec->workers; i++) {
-        Desk *desk = &d->desks[i];
-        desk->worker = pool_worker(d->pool, i);
-        desk->worker->data = desk;
-        desk->stuck = (Timer){.fire = on_stuck, .arg = desk};
+        WorkerState *ws = &d->workers[i];
+        ws->worker = pool_worker(d->pool, i);
+        ws->worker->data = ws;
+        ws->stuck = (Timer){.fire = on_stuck, .arg = ws};
     }
     return d;
 }
@@ -411,13 +411,13 @@ void dispatch_start(Dispatch *d) { pool_start(d->pool); }
 void dispatch_free(Dispatch *d) {
     if (!d) return;
     job_list_clear(&d->queue);
-    for (int i = 0; d->desks && i < pool_size(d->pool); i++) {
-        desk_release(&d->desks[i]);
-        loop_untimer(d->loop, &d->desks[i].stuck);
+    for (int i = 0; d->workers && i < pool_size(d->pool); i++) {
+        worker_state_release(&d->workers[i]);
+        loop_untimer(d->loop, &d->workers[i].stuck);
     }
     pool_free(d->pool);
     quarantine_release(&d->quarantine);
-    free(d->desks);
+    free(d->workers);
     free(d->spare);
     buf_release(&d->room);
     free(d);
@@ -429,22 +429,22 @@ int64_t dispatch_heard(const Dispatch *d) { return d->heard; }
 void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy) {
     *ready = *busy = 0;
     for (int i = 0; i < pool_size(d->pool); i++) {
-        *ready += d->desks[i].worker->state == WORKER_READY;
-        *busy += d->desks[i].parcels > 0;
+        *ready += d->workers[i].worker->life == WORKER_READY;
+        *busy += d->workers[i].batches > 0;
     }
 }
 
 static const char *const states[] = {"down", "starting", "idle", "busy"};
-static int state_of(const Desk *desk) { return desk->parcels ? 3 : (int)desk->worker->state; }
+static int state_of(const WorkerState *ws) { return ws->batches ? 3 : (int)ws->worker->life; }
 
 void dispatch_json(Buf *out, const Dispatch *d) {
     buf_putc(out, '[');
     for (int i = 0; i < pool_size(d->pool); i++) {
-        const Desk *desk = &d->desks[i];
-        const Worker *w = desk->worker;
+        const WorkerState *ws = &d->workers[i];
+        const Worker *w = ws->worker;
         buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"threads\":%u,\"jobs\":%llu,\"graphs\":%zu,\"starts\":%llu,\"libraries\":",
-                   i ? "," : "", w->state == WORKER_DOWN ? 0 : (int)w->pid, states[state_of(desk)], w->threads,
-                   (unsigned long long)desk->jobs, desk->loaded.count, (unsigned long long)w->starts);
+                   i ? "," : "", w->life == WORKER_DOWN ? 0 : (int)w->pid, states[state_of(ws)], w->threads,
+                   (unsigned long long)ws->jobs, ws->loaded.count, (unsigned long long)w->starts);
         json_put_string(out, w->libraries);
         buf_puts(out, ",\"last_end\":");
         if (*w->last_end) json_put_string(out, w->last_end);
@@ -458,5 +458,5 @@ void dispatch_metrics(Buf *out, const Dispatch *d) {
     buf_puts(out, "# HELP cajal_worker_state 1 for the state that the worker is in\n# TYPE cajal_worker_state gauge\n");
     for (int i = 0; i < pool_size(d->pool); i++)
         for (int s = 0; s < (int)(sizeof states / sizeof *states); s++)
-            buf_printf(out, "cajal_worker_state{worker=\"%d\",state=\"%s\"} %d\n", i, states[s], s == state_of(&d->desks[i]));
+            buf_printf(out, "cajal_worker_state{worker=\"%d\",state=\"%s\"} %d\n", i, states[s], s == state_of(&d->workers[i]));
 }

@@ -18,14 +18,14 @@ typedef struct {
     ErrCode code;        /* why there is no reply; ERR_NONE: there is one */
     const char *message;
     Frame *frame;        /* built, ran or pong; of a run in company NULL */
-    const RanMsg *ran;   /* a run's reply; its own code is the handler's to look at */
+    const ExecutedMsg *executed;   /* a run's reply; its own code is the handler's to look at */
     int64_t queue_ns;    /* how long it waited for a worker, the last time it did */
 } JobResult;
 
 typedef struct {
-    FrameType type; /* FRAME_build, FRAME_run, FRAME_ping */
+    FrameType type; /* FRAME_build, FRAME_exec, FRAME_ping */
     Buf body;       /* of all but runs */
-    const Run *run;
+    const ExecRequest *exec;
     int area;       /* -1: none */
     uint64_t key;   /* what must be loaded first; 0: nothing */
     const void *graph;

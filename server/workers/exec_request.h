@@ -9,21 +9,21 @@
 #include "schema/protocol/wire.h"
 
 typedef struct {
-    RunMsg msg;
+    ExecMsg msg;
     const size_t *row_bytes; /* of each result; they stand in the area in order, from results_at on */
     double cost;             /* about multiply-adds */
     bool small;              /* values and results are inline, and over well within a millisecond: others may wait behind it, or go with it */
-} Run;
+} ExecRequest;
 
-enum { RUN_MEMBERS = 64, RUN_TENSORS = 16 }; /* of one merged run: members, and tensors and results each */
+enum { EXEC_MEMBERS = 64, EXEC_TENSORS = 16 }; /* of one merged run: members, and tensors and results each */
 
-bool run_mergeable(const Run *run);
+bool exec_request_mergeable(const ExecRequest *exec);
 /* Both are mergeable. */
-bool run_goes_with(const Run *a, const Run *b);
-size_t run_result_bytes(const Run *run);
-/* Appends the one message (wire_put_run) for n runs that go with each other; their values, and their results, take at most WIRE_INLINE_AREA. */
-void run_put_merged(Buf *out, const Run *const *runs, size_t n);
+bool exec_request_goes_with(const ExecRequest *a, const ExecRequest *b);
+size_t exec_request_result_bytes(const ExecRequest *exec);
+/* Appends the one message (wire_put_exec) for n runs that go with each other; their values, and their results, take at most WIRE_INLINE_AREA. */
+void exec_request_put_merged(Buf *out, const ExecRequest *const *execs, size_t n);
 /* The results of a run whose rows stand from row0 on in a merged one of all_rows: in place, or put together in `room`, which has
- * run_result_bytes. */
-const unsigned char *run_part(const Run *run, const unsigned char *merged, size_t row0, size_t all_rows, unsigned char *room);
+ * exec_request_result_bytes. */
+const unsigned char *exec_request_part(const ExecRequest *exec, const unsigned char *merged, size_t row0, size_t all_rows, unsigned char *room);
 #endif

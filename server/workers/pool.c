@@ -70,7 +70,7 @@ Worker *pool_worker(Pool *pool, int index) { return &pool->workers[index]; }
 
 bool pool_hopeful(const Pool *pool) {
     for (int i = 0; i < pool->n; i++)
-        if (pool->workers[i].state == WORKER_READY || pool->workers[i].young_deaths < HOPELESS_DEATHS) return true;
+        if (pool->workers[i].life == WORKER_READY || pool->workers[i].young_deaths < HOPELESS_DEATHS) return true;
     return false;
 }
 
@@ -137,7 +137,7 @@ static void restart_later(Worker *w) {
     if (!ours) w->young_deaths = young ? w->young_deaths + 1 : 0;
     if (!ours && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
     if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;
-    w->state = WORKER_DOWN;
+    w->life = WORKER_DOWN;
     if (w->resting) return;
     arm(w, start_worker, now + ms * 1000000);
 }
@@ -174,7 +174,7 @@ static void start_worker(void *arg) {
         not_started(w);
         return;
     }
-    w->state = WORKER_STARTING;
+    w->life = WORKER_STARTING;
     w->starts++;
     w->pool->spec.metrics->worker_starts++;
     w->on_sock = (Watch){.fd = w->sock, .events = EPOLLIN, .ready = on_sock, .arg = w};
@@ -253,7 +253,7 @@ static bool greet(Worker *w, const Frame *frame) {
     memcpy(w->libraries, hello.libraries, len);
     w->libraries[len] = 0;
     w->threads = hello.threads;
-    w->state = WORKER_READY;
+    w->life = WORKER_READY;
     loop_untimer(w->pool->spec.loop, &w->timer);
     log_put(w->pool->spec.log, LOG_INFO, "worker ready", "pid=%d threads=%u libraries=\"%s\"", (int)w->pid, w->threads, w->libraries);
     w->pool->spec.events.ready(w->pool->spec.arg, w);
@@ -268,7 +268,7 @@ static bool read_frames(Worker *w) {
         if (code == -EAGAIN || code == -EINTR) return true;
         if (code == -EPROTO) pool_kill(w, END_NONSENSE);
         if (code <= 0) return false;
-        if (w->state == WORKER_READY) w->pool->spec.events.frame(w->pool->spec.arg, w, &frame);
+        if (w->life == WORKER_READY) w->pool->spec.events.frame(w->pool->spec.arg, w, &frame);
         else if (!greet(w, &frame)) pool_kill(w, END_STRANGE);
         frame_release(&frame);
     }
@@ -318,7 +318,7 @@ static bool send_later(Worker *w, FrameType type, uint64_t id, const Buf *body, 
     return loop_rewatch(w->pool->spec.loop, &w->on_sock, EPOLLIN | EPOLLOUT);
 }
 
-bool pool_takes(const Worker *w) { return w->state == WORKER_READY && !w->killed && !w->leaving; }
+bool pool_takes(const Worker *w) { return w->life == WORKER_READY && !w->killed && !w->leaving; }
 
 bool pool_send(Worker *w, FrameType type, uint64_t id, const Buf *body, int area) {
     int code = body->failed ? -ENOMEM : w->out_first ? -EAGAIN : wire_send(w->sock, type, id, body, area);

@@ -15,7 +15,7 @@
 
 typedef struct Pool Pool;
 typedef struct Outgoing Outgoing;
-typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerState;
+typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
 
 /* WORKER_END(name, words): why the daemon ends a worker */
 #define WORKER_ENDS(WORKER_END) \
@@ -34,7 +34,7 @@ typedef struct Worker {
     Pool *pool;
     void *data; /* the user's */
     int index;
-    WorkerState state;
+    WorkerLife life;
     pid_t pid;
     uint32_t threads;
     char libraries[200];

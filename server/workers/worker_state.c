@@ -7,79 +7,79 @@ typedef struct {
     size_t bytes;
 } Loaded;
 
-void desk_add(Desk *desk, Parcel *parcel) {
-    parcel->prev = desk->last;
-    parcel->next = NULL;
-    *(parcel->prev ? &parcel->prev->next : &desk->first) = parcel;
-    desk->last = parcel;
-    desk->parcels++;
+void worker_state_add(WorkerState *ws, Batch *batch) {
+    batch->prev = ws->last;
+    batch->next = NULL;
+    *(batch->prev ? &batch->prev->next : &ws->first) = batch;
+    ws->last = batch;
+    ws->batches++;
 }
 
-void desk_remove(Desk *desk, Parcel *parcel) {
-    *(parcel->prev ? &parcel->prev->next : &desk->first) = parcel->next;
-    *(parcel->next ? &parcel->next->prev : &desk->last) = parcel->prev;
-    desk->parcels--;
+void worker_state_remove(WorkerState *ws, Batch *batch) {
+    *(batch->prev ? &batch->prev->next : &ws->first) = batch->next;
+    *(batch->next ? &batch->next->prev : &ws->last) = batch->prev;
+    ws->batches--;
 }
 
-static Loaded *find(const Desk *desk, uint64_t key) { return map_get(&desk->loaded, &key, sizeof key); }
+static Loaded *find(const WorkerState *ws, uint64_t key) { return map_get(&ws->loaded, &key, sizeof key); }
 
-bool desk_has(const Desk *desk, uint64_t key) { return !key || find(desk, key); }
+bool worker_state_has(const WorkerState *ws, uint64_t key) { return !key || find(ws, key); }
 
-void desk_used(Desk *desk, uint64_t key) {
-    Loaded *loaded = find(desk, key);
-    if (loaded) loaded->used = ++desk->clock;
+void worker_state_used(WorkerState *ws, uint64_t key) {
+    Loaded *loaded = find(ws, key);
+    if (loaded) loaded->used = ++ws->clock;
 }
 
-void desk_forget(Desk *desk, uint64_t key) {
-    Loaded *loaded = map_remove(&desk->loaded, &key, sizeof key);
-    if (loaded) desk->loaded_bytes -= loaded->bytes;
+void worker_state_forget(WorkerState *ws, uint64_t key) {
+    Loaded *loaded = map_remove(&ws->loaded, &key, sizeof key);
+    if (loaded) ws->loaded_bytes -= loaded->bytes;
     free(loaded);
 }
 
-void desk_forget_all(Desk *desk) {
-    for (size_t at = 0; desk->loaded.count; at = 0) desk_forget(desk, ((Loaded *)map_next(&desk->loaded, &at))->key);
+void worker_state_forget_all(WorkerState *ws) {
+    for (size_t at = 0; ws->loaded.count; at = 0) worker_state_forget(ws, ((Loaded *)map_next(&ws->loaded, &at))->key);
 }
 
-void desk_release(Desk *desk) {
-    for (Parcel *parcel; (parcel = desk->first);) {
-        desk_remove(desk, parcel);
-        job_list_clear(&parcel->jobs);
-        free(parcel);
+void worker_state_release(WorkerState *ws) {
+    for (Batch *batch; (batch = ws->first);) {
+        worker_state_remove(ws, batch);
+        job_list_clear(&batch->jobs);
+        free(batch);
     }
-    desk_forget_all(desk);
-    map_release(&desk->loaded);
+    worker_state_forget_all(ws);
+    map_release(&ws->loaded);
 }
 
-static bool drop_oldest(Desk *desk, uint64_t id) {
+static bool drop_oldest(WorkerState *ws, uint64_t id) {
     Loaded *oldest = NULL;
     size_t at = 0;
-    for (Loaded *l; (l = map_next(&desk->loaded, &at));)
+    for (Loaded *l; (l = map_next(&ws->loaded, &at));)
         if (!oldest || l->used < oldest->used) oldest = l;
     if (!oldest) return true;
     Buf body;
     buf_init(&body);
     wire_put_drop(&body, &(DropMsg){.key = oldest->key});
-    bool ok = pool_send(desk->worker, FRAME_drop, id, &body, -1);
+    bool ok = pool_send(ws->worker, FRAME_drop, id, &body, -1);
     buf_release(&body);
-    desk_forget(desk, oldest->key);
+    worker_state_forget(ws, oldest->key);
     return ok;
 }
 
-bool desk_load(Desk *desk, uint64_t id, uint64_t key, const void *graph, size_t len) {
-    while (desk->loaded.count && (desk->loaded.count >= LIMIT_WORKER_GRAPHS || desk->loaded_bytes + len > LIMIT_WORKER_GRAPH_BYTES))
-        if (!drop_oldest(desk, id)) return false;
+bool worker_state_load(WorkerState *ws, uint64_t id, uint64_t key, const void *graph, size_t len) {
+    while (ws->loaded.count && (ws->loaded.count >= LIMIT_WORKER_GRAPHS || ws->loaded_bytes + len > LIMIT_WORKER_GRAPH_BYTES))
+        if (!drop_oldest(ws, id)) return false;
     Loaded *loaded = calloc(1, sizeof *loaded);
-    if (!loaded || !map_put(&desk->loaded, &key, sizeof key, loaded)) {
+    if (!loaded || !map_put(&ws->loaded, &key, sizeof key, loaded)) {
         free(loaded);
-        pool_kill(desk->worker, END_MEMORY);
+        pool_kill(ws->worker, END_MEMORY);
         return false;
     }
-    *loaded = (Loaded){.key = key, .used = ++desk->clock, .bytes = len};
-    desk->loaded_bytes += len;
+    *loaded = (Loaded){.key = key, .used = ++ws->clock, .bytes = len};
+    ws->loaded_bytes += len;
     Buf body;
     buf_init(&body);
     wire_put_load(&body, &(LoadMsg){.key = key, .graph = graph, .graph_len = len});
-    bool ok = pool_send(desk->worker, FRAME_load, id, &body, -1);
+    bool ok = pool_send(ws->worker, FRAME_load, id, &body, -1);
     buf_release(&body);
     return ok;
 }

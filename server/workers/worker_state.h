@@ -7,25 +7,25 @@
 #include "schema/base/map.h"
 #include "server/workers/batch.h"
 
-typedef struct Desk {
+typedef struct WorkerState {
     Worker *worker;
-    Parcel *first, *last; /* in the order sent; the first is being executed */
-    size_t parcels;
+    Batch *first, *last; /* in the order sent; the first is being executed */
+    size_t batches;
     Map loaded;           /* by key */
     size_t loaded_bytes;
     Timer stuck;
     uint64_t jobs, clock;
-} Desk;
+} WorkerState;
 
-void desk_release(Desk *desk);
-void desk_add(Desk *desk, Parcel *parcel);
-void desk_remove(Desk *desk, Parcel *parcel);
+void worker_state_release(WorkerState *ws);
+void worker_state_add(WorkerState *ws, Batch *batch);
+void worker_state_remove(WorkerState *ws, Batch *batch);
 
-bool desk_has(const Desk *desk, uint64_t key);
-void desk_used(Desk *desk, uint64_t key);
+bool worker_state_has(const WorkerState *ws, uint64_t key);
+void worker_state_used(WorkerState *ws, uint64_t key);
 /* Sends the graph, under the load's frame id, after dropping others where it needs room. */
-bool desk_load(Desk *desk, uint64_t id, uint64_t key, const void *graph, size_t len);
+bool worker_state_load(WorkerState *ws, uint64_t id, uint64_t key, const void *graph, size_t len);
 /* The worker does not have it. */
-void desk_forget(Desk *desk, uint64_t key);
-void desk_forget_all(Desk *desk);
+void worker_state_forget(WorkerState *ws, uint64_t key);
+void worker_state_forget_all(WorkerState *ws);
 #endif

@@ -277,7 +277,7 @@ def measure_recurrent(table, build):
                   ours / beside, f"≥ {reach}", ours / beside >= reach)
     spread = ", ".join(f"{key} {min(got[key]):.1f} to {max(got[key]):.1f}" for key in ("forward", "gradient", "sgemm"))
     table.remarks += [
-        f"recurrent: RanMsg.exec_ns; by round trips {median(got['forward_trip']):.1f} and {median(got['gradient_trip']):.1f} GFLOP/s. Counted "
+        f"recurrent: ExecutedMsg.exec_ns; by round trips {median(got['forward_trip']):.1f} and {median(got['gradient_trip']):.1f} GFLOP/s. Counted "
         "are the 63 products of the definition (three times as many with the gradient).",
         f"GFLOP/s of {len(got['sgemm'])} rounds: {spread}. OpenBLAS runs as {got['core']} on both sides."]
 
@@ -289,7 +289,7 @@ def measure_tiny(table, build):
         table.add(f"{got['name']} in the worker, {ROWS:,} rows", f"{1e6 * ours:.0f} µs", f"memcpy {got['bytes']:,} bytes {1e6 * beside:.0f} µs",
                   ours / beside, "≤ 3", ours <= 3 * beside)
         trips.append(f"{got['name']} {1e6 * median(got['trip']):.0f} µs")
-    table.remarks.append(f"tiny programs: RanMsg.exec_ns, one thread; round trips {', '.join(trips)}. memcpy copies as many bytes as are "
+    table.remarks.append(f"tiny programs: ExecutedMsg.exec_ns, one thread; round trips {', '.join(trips)}. memcpy copies as many bytes as are "
                          "read and written, warm.")
 
 

@@ -107,7 +107,7 @@ Graph *peer_load(Peer *p, uint64_t key, const char *source, Derive derive) {
     Buf body;
     Frame frame, loaded;
     BuiltMsg built;
-    RanMsg ran;
+    ExecutedMsg ran;
     char why[200];
     buf_init(&body);
     put_build(&body, source, derive);
@@ -117,8 +117,8 @@ Graph *peer_load(Peer *p, uint64_t key, const char *source, Derive derive) {
     if (!g) die("%s: %s", source, why);
     buf_clear(&body);
     wire_put_load(&body, &(LoadMsg){key, built.graph, built.graph_len});
-    ask(p, FRAME_load, &body, -1, FRAME_ran, &loaded);
-    if (!wire_get_ran(&loaded, &ran) || ran.code) die("%s: it does not load", source);
+    ask(p, FRAME_load, &body, -1, FRAME_executed, &loaded);
+    if (!wire_get_executed(&loaded, &ran) || ran.code) die("%s: it does not load", source);
     frame_release(&frame);
     frame_release(&loaded);
     buf_release(&body);
@@ -166,18 +166,18 @@ float *job_result(Job *job, OutRole role, uint32_t index, bool batched) {
 }
 
 Took peer_run(Peer *p, const Job *job) {
-    RunMsg m = job->msg;
+    ExecMsg m = job->msg;
     Buf body;
     Frame frame;
-    RanMsg ran;
+    ExecutedMsg ran;
     m.tensors = (TensorMsg *)job->tensors;
     m.results = (ResultMsg *)job->results;
     buf_init(&body);
     double began = seconds_now();
-    wire_put_run(&body, &m);
-    ask(p, FRAME_run, &body, job->area.fd, FRAME_ran, &frame);
+    wire_put_exec(&body, &m);
+    ask(p, FRAME_exec, &body, job->area.fd, FRAME_executed, &frame);
     Took took = {.trip = seconds_now() - began};
-    if (!wire_get_ran(&frame, &ran)) die("the worker's answer does not read");
+    if (!wire_get_executed(&frame, &ran)) die("the worker's answer does not read");
     if (ran.code) die("the worker refuses: %.*s", (int)ran.message_len, (const char *)ran.message);
     took.exec = (double)ran.exec_ns / 1e9;
     frame_release(&frame);

@@ -24,7 +24,7 @@ enum { JOB_TENSORS = 8 };
 typedef struct {
     const Graph *graph;
     Area area;
-    RunMsg msg;
+    ExecMsg msg;
     TensorMsg tensors[JOB_TENSORS];
     ResultMsg results[JOB_TENSORS];
 } Job;
@@ -37,7 +37,7 @@ float *job_input(Job *job, SlotRole role, uint32_t index, bool batched);
 float *job_result(Job *job, OutRole role, uint32_t index, bool batched);
 
 typedef struct {
-    double exec, trip; /* seconds: RanMsg.exec_ns; from sending the frame to having read the answer */
+    double exec, trip; /* seconds: ExecutedMsg.exec_ns; from sending the frame to having read the answer */
 } Took;
 Took peer_run(Peer *p, const Job *job);
 

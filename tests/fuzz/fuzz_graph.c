@@ -87,7 +87,7 @@ static void compare_optimised(Evaluation *e, const NaiveOutput *most) {
 static bool adds_and_multiplies(const Graph *g) {
     for (uint32_t i = 0; i < g->nnodes; i++) {
         const Op op = g->nodes[i].op;
-        if (op >= OP_map && op != OP_spread && op != OP_total && op != OP_conv2d && op != OP_conv2d_dx && op != OP_conv2d_dw) return false;
+        if (op >= OP_map && op != OP_broadcast && op != OP_sum && op != OP_conv2d && op != OP_conv2d_dx && op != OP_conv2d_dw) return false;
     }
     for (uint32_t i = 0; i < g->nsubs; i++)
         if (!adds_and_multiplies(g->subs[i])) return false;

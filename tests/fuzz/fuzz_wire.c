@@ -11,8 +11,8 @@ static void require_same(const Frame *frame, const Buf *again) {
                  "a message has one encoding");
 }
 
-/* What wire_get_run promises its readers. */
-static void check_run(const RunMsg *m) {
+/* What wire_get_exec promises its readers. */
+static void check_run(const ExecMsg *m) {
     fuzz_require(m->rows && m->results_at <= m->area_size, "a run has rows, and results behind its inputs");
     for (uint32_t i = 0; i < m->ntensors; i++) {
         const TensorMsg *t = &m->tensors[i];
@@ -45,7 +45,7 @@ static void check_members(const Frame *whole);
 
 static void check(const Frame *frame) {
     Buf again;
-    RunMsg run;
+    ExecMsg run;
     buf_init(&again);
     switch (frame->type) {
         TRY(HelloMsg, hello)
@@ -53,21 +53,21 @@ static void check(const Frame *frame) {
         TRY(BuiltMsg, built)
         TRY(LoadMsg, load)
         TRY(DropMsg, drop)
-        TRY(RanMsg, ran)
+        TRY(ExecutedMsg, executed)
         TRY(LinkedMsg, linked)
         TRY(TrainMsg, train)
         TRY_LIST(LinkMsg, link)
         TRY_LIST(DataMsg, data)
-        TRY_LIST(NewsMsg, news)
-    case FRAME_run:
-        if (!wire_get_run(frame, &run)) break;
+        TRY_LIST(ProgressMsg, progress)
+    case FRAME_exec:
+        if (!wire_get_exec(frame, &run)) break;
         check_run(&run);
-        wire_put_run(&again, &run);
+        wire_put_exec(&again, &run);
         require_same(frame, &again);
-        run_msg_release(&run);
+        exec_msg_release(&run);
         break;
-    case FRAME_runs:
-    case FRAME_rans: check_members(frame); break;
+    case FRAME_exec_batch:
+    case FRAME_executed_batch: check_members(frame); break;
     default: break;
     }
     buf_release(&again);

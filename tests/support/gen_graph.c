@@ -75,10 +75,10 @@ static uint32_t gen_contract(Gen *gen) {
 static uint32_t gen_axis(Gen *gen, Op op) {
     uint32_t dims[8], out[8], rank = some_dims(gen->r, dims, 1), axis = rng_below(gen->r, rank), k = 0;
     int64_t attrs[2] = {axis, 0};
-    bool one = op == OP_pick || op == OP_place;
+    bool one = op == OP_select || op == OP_scatter;
     if (op == OP_shift || op == OP_unshift) attrs[1] = rng_below(gen->r, 3);
     for (uint32_t i = 0; i < rank; i++)
-        if (i != axis || op != OP_pick) out[k++] = dims[i];
+        if (i != axis || op != OP_select) out[k++] = dims[i];
     if (op == OP_shift && attrs[1] == SHIFT_EXACT) out[axis]++;
     if (op == OP_unshift && attrs[1] == SHIFT_EXACT) dims[axis]++;
     if (op == OP_resize) {
@@ -88,7 +88,7 @@ static uint32_t gen_axis(Gen *gen, Op op) {
     if (one) attrs[1] = rng_below(gen->r, dims[axis]);
     uint32_t from[8], nfrom = 0;
     for (uint32_t i = 0; i < rank; i++)
-        if (i != axis || op != OP_place) from[nfrom++] = dims[i];
+        if (i != axis || op != OP_scatter) from[nfrom++] = dims[i];
     uint32_t in = some(gen, from, nfrom);
     return add_node(gen->g, op, &in, 1, out, k, attrs, 2);
 }
@@ -216,14 +216,14 @@ static uint32_t gen_iter_vjp(Gen *gen, int depth) {
         const GNode *of = &gen->g->nodes[ins[part]];
         uint32_t dims[16], n = of->rank;
         memcpy(dims, node_dims(gen->g, of), n * sizeof *dims);
-        node = add_node(gen->g, OP_part, &tuple, 1, dims, n, &part, 1);
+        node = add_node(gen->g, OP_tuple_get, &tuple, 1, dims, n, &part, 1);
         if (rng_below(r, 3) == 0) { /* a slot is flat */
             *dims = product(dims, n);
             node = reshape(gen->g, node, dims, n = 1);
         }
         if (rng_below(r, 2)) {
             uint32_t pair[] = {node, some(gen, dims, n)};
-            node = add_node(gen->g, OP_reduce, pair, 2, dims, n, NULL, 0);
+            node = add_node(gen->g, OP_batch_sum, pair, 2, dims, n, NULL, 0);
         }
         if (gen->n < 64) gen->nodes[gen->n++] = node;
     }
@@ -232,7 +232,7 @@ static uint32_t gen_iter_vjp(Gen *gen, int depth) {
 
 /* Layers, but for what jumps: two ways to round would differ by more than that. */
 static uint32_t gen_layer(Gen *gen) {
-    static const Op ops[] = {OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_avg_pool2d,
+    static const Op ops[] = {OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_broadcast, OP_sum, OP_pad, OP_max_pool2d, OP_avg_pool2d,
                              OP_avg_pool2d_vjp, OP_conv2d, OP_conv2d_dx, OP_conv2d_dw};
     static const Function values[] = {FUNCTION_relu, FUNCTION_leaky_relu, FUNCTION_tanh, FUNCTION_sigmoid, FUNCTION_softplus,
                                       FUNCTION_hardtanh, FUNCTION_abs, FUNCTION_square, FUNCTION_scale},
@@ -248,7 +248,7 @@ static uint32_t gen_layer(Gen *gen) {
 }
 
 static uint32_t gen_node(Gen *gen, int depth) {
-    static const Op axis_ops[] = {OP_shift, OP_unshift, OP_resize, OP_pick, OP_place};
+    static const Op axis_ops[] = {OP_shift, OP_unshift, OP_resize, OP_select, OP_scatter};
     if (!rng_below(gen->r, 4)) return gen_layer(gen);
     switch (rng_below(gen->r, depth < 2 ? 11 : 8)) {
     case 0:
@@ -261,7 +261,7 @@ static uint32_t gen_node(Gen *gen, int depth) {
     case 4:
         return gen_pair(gen, OP_add);
     case 5:
-        return gen_pair(gen, OP_reduce);
+        return gen_pair(gen, OP_batch_sum);
     case 6:
         return gen_if(gen);
     case 7:

@@ -13,7 +13,7 @@ typedef struct {
 } LayerCase;
 
 static const Op layer_ops[] = {
-    OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_max_pool2d_vjp, OP_max_pool2d_jvp,
+    OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_broadcast, OP_sum, OP_pad, OP_max_pool2d, OP_max_pool2d_vjp, OP_max_pool2d_jvp,
     OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d, OP_conv2d_dx, OP_conv2d_dw,
 };
 enum { LAYER_OPS = sizeof layer_ops / sizeof *layer_ops };
@@ -50,8 +50,8 @@ static inline void layer_axis(Rng *r, LayerCase *c) {
     c->attrs[0] = axis;
     for (uint32_t i = 1; i < 3; i++) c->attrs[i] = rng_below(r, 2);
     c->nattr = c->op == OP_softmax ? 2 : c->op == OP_softmax_vjp ? 3 : 1;
-    for (uint32_t k = 0; k < 2; k++) layer_set(c, k, c->op == OP_spread ? n : rank, c->op == OP_spread ? less : dims);
-    layer_result(c, c->op == OP_total ? n : rank, c->op == OP_total ? less : dims);
+    for (uint32_t k = 0; k < 2; k++) layer_set(c, k, c->op == OP_broadcast ? n : rank, c->op == OP_broadcast ? less : dims);
+    layer_result(c, c->op == OP_sum ? n : rank, c->op == OP_sum ? less : dims);
 }
 
 static inline void layer_pad(Rng *r, LayerCase *c) {
@@ -117,7 +117,7 @@ static inline LayerCase layer_case(Rng *r, Op op) {
     LayerCase c = {.op = op, .nin = (uint32_t)op_row(op)->inputs};
     switch (op) {
     case OP_map: case OP_map_vjp: layer_function(r, &c, rng_below(r, FUNCTION_COUNT)); break;
-    case OP_softmax: case OP_softmax_vjp: case OP_spread: case OP_total: layer_axis(r, &c); break;
+    case OP_softmax: case OP_softmax_vjp: case OP_broadcast: case OP_sum: layer_axis(r, &c); break;
     case OP_pad: layer_pad(r, &c); break;
     case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: layer_conv(r, &c); break;
     default: layer_pool(r, &c); break;

@@ -105,7 +105,7 @@ void trainer_train(Trainer *t, const char *source, const char *spec, const SeenC
     free(program);
 }
 
-static void add_points(Seen *seen, const NewsMsg *m) {
+static void add_points(Seen *seen, const ProgressMsg *m) {
     seen->points = realloc(seen->points, (seen->npoints + m->npoints + 1) * sizeof *seen->points);
     assert_non_null(seen->points);
     for (uint32_t i = 0; i < m->npoints; i++) {
@@ -115,7 +115,7 @@ static void add_points(Seen *seen, const NewsMsg *m) {
     }
 }
 
-static void add_checkpoint(Seen *seen, const NewsMsg *m, Frame *frame) {
+static void add_checkpoint(Seen *seen, const ProgressMsg *m, Frame *frame) {
     Area area;
     assert_true(area_open(&area, frame->area, m->area_size));
     frame->area = -1;
@@ -128,17 +128,17 @@ static void add_checkpoint(Seen *seen, const NewsMsg *m, Frame *frame) {
     area_release(&area);
 }
 
-static void take_news(Seen *seen, const NewsMsg *m, Frame *frame) {
+static void take_news(Seen *seen, const ProgressMsg *m, Frame *frame) {
     assert_true(m->step >= seen->step && (!seen->steps || m->steps == seen->steps));
     seen->step = m->step;
     seen->steps = m->steps;
     const int n = (int)m->text_len;
-    switch ((NewsKind)m->kind) {
-    case NEWS_READY: snprintf(seen->ready, sizeof seen->ready, "%.*s", n, (const char *)m->text); break;
-    case NEWS_POINTS: add_points(seen, m); break;
-    case NEWS_CHECKPOINT: add_checkpoint(seen, m, frame); break;
-    case NEWS_LOG: snprintf(seen->logs + strlen(seen->logs), sizeof seen->logs - strlen(seen->logs), "%.*s\n", n, (const char *)m->text); break;
-    case NEWS_END:
+    switch ((ProgressKind)m->kind) {
+    case PROGRESS_READY: snprintf(seen->ready, sizeof seen->ready, "%.*s", n, (const char *)m->text); break;
+    case PROGRESS_POINTS: add_points(seen, m); break;
+    case PROGRESS_CHECKPOINT: add_checkpoint(seen, m, frame); break;
+    case PROGRESS_LOG: snprintf(seen->logs + strlen(seen->logs), sizeof seen->logs - strlen(seen->logs), "%.*s\n", n, (const char *)m->text); break;
+    case PROGRESS_END:
         snprintf(seen->end, sizeof seen->end, "%.*s", n, (const char *)m->text);
         seen->code = (ErrCode)m->code;
         seen->stopped = m->stopped;
@@ -150,17 +150,17 @@ void trainer_watch(Trainer *t, uint64_t stop_at, Seen *seen) {
     *seen = (Seen){0};
     for (bool over = false; !over;) {
         Frame frame;
-        NewsMsg m;
+        ProgressMsg m;
         assert_int_equal(wire_recv(t->sock, &frame), 1);
-        assert_true(frame.id == t->id && wire_get_news(&frame, &m));
+        assert_true(frame.id == t->id && wire_get_progress(&frame, &m));
         take_news(seen, &m, &frame);
-        over = m.kind == NEWS_END;
+        over = m.kind == PROGRESS_END;
         if (m.step >= stop_at && !over) {
             assert_int_equal(wire_send(t->sock, FRAME_stop, t->id, NULL, -1), 0);
             stop_at = UINT64_MAX;
         }
-        if (m.kind == NEWS_CHECKPOINT) assert_int_equal(wire_send(t->sock, FRAME_saved, t->id, NULL, -1), 0);
-        news_msg_release(&m);
+        if (m.kind == PROGRESS_CHECKPOINT) assert_int_equal(wire_send(t->sock, FRAME_saved, t->id, NULL, -1), 0);
+        progress_msg_release(&m);
         frame_release(&frame);
     }
 }

@@ -242,7 +242,7 @@ static uint32_t convolve(Graph *g, const NetSpec *s, uint32_t x, uint32_t w, uin
         x = t_node(g, OP_pad, INS(x), DIMS(C, s->H + 2 * s->pad, s->W + 2 * s->pad), ATTRS(s->pad, s->pad, s->pad, s->pad, attr_bits(-1)));
     uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(out, s->H, s->W), ATTRS(1, 1, pad, pad));
     if (s->bias) {
-        b = t_node(g, OP_spread, INS(b), DIMS(out, s->H * s->W), ATTRS(1));
+        b = t_node(g, OP_broadcast, INS(b), DIMS(out, s->H * s->W), ATTRS(1));
         b = t_node(g, OP_reshape, INS(b), DIMS(out, s->H, s->W), ATTRS());
         y = t_node(g, OP_add, INS(y, b), DIMS(out, s->H, s->W), ATTRS());
     }
@@ -263,7 +263,7 @@ static Graph *network(const NetSpec *s) {
         y = t_node(g, OP_reshape, INS(y), DIMS(pooled), ATTRS());
         x = t_node(g, OP_contract, INS(y, w3), DIMS(size), ATTRS(1, 2, 1, 0, 1, 0, 1));
     }
-    uint32_t loss = t_node(g, OP_total, INS(t_node(g, OP_map, INS(x), DIMS(size), ATTRS(FUNCTION_abs, 0, 0))), DIMS(), ATTRS(0));
+    uint32_t loss = t_node(g, OP_sum, INS(t_node(g, OP_map, INS(x), DIMS(size), ATTRS(FUNCTION_abs, 0, 0))), DIMS(), ATTRS(0));
     graph_output(g, OUT_LOSS, 0, t_node(g, OP_reshape, INS(loss), DIMS(1), ATTRS()));
     return g;
 }
@@ -432,7 +432,7 @@ static void test_heavy(void **state) {
     uint32_t o = t_node(g, OP_contract, INS(c, x), DIMS(10, 64), ATTRS(1, 1, 2, 0, 1, 0, 1));
     f = t_node(g, OP_reshape, INS(f), DIMS(900, 64, 10), ATTRS());
     uint32_t y = t_node(g, OP_contract, INS(o, f), DIMS(900), ATTRS(2, 3, 1, 0, 1, 2, 1, 0, 2));
-    uint32_t loss = t_node(g, OP_total, INS(t_node(g, OP_map, INS(y), DIMS(900), ATTRS(FUNCTION_square, 0, 0))), DIMS(), ATTRS(0));
+    uint32_t loss = t_node(g, OP_sum, INS(t_node(g, OP_map, INS(y), DIMS(900), ATTRS(FUNCTION_square, 0, 0))), DIMS(), ATTRS(0));
     graph_output(g, OUT_LOSS, 0, t_node(g, OP_reshape, INS(loss), DIMS(1), ATTRS()));
     for (int f64 = 0; f64 < 2; f64++) {
         Net net;

@@ -20,19 +20,19 @@ static const atomic_bool go_on = false;
 typedef struct {
     char dir[64];
     Store *store;
-    Contents *contents;
+    DatasetFiles *files;
 } Box;
 
 static void open_box(Box *box) {
     char why[300] = "";
     box->store = store_open(box->dir, "v1", 1 << 20, &quiet, why, sizeof why);
     assert_non_null(box->store);
-    box->contents = contents_open(box->dir, box->store, &quiet, why, sizeof why);
-    if (!box->contents) fail_msg("%s", why);
+    box->files = dataset_files_open(box->dir, box->store, &quiet, why, sizeof why);
+    if (!box->files) fail_msg("%s", why);
 }
 
 static void close_box(Box *box) {
-    contents_close(box->contents);
+    dataset_files_close(box->files);
     store_close(box->store);
 }
 
@@ -82,17 +82,17 @@ static int files(const Box *box) {
 /* Puts one column x of so many rows, all of them `fill`. */
 static RowResult put_as(Box *box, const char *name, const char *base, uint8_t rows, unsigned char fill, char sha256[DATASET_SHA + 1], bool *fresh) {
     unsigned char body[256] = {0, 0, 8, 1, 0, 0, 0, rows};
-    char path[CONTENTS_PATH];
+    char path[DATASET_FILES_PATH];
     Draft draft;
     Dataset d;
     Err err = {0};
     memset(body + 8, fill, rows);
-    int fd = contents_temporary(box->contents, path);
+    int fd = dataset_files_temporary(box->files, path);
     assert_true(fd >= 0);
     if (!draft_read(&draft, body, 8 + (size_t)rows, "x", &err) || !draft_write(&draft, fd, &go_on, sha256, &err) || !dataset_read(fd, &d, &err))
         fail_msg("%s", err.message);
     strcpy(d.sha256, sha256);
-    RowResult result = contents_put(box->contents, path, name, base, &d, fresh);
+    RowResult result = dataset_files_put(box->files, path, name, base, &d, fresh);
     if (result == ROW_DONE) assert_non_null(strstr(d.record, sha256));
     dataset_release(&d);
     draft_release(&draft);
@@ -109,7 +109,7 @@ static int first_byte(Box *box, const char *name, ErrCode *code) {
     Dataset d;
     Err err = {0};
     unsigned char byte = 0;
-    bool found = contents_find(box->contents, name, &d, &err);
+    bool found = dataset_files_find(box->files, name, &d, &err);
     *code = err.code;
     if (!found) return -1;
     assert_non_null(strstr(d.record, d.sha256));
@@ -144,8 +144,8 @@ static void test_put_find_delete(void **state) {
     close_box(box);
     open_box(box);
     holds(box, "a", 8);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_ABSENT);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_ABSENT);
     fails(box, "a", ERR_not_found);
     assert_int_equal(files(box), 0);
 }
@@ -157,7 +157,7 @@ static void test_names_share_a_content(void **state) {
     put(box, "b", 7, b);
     assert_string_equal(a, b);
     assert_int_equal(files(box), 1);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
     holds(box, "b", 7);
     put(box, "b", 9, b);
     assert_int_equal(files(box), 1);
@@ -171,8 +171,8 @@ static void test_a_descriptor_outlives_its_data_set(void **state) {
     Err err;
     Buf rows = {0};
     put(box, "a", 7, sha256);
-    assert_true(contents_find(box->contents, "a", &d, &err));
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_true(dataset_files_find(box->files, "a", &d, &err));
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
     assert_true(dataset_put_rows(&rows, &d, 0, 1));
     assert_non_null(strstr(buf_text(&rows), "{\"x\":[7]}"));
     dataset_release(&d);
@@ -187,7 +187,7 @@ static void test_a_run_holds_its_data(void **state) {
     snprintf(sql, sizeof sql, "INSERT INTO run_data VALUES ('r-1', 'a', '%s', 1)", a);
     meddle(box, sql);
     assert_int_equal(put_as(box, "a", NULL, 4, 8, b, &fresh), ROW_HELD);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_HELD);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_HELD);
     assert_int_equal(put_as(box, "a", NULL, 4, 7, a, &fresh), ROW_DONE); /* nothing changes */
     holds(box, "a", 7);
     /* It has ended: the name goes on, its content stays. */
@@ -201,20 +201,20 @@ static void test_a_run_holds_its_data(void **state) {
     put(box, "a", 8, b);
     Dataset d;
     Err err;
-    assert_true(contents_find_sha(box->contents, a, &d, &err));
+    assert_true(dataset_files_find_sha(box->files, a, &d, &err));
     assert_null(d.record);
     assert_string_equal(d.sha256, a);
     dataset_release(&d);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
     close_box(box);
     open_box(box);
-    contents_collect(box->contents, a);
-    assert_true(contents_find_sha(box->contents, a, &d, &err));
+    dataset_files_collect(box->files, a);
+    assert_true(dataset_files_find_sha(box->files, a, &d, &err));
     dataset_release(&d);
-    assert_false(contents_find_sha(box->contents, b, &d, &err));
+    assert_false(dataset_files_find_sha(box->files, b, &d, &err));
     meddle(box, "DELETE FROM run_data");
-    contents_collect(box->contents, a);
-    assert_false(contents_find_sha(box->contents, a, &d, &err));
+    dataset_files_collect(box->files, a);
+    assert_false(dataset_files_find_sha(box->files, a, &d, &err));
 }
 
 static void test_a_base_may_have_moved(void **state) {
@@ -287,7 +287,7 @@ static void test_damaged_files_are_told(void **state) {
     file_path(box, file, other);
     assert_int_equal(rename(other, path), 0);
     fails(box, "a", ERR_internal);
-    assert_int_equal(contents_delete(box->contents, "a"), ROW_DONE);
+    assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
     meddle(box, "UPDATE datasets SET record = '{}'");
     fails(box, "b", ERR_internal);
 }
@@ -325,15 +325,15 @@ static void test_pages(void **state) {
 static void test_the_folder_must_be_usable(void **state) {
     Box *box = *state;
     char why[300] = "", path[256];
-    contents_close(box->contents);
+    dataset_files_close(box->files);
     file_path(box, "", path);
     path[strlen(path) - 1] = 0;
     assert_int_equal(rmdir(path), 0);
     FILE *out = fopen(path, "w");
     assert_non_null(out);
     fclose(out);
-    box->contents = contents_open(box->dir, box->store, &quiet, why, sizeof why);
-    assert_null(box->contents);
+    box->files = dataset_files_open(box->dir, box->store, &quiet, why, sizeof why);
+    assert_null(box->files);
     assert_non_null(strstr(why, "datasets"));
 }
 

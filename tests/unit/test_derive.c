@@ -104,7 +104,7 @@ static void check_derivatives(Rng *r, const LayerCase *op, const char *what) {
 
 static void test_derivatives(void **state) {
     (void)state;
-    static const Op ops[] = {OP_map, OP_softmax, OP_spread, OP_total, OP_pad, OP_max_pool2d, OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d,
+    static const Op ops[] = {OP_map, OP_softmax, OP_broadcast, OP_sum, OP_pad, OP_max_pool2d, OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d,
                              OP_conv2d_dx, OP_conv2d_dw};
     Rng r = rng_new("derivatives");
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
@@ -153,7 +153,7 @@ static Graph *network(Function f) {
     uint32_t w = t_node(g, OP_reshape, INS(t_input(g, SLOT_WEIGHT, 0, KERNELS)), DIMS(3, 1, 3, 3), ATTRS()), b = t_input(g, SLOT_WEIGHT, 1, 3);
     uint32_t v = t_node(g, OP_reshape, INS(t_input(g, SLOT_WEIGHT, 2, CLASSES * FEATURES)), DIMS(CLASSES, FEATURES), ATTRS());
     uint32_t y = t_node(g, OP_conv2d, INS(x, w), DIMS(3, 8, 9), ATTRS(1, 1, 1, 1));
-    uint32_t bias = t_node(g, OP_reshape, INS(t_node(g, OP_spread, INS(b), DIMS(3, 72), ATTRS(1))), DIMS(3, 8, 9), ATTRS());
+    uint32_t bias = t_node(g, OP_reshape, INS(t_node(g, OP_broadcast, INS(b), DIMS(3, 72), ATTRS(1))), DIMS(3, 8, 9), ATTRS());
     y = t_node(g, OP_map, INS(t_node(g, OP_add, INS(y, bias), DIMS(3, 8, 9), ATTRS())), DIMS(3, 8, 9), ATTRS(f, 0, attr_bits(f == FUNCTION_hardtanh)));
     y = t_node(g, OP_max_pool2d, INS(y), DIMS(3, 4, 4), ATTRS(2, 2, 2, 2, 0, 0));
     y = contract_last(g, v, t_node(g, OP_reshape, INS(y), DIMS(FEATURES), ATTRS()), CLASSES);
@@ -258,7 +258,7 @@ static Graph *recurrent(Op pool, Function f) {
     uint32_t w = t_node(step, OP_reshape, INS(t_input(step, SLOT_CAPTURE, 0, 9)), DIMS(1, 1, 3, 3), ATTRS()), b = t_input(step, SLOT_CAPTURE, 1, 1);
     uint32_t y = t_node(step, pool, INS(s), DIMS(1, 5, 6), ATTRS(3, 3, 1, 1, 1, 1));
     y = t_node(step, OP_conv2d, INS(y, w), DIMS(1, 5, 6), ATTRS(1, 1, 1, 1));
-    b = t_node(step, OP_reshape, INS(t_node(step, OP_spread, INS(b), DIMS(1, 30), ATTRS(1))), DIMS(1, 5, 6), ATTRS());
+    b = t_node(step, OP_reshape, INS(t_node(step, OP_broadcast, INS(b), DIMS(1, 30), ATTRS(1))), DIMS(1, 5, 6), ATTRS());
     y = t_node(step, OP_map, INS(t_node(step, OP_add, INS(y, b), DIMS(1, 5, 6), ATTRS())), DIMS(1, 5, 6), ATTRS(f, 0, 0));
     graph_output(step, OUT_STATE, 0, t_node(step, OP_reshape, INS(y), DIMS(30), ATTRS()));
     uint32_t count = t_input(g, SLOT_INPUT, 0, 4), base = t_input(g, SLOT_INPUT, 1, 30), kernel = t_input(g, SLOT_INPUT, 2, 9);
@@ -266,7 +266,7 @@ static Graph *recurrent(Op pool, Function f) {
     base = t_node(g, OP_reshape, INS(base), DIMS(5, 6), ATTRS());
     uint32_t out = t_sub_node(g, OP_iter, INS(count, base, kernel, bias), DIMS(5, 6), ATTRS(1, 1, 2, 1, 0, 0), SUBS(step));
     out = t_node(g, OP_reshape, INS(out), DIMS(30), ATTRS());
-    graph_output(g, OUT_VALUE, 0, t_node(g, OP_total, INS(out), DIMS(), ATTRS(0)));
+    graph_output(g, OUT_VALUE, 0, t_node(g, OP_sum, INS(out), DIMS(), ATTRS(0)));
     planned_verify(g);
     return g;
 }

@@ -21,9 +21,9 @@ static void answer_load(const Frame *frame, int *loads) {
     if (!wire_get_load(frame, &load)) _exit(9);
     ++*loads;
     bool refuse = load.graph_len == 3 && memcmp(load.graph, "bad", 3) == 0;
-    wire_put_ran(&body, &(RanMsg){.code = refuse ? ERR_too_large : 0, .message = (const unsigned char *)"no room",
+    wire_put_executed(&body, &(ExecutedMsg){.code = refuse ? ERR_too_large : 0, .message = (const unsigned char *)"no room",
                                   .message_len = refuse ? 7 : 0});
-    wire_send(WIRE_FD, FRAME_ran, frame->id, &body, -1);
+    wire_send(WIRE_FD, FRAME_executed, frame->id, &body, -1);
     buf_release(&body);
 }
 
@@ -45,34 +45,34 @@ static void answer_build(const Frame *frame, int loads) {
 
 /* A run doubles each of its floats, and says in exec_ns how many rows it had. 666 kills the worker, 777 hangs it, 888 and 999 take their time, a negative one is refused. */
 static void put_ran(Buf *out, const Frame *frame) {
-    RunMsg m;
+    ExecMsg m;
     float values[64];
-    if (!wire_get_run(frame, &m) || m.rows > 64) _exit(9);
-    RanMsg ran = {.exec_ns = m.rows, .inline_results = (unsigned char *)values, .inline_len = m.rows * sizeof *values};
+    if (!wire_get_exec(frame, &m) || m.rows > 64) _exit(9);
+    ExecutedMsg ran = {.exec_ns = m.rows, .inline_results = (unsigned char *)values, .inline_len = m.rows * sizeof *values};
     memcpy(values, m.inline_area + m.tensors[0].offset, m.rows * sizeof *values);
     for (uint32_t i = 0; i < m.rows; i++) {
         if (values[i] == 666) raise(SIGKILL);
         if (values[i] == 777) pause();
         if (values[i] == 888) usleep(50000);
         if (values[i] == 999) usleep(2500000);
-        if (values[i] < 0) ran = (RanMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
+        if (values[i] < 0) ran = (ExecutedMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
         values[i] *= 2;
     }
-    wire_put_ran(out, &ran);
-    run_msg_release(&m);
+    wire_put_executed(out, &ran);
+    exec_msg_release(&m);
 }
 
 static void answer_runs(const Frame *frame) {
     Buf body = {0};
     Frame member;
     Reader in = reader_of(frame->body, frame->len);
-    if (frame->type == FRAME_run) put_ran(&body, frame);
-    while (frame->type == FRAME_runs && wire_next_member(frame, &in, &member)) {
+    if (frame->type == FRAME_exec) put_ran(&body, frame);
+    while (frame->type == FRAME_exec_batch && wire_next_member(frame, &in, &member)) {
         size_t begun = wire_begin_member(&body);
         put_ran(&body, &member);
         wire_end_member(&body, begun);
     }
-    wire_send(WIRE_FD, frame->type == FRAME_run ? FRAME_ran : FRAME_rans, frame->id, &body, -1);
+    wire_send(WIRE_FD, frame->type == FRAME_exec ? FRAME_executed : FRAME_executed_batch, frame->id, &body, -1);
     buf_release(&body);
 }
 
@@ -87,7 +87,7 @@ static int fake_worker(void) {
     while (wire_recv(WIRE_FD, &frame) == 1) {
         if (frame.type == FRAME_load) answer_load(&frame, &loads);
         if (frame.type == FRAME_build) answer_build(&frame, loads);
-        if (frame.type == FRAME_run || frame.type == FRAME_runs) answer_runs(&frame);
+        if (frame.type == FRAME_exec || frame.type == FRAME_exec_batch) answer_runs(&frame);
         if (frame.type == FRAME_ping) wire_send(WIRE_FD, FRAME_pong, frame.id, &body, -1);
         frame_release(&frame);
     }
@@ -348,7 +348,7 @@ typedef struct {
     TensorMsg tensor;
     ResultMsg result;
     size_t row_bytes;
-    Run run;
+    ExecRequest exec;
     Job *job;
 } Small;
 
@@ -359,11 +359,11 @@ static void on_ran(void *arg, const JobResult *result) {
     snprintf(s->ticket.message, sizeof s->ticket.message, "%s", result->message ? result->message : "");
     s->ticket.bench->open--;
     if (result->code) return;
-    s->ticket.code = (ErrCode)result->ran->code;
-    s->rows = result->ran->exec_ns;
+    s->ticket.code = (ErrCode)result->executed->code;
+    s->rows = result->executed->exec_ns;
     if (s->ticket.code) return;
-    assert_int_equal(sizeof s->answer, result->ran->inline_len);
-    memcpy(&s->answer, result->ran->inline_results, sizeof s->answer);
+    assert_int_equal(sizeof s->answer, result->executed->inline_len);
+    memcpy(&s->answer, result->executed->inline_results, sizeof s->answer);
 }
 
 static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
@@ -374,17 +374,17 @@ static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t
     *s = (Small){.ticket = {.bench = b}, .value = value, .row_bytes = sizeof value};
     s->tensor = (TensorMsg){.dtype = DT_F32, .batched = true, .cols = 1};
     s->result = (ResultMsg){.batched = true, .offset = sizeof value};
-    s->run = (Run){.small = true, .cost = 1, .row_bytes = &s->row_bytes,
+    s->exec = (ExecRequest){.small = true, .cost = 1, .row_bytes = &s->row_bytes,
                    .msg = {.key = key, .dtype = DT_F32, .rows = 1, .area_size = 8, .results_at = 4, .ntensors = 1, .nresults = 1,
                            .tensors = &s->tensor, .results = &s->result, .inline_area = (const unsigned char *)&s->value, .inline_len = 4}};
-    JobSpec spec = {.type = FRAME_run, .run = &s->run, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
+    JobSpec spec = {.type = FRAME_exec, .exec = &s->exec, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
                     .small = true, .patience = patience, .done = on_ran, .arg = s};
     s->job = dispatch_submit(b->dispatch, &spec, &why, &message);
     assert_non_null(s->job);
     b->open++;
 }
 
-static void run(Bench *b, Small *s, float value, uint64_t key) { run_patiently(b, s, value, key, 300 * MS); }
+static void exec(Bench *b, Small *s, float value, uint64_t key) { run_patiently(b, s, value, key, 300 * MS); }
 
 static void assert_answered(const Small *s) {
     assert_true(s->ticket.done);
@@ -396,7 +396,7 @@ static void test_runs_of_a_graph_are_merged(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small s[20];
-    for (int i = 0; i < 20; i++) run(b, &s[i], (float)i, i % 4 ? 1 : 2);
+    for (int i = 0; i < 20; i++) exec(b, &s[i], (float)i, i % 4 ? 1 : 2);
     bench_run(b);
     for (int i = 0; i < 20; i++) {
         assert_answered(&s[i]);
@@ -411,10 +411,10 @@ static void test_graphs_share_a_frame(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small warm[2], s[20];
-    for (int i = 0; i < 2; i++) run(b, &warm[i], 1, (uint64_t)i + 1);
+    for (int i = 0; i < 2; i++) exec(b, &warm[i], 1, (uint64_t)i + 1);
     bench_run(b);
     uint64_t sent = b->metrics.runs;
-    for (int i = 0; i < 20; i++) run(b, &s[i], (float)i, (uint64_t)i % 2 + 1);
+    for (int i = 0; i < 20; i++) exec(b, &s[i], (float)i, (uint64_t)i % 2 + 1);
     bench_run(b);
     for (int i = 0; i < 20; i++) {
         assert_answered(&s[i]);
@@ -428,7 +428,7 @@ static void test_an_error_is_ones_own(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small s[9];
-    for (int i = 0; i < 9; i++) run(b, &s[i], i == 4 ? -1 : (float)i, 1);
+    for (int i = 0; i < 9; i++) exec(b, &s[i], i == 4 ? -1 : (float)i, 1);
     bench_run(b);
     for (int i = 0; i < 9; i++) {
         if (i != 4) assert_answered(&s[i]);
@@ -443,13 +443,13 @@ static void test_a_killer_does_not_take_others_along(void **state) {
     Small s[9];
     ErrCode why;
     const char *message;
-    for (int i = 0; i < 9; i++) run(b, &s[i], i == 4 ? 666 : (float)i, 1);
+    for (int i = 0; i < 9; i++) exec(b, &s[i], i == 4 ? 666 : (float)i, 1);
     bench_run(b);
     for (int i = 0; i < 9; i++)
         if (i != 4) assert_answered(&s[i]);
     assert_int_equal(ERR_worker_crash, s[4].ticket.code);
     assert_int_equal(2, b->metrics.worker_deaths);
-    JobSpec spec = {.type = FRAME_run, .run = &s[4].run, .area = -1, .culprit = "program 666", .done = on_ran, .arg = &s[4]};
+    JobSpec spec = {.type = FRAME_exec, .exec = &s[4].exec, .area = -1, .culprit = "program 666", .done = on_ran, .arg = &s[4]};
     assert_null(dispatch_submit(b->dispatch, &spec, &why, &message));
     assert_int_equal(ERR_quarantined, why);
     bench_free(b);
@@ -459,7 +459,7 @@ static void test_killers_that_wait_are_set_aside(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small s[6];
-    for (int i = 0; i < 6; i++) run(b, &s[i], 666, 1);
+    for (int i = 0; i < 6; i++) exec(b, &s[i], 666, 1);
     bench_run(b);
     for (int i = 0; i < 6; i++) assert_int_equal(ERR_worker_crash, s[i].ticket.code);
     assert_int_equal(2, b->metrics.worker_deaths);
@@ -470,7 +470,7 @@ static void test_one_that_hangs_does_not_take_others_along(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small s[5];
-    for (int i = 0; i < 5; i++) run(b, &s[i], i == 2 ? 777 : (float)i, 1);
+    for (int i = 0; i < 5; i++) exec(b, &s[i], i == 2 ? 777 : (float)i, 1);
     bench_run(b);
     for (int i = 0; i < 5; i++)
         if (i != 2) assert_answered(&s[i]);
@@ -488,7 +488,7 @@ typedef struct {
 static void leave(void *arg) {
     Leaving *l = arg;
     dispatch_cancel(l->bench->dispatch, l->small->job, 0);
-    memset(&l->small->run, 0xff, sizeof l->small->run);
+    memset(&l->small->exec, 0xff, sizeof l->small->exec);
     l->bench->open--;
 }
 
@@ -497,9 +497,9 @@ static void test_who_leaves_does_not_take_others_along(void **state) {
     Bench *b = bench_new(1, 100);
     Small first, s[6];
     Leaving leaving = {.bench = b, .small = &s[3], .timer = {.fire = leave, .arg = &leaving}};
-    run(b, &first, 1, 1);
+    exec(b, &first, 1, 1);
     bench_run(b);
-    for (int i = 0; i < 6; i++) run(b, &s[i], i == 5 ? 888 : (float)i, 1);
+    for (int i = 0; i < 6; i++) exec(b, &s[i], i == 5 ? 888 : (float)i, 1);
     leave(&(Leaving){.bench = b, .small = &s[1]});
     loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS); /* in the midst of it */
     bench_run(b);
@@ -517,7 +517,7 @@ static void test_who_leaves_does_not_hurry_others(void **state) {
     Bench *b = bench_new(1, 100);
     Small first, s[2];
     Leaving leaving = {.bench = b, .small = &s[1], .timer = {.fire = leave, .arg = &leaving}};
-    run(b, &first, 1, 1);
+    exec(b, &first, 1, 1);
     bench_run(b);
     for (int i = 0; i < 2; i++) run_patiently(b, &s[i], i ? 1 : 999, 1, 10000 * MS);
     loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS);

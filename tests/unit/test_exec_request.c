@@ -14,27 +14,27 @@ static void test_merged_runs_come_apart(void **state) {
     ResultMsg r0[2] = {{.output = 0, .batched = true, .offset = 20}, {.output = 2, .batched = true, .offset = 32}};
     ResultMsg r1[2] = {{.output = 0, .batched = true, .offset = 20}, {.output = 2, .batched = true, .offset = 44}};
     size_t row_bytes[2] = {4, 8};
-    RunMsg m = {.key = 1, .dtype = DT_F32, .rows = 1, .area_size = 40, .results_at = 20, .ntensors = 2, .nresults = 2, .tensors = tensors,
+    ExecMsg m = {.key = 1, .dtype = DT_F32, .rows = 1, .area_size = 40, .results_at = 20, .ntensors = 2, .nresults = 2, .tensors = tensors,
                 .results = r0, .inline_area = (unsigned char *)a0, .inline_len = 20};
-    Run one = {.msg = m, .row_bytes = row_bytes, .small = true}, two = one;
+    ExecRequest one = {.msg = m, .row_bytes = row_bytes, .small = true}, two = one;
     two.msg.rows = 2;
     two.msg.area_size = 60;
     two.msg.results = r1;
     two.msg.inline_area = (unsigned char *)a1;
-    assert_true(run_mergeable(&one) && run_mergeable(&two) && run_goes_with(&one, &two));
+    assert_true(exec_request_mergeable(&one) && exec_request_mergeable(&two) && exec_request_goes_with(&one, &two));
     Buf body = {0};
-    run_put_merged(&body, (const Run *[]){&two, &one}, 2);
-    RunMsg merged;
-    assert_true(wire_get_run(&(Frame){.type = FRAME_run, .body = body.data, .len = body.len, .area = -1}, &merged));
+    exec_request_put_merged(&body, (const ExecRequest *[]){&two, &one}, 2);
+    ExecMsg merged;
+    assert_true(wire_get_exec(&(Frame){.type = FRAME_exec, .body = body.data, .len = body.len, .area = -1}, &merged));
     assert_int_equal(3, merged.rows);
     assert_memory_equal(((float[]){3, 4, 5, 6, 1, 2}), merged.inline_area + merged.tensors[0].offset, 24);
     assert_memory_equal(((float[]){9}), merged.inline_area + merged.tensors[1].offset, 4);
     assert_int_equal(12 + 24, merged.area_size - merged.results_at);
     float results[9] = {10, 11, 12, 20, 21, 22, 23, 24, 25}, room[10];
     assert_memory_equal(((float[]){10, 11, 0, 0, 0, 0, 20, 21, 22, 23}),
-                        run_part(&two, (unsigned char *)results, 0, 3, (unsigned char *)room), 40);
-    assert_memory_equal(((float[]){12, 0, 0, 24, 25}), run_part(&one, (unsigned char *)results, 2, 3, (unsigned char *)room), 20);
-    run_msg_release(&merged);
+                        exec_request_part(&two, (unsigned char *)results, 0, 3, (unsigned char *)room), 40);
+    assert_memory_equal(((float[]){12, 0, 0, 24, 25}), exec_request_part(&one, (unsigned char *)results, 2, 3, (unsigned char *)room), 20);
+    exec_msg_release(&merged);
     buf_release(&body);
 }
 
@@ -44,26 +44,26 @@ static void test_what_is_not_merged(void **state) {
     TensorMsg t[2] = {{.slot = 0, .dtype = DT_F32, .batched = true, .cols = 1}, {.slot = 1, .dtype = DT_F32, .cols = 1, .offset = 4}}, u[2];
     ResultMsg r = {.batched = true, .offset = 8}, q = r;
     size_t row_bytes = 4;
-    Run one = {.row_bytes = &row_bytes, .small = true,
+    ExecRequest one = {.row_bytes = &row_bytes, .small = true,
                .msg = {.key = 1, .dtype = DT_F32, .rows = 1, .area_size = 12, .results_at = 8, .ntensors = 2, .nresults = 1, .tensors = t,
                        .results = &r, .inline_area = (unsigned char *)a, .inline_len = 8}};
-    Run two = one;
+    ExecRequest two = one;
     two.msg.tensors = memcpy(u, t, sizeof u);
     two.msg.results = &q;
-    assert_true(run_goes_with(&one, &two));
+    assert_true(exec_request_goes_with(&one, &two));
     two.msg.inline_area = (unsigned char *)other; /* the shared value differs */
-    assert_false(run_goes_with(&one, &two));
+    assert_false(exec_request_goes_with(&one, &two));
     two.msg.inline_area = one.msg.inline_area;
     two.msg.dtype = DT_F64;
-    assert_false(run_goes_with(&one, &two));
+    assert_false(exec_request_goes_with(&one, &two));
     two.msg.dtype = DT_F32;
     u[0].discrete = 1;
-    assert_false(run_goes_with(&one, &two));
+    assert_false(exec_request_goes_with(&one, &two));
     u[0].discrete = 0;
     q.output = 1;
-    assert_false(run_goes_with(&one, &two));
+    assert_false(exec_request_goes_with(&one, &two));
     q.batched = false; /* a sum over the batch */
-    assert_false(run_mergeable(&two));
+    assert_false(exec_request_mergeable(&two));
 }
 
 int main(void) {

@@ -380,16 +380,16 @@ static bool sends(const void *what, Buf *answer) {
 static bool gets_run(const void *what, Buf *answer) {
     (void)what;
     Buf body;
-    RunMsg m;
+    ExecMsg m;
     TensorMsg tensor = {.dtype = DT_F64, .cols = 2};
     ResultMsg result = {.offset = 16};
     buf_init(&body);
-    wire_put_run(&body, &(RunMsg){.key = 1, .dtype = DT_F64, .rows = 1, .area_size = 32, .results_at = 16, .ntensors = 1, .nresults = 1,
+    wire_put_exec(&body, &(ExecMsg){.key = 1, .dtype = DT_F64, .rows = 1, .area_size = 32, .results_at = 16, .ntensors = 1, .nresults = 1,
                                   .tensors = &tensor, .results = &result, .inline_area = (const unsigned char[16]){1}, .inline_len = 16});
-    bool ok = !body.failed && wire_get_run(&(Frame){.type = FRAME_run, .body = body.data, .len = body.len, .area = -1}, &m);
+    bool ok = !body.failed && wire_get_exec(&(Frame){.type = FRAME_exec, .body = body.data, .len = body.len, .area = -1}, &m);
     if (ok) {
-        wire_put_run(answer, &m);
-        run_msg_release(&m);
+        wire_put_exec(answer, &m);
+        exec_msg_release(&m);
     }
     buf_release(&body);
     return ok;
@@ -482,20 +482,20 @@ static bool runs(const void *what, Buf *answer) {
     assert_true(at <= sizeof area / sizeof *area);
     for (size_t i = 0; i < at; i++) area[i] = (double)(i % 4);
     result.offset = at * sizeof(double);
-    RunMsg m = {.key = 1, .dtype = DT_F64, .rows = ROWS, .results_at = at * sizeof(double), .area_size = (at + l->result * ROWS) * sizeof(double),
+    ExecMsg m = {.key = 1, .dtype = DT_F64, .rows = ROWS, .results_at = at * sizeof(double), .area_size = (at + l->result * ROWS) * sizeof(double),
                 .ntensors = l->slots, .nresults = 1, .tensors = tensors, .results = &result, .inline_area = (unsigned char *)area,
                 .inline_len = at * sizeof(double)};
     cache_init(&cache);
     ok = cache_load(&cache, 1, l->graph.data, l->graph.len, &fault_said);
     for (int i = 0; ok && i < 2; i++) {
         Buf out;
-        RunAnswer reply;
+        ExecAnswer reply;
         Frame frame = {.area = -1};
-        RanMsg ran = {0};
+        ExecutedMsg ran = {0};
         buf_init(&out);
-        run_answer(&cache, &w, &maps, &frame, &m, &out, &reply);
-        Frame sent = frame_of(FRAME_ran, &out);
-        if (!out.failed) assert_true(wire_get_ran(&sent, &ran));
+        exec_job_answer(&cache, &w, &maps, &frame, &m, &out, &reply);
+        Frame sent = frame_of(FRAME_executed, &out);
+        if (!out.failed) assert_true(wire_get_executed(&sent, &ran));
         ok = !out.failed && ran.code == ERR_NONE;
         if (!out.failed && ran.code != ERR_NONE) assert_true(ran.code == ERR_too_large || ran.code == ERR_internal);
         if (ok) buf_put(answer, ran.inline_results, ran.inline_len);

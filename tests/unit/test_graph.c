@@ -50,10 +50,10 @@ static Graph *sample(void) {
     uint32_t c = graph_const(g, (double[]){1.5, -2, 1e300}, DIMS(3));
     uint32_t it = t_sub_node(g, OP_iter, INS(n, b, c), DIMS(3), ATTRS(1, 1, 1, 1, 0, 0), SUBS(linear_step(3)));
     uint32_t tuple = t_sub_node(g, OP_iter_vjp, INS(n, b, c, y), DIMS(), ATTRS(1), SUBS(linear_step(3), linear_step_vjp(3)));
-    uint32_t dn = t_node(g, OP_part, INS(tuple), DIMS(4), ATTRS(0));
+    uint32_t dn = t_node(g, OP_tuple_get, INS(tuple), DIMS(4), ATTRS(0));
     uint32_t up = t_node(g, OP_shift, INS(it), DIMS(4), ATTRS(0, SHIFT_EXACT));
     uint32_t down = t_node(g, OP_unshift, INS(up), DIMS(3), ATTRS(0, SHIFT_EXACT));
-    uint32_t at = t_node(g, OP_place, INS(down), DIMS(2, 3), ATTRS(0, 1));
+    uint32_t at = t_node(g, OP_scatter, INS(down), DIMS(2, 3), ATTRS(0, 1));
     uint32_t turned = t_node(g, OP_permute, INS(at), DIMS(3, 2), ATTRS(1, 0));
     uint32_t wide = t_node(g, OP_resize, INS(turned), DIMS(3, 5), ATTRS(1, 1));
     uint32_t flat = t_node(g, OP_reshape, INS(wide), DIMS(15), ATTRS());
@@ -61,9 +61,9 @@ static Graph *sample(void) {
     uint32_t either = t_node(g, OP_if, INS(one, flat, zero), DIMS(15), ATTRS());
     uint32_t net = t_node(g, OP_call, INS(either), DIMS(2), ATTRS(graph_slot(g, SLOT_NETWORK, 7, 0)));
     uint32_t eye = t_node(g, OP_eye, INS(), DIMS(4, 4), ATTRS());
-    uint32_t row = t_node(g, OP_pick, INS(eye), DIMS(4), ATTRS(0, 2));
+    uint32_t row = t_node(g, OP_select, INS(eye), DIMS(4), ATTRS(0, 2));
     graph_output(g, OUT_VALUE, 0, net);
-    graph_output(g, OUT_GRAD_INPUT, 0, t_node(g, OP_reduce, INS(dn, n), DIMS(4), ATTRS()));
+    graph_output(g, OUT_GRAD_INPUT, 0, t_node(g, OP_batch_sum, INS(dn, n), DIMS(4), ATTRS()));
     graph_output(g, OUT_GRAD_ARG, 0, row);
     return g;
 }
@@ -85,9 +85,9 @@ static void test_consing(void **state) {
     assert_int_not_equal(graph_const(g, (double[]){0.0, 2}, DIMS(2)), graph_const(g, (double[]){-0.0, 2}, DIMS(2)));
     /* lists that point into the graph itself, across growth */
     for (uint32_t i = 0; i < 5000; i++) {
-        uint32_t p = graph_add(g, &(NodeSpec){.op = OP_place, .ins = &c, .nin = 1, .dims = (uint32_t[]){i + 1, 2}, .rank = 2,
+        uint32_t p = graph_add(g, &(NodeSpec){.op = OP_scatter, .ins = &c, .nin = 1, .dims = (uint32_t[]){i + 1, 2}, .rank = 2,
                                               .attrs = (int64_t[]){0, i}, .nattr = 2});
-        uint32_t q = graph_add(g, &(NodeSpec){.op = OP_pick, .ins = &p, .nin = 1, .dims = node_dims(g, &g->nodes[c]), .rank = 1,
+        uint32_t q = graph_add(g, &(NodeSpec){.op = OP_select, .ins = &p, .nin = 1, .dims = node_dims(g, &g->nodes[c]), .rank = 1,
                                               .attrs = node_attrs(g, &g->nodes[p]), .nattr = 2});
         assert_int_equal(g->nodes[q].size, 2);
         assert_int_equal(node_attrs(g, &g->nodes[q])[1], i);
@@ -138,7 +138,7 @@ static void test_copy(void **state) {
 #define BAD(expected, op, ...) \
     do { \
         Graph *g = graph_new(); \
-        uint32_t b = t_input(g, SLOT_ARG, 0, 3), a = t_node(g, OP_place, INS(b), DIMS(2, 3), ATTRS(0, 1)); \
+        uint32_t b = t_input(g, SLOT_ARG, 0, 3), a = t_node(g, OP_scatter, INS(b), DIMS(2, 3), ATTRS(0, 1)); \
         (void)a; \
         t_node(g, op, __VA_ARGS__); \
         assert_bad(g, expected); \
@@ -161,10 +161,10 @@ static void test_shape_rules(void **state) {
     BAD("nothing stays", OP_resize, INS(a), DIMS(2, 4), ATTRS(1, 4));
     BAD("nothing stays", OP_resize, INS(a), DIMS(2, 4), ATTRS(1, -3));
     BAD("shape rule", OP_resize, INS(a), DIMS(5, 4), ATTRS(0, 0));
-    BAD("index", OP_pick, INS(a), DIMS(3), ATTRS(0, 2));
-    BAD("shape rule", OP_pick, INS(a), DIMS(2), ATTRS(0, 1));
-    BAD("index", OP_place, INS(b), DIMS(3, 2), ATTRS(1, 2));
-    BAD("axis", OP_place, INS(b), DIMS(3, 2), ATTRS(2, 1));
+    BAD("index", OP_select, INS(a), DIMS(3), ATTRS(0, 2));
+    BAD("shape rule", OP_select, INS(a), DIMS(2), ATTRS(0, 1));
+    BAD("index", OP_scatter, INS(b), DIMS(3, 2), ATTRS(1, 2));
+    BAD("axis", OP_scatter, INS(b), DIMS(3, 2), ATTRS(2, 1));
     BAD("permutation", OP_permute, INS(a), DIMS(3, 2), ATTRS(1, 1));
     BAD("elements", OP_reshape, INS(a), DIMS(5), ATTRS());
     BAD("differ", OP_add, INS(a, b), DIMS(3), ATTRS());
@@ -174,7 +174,7 @@ static void test_shape_rules(void **state) {
     BAD("twice", OP_contract, INS(a, b), DIMS(2, 2), ATTRS(2, 1, 2, 0, 1, 1, 0, 0));
     BAD("label", OP_contract, INS(a, b), DIMS(2), ATTRS(2, 1, 1, 0, 256, 256, 0));
     BAD("attributes", OP_contract, INS(a, b), DIMS(2), ATTRS(2, 1, 5, 0, 1, 1, 0));
-    BAD("tuple", OP_part, INS(a), DIMS(3), ATTRS(0));
+    BAD("tuple", OP_tuple_get, INS(a), DIMS(3), ATTRS(0));
     BAD("network", OP_call, INS(a), DIMS(3), ATTRS(0));
     BAD("inputs", OP_add, INS(a), DIMS(2, 3), ATTRS());
     BAD("sub-graphs", OP_iter, INS(b, b), DIMS(3), ATTRS(1, 1, 0, 1, 0, 0));

@@ -94,10 +94,10 @@ static void test_images(void **state) {
     assert_value(g, t_node(g, OP_pad, INS(a), DIMS(2, 3), ATTRS(1, -1, -1, 1, real(7))), WANT(7, 7, 7, 2, 3, 7));
     g = graph_new();
     a = leaf(g, image, DIMS(2, 3));
-    assert_value(g, t_node(g, OP_spread, INS(a), DIMS(2, 2, 3), ATTRS(1)), WANT(1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6));
+    assert_value(g, t_node(g, OP_broadcast, INS(a), DIMS(2, 2, 3), ATTRS(1)), WANT(1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6));
     g = graph_new();
     a = leaf(g, image, DIMS(2, 3));
-    assert_value(g, t_node(g, OP_total, INS(a), DIMS(2), ATTRS(1)), WANT(6, 15));
+    assert_value(g, t_node(g, OP_sum, INS(a), DIMS(2), ATTRS(1)), WANT(6, 15));
     g = graph_new();
     a = leaf(g, image, DIMS(1, 2, 3));
     uint32_t w = leaf(g, DATA(1, 10, 100, 1000), DIMS(1, 1, 2, 2));
@@ -214,10 +214,10 @@ static void test_refused(void **state) {
     refused("axis out of range", OP_softmax, INS(2), DIMS(3), ATTRS(1, 0));
     refused("neither 0 nor 1", OP_softmax, INS(2), DIMS(3), ATTRS(0, 2));
     refused("number of attributes", OP_softmax_vjp, INS(2, 2), DIMS(3), ATTRS(0, 0));
-    refused("axis out of range", OP_spread, INS(2), DIMS(3, 5), ATTRS(2));
-    refused("axis out of range", OP_spread, INS(2), DIMS(3), ATTRS(0));
-    refused("dims are not", OP_spread, INS(2), DIMS(3, 5), ATTRS(0));
-    refused("axis out of range", OP_total, INS(2), DIMS(), ATTRS(1));
+    refused("axis out of range", OP_broadcast, INS(2), DIMS(3, 5), ATTRS(2));
+    refused("axis out of range", OP_broadcast, INS(2), DIMS(3), ATTRS(0));
+    refused("dims are not", OP_broadcast, INS(2), DIMS(3, 5), ATTRS(0));
+    refused("axis out of range", OP_sum, INS(2), DIMS(), ATTRS(1));
     refused("fewer than two axes", OP_pad, INS(2), DIMS(3), ATTRS(0, 0, 0, 0, 0));
     refused("too large or empty", OP_pad, INS(1), DIMS(2, 1, 4), ATTRS(-2, -1, 0, 0, 0));
     refused("out of range", OP_pad, INS(1), DIMS(2, 3, 4), ATTRS(INT64_MIN, 3, 0, 0, 0));

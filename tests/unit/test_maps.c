@@ -1,4 +1,4 @@
-/* Areas that stay mapped in a worker. */
+/* ShmPool that stay mapped in a worker. */
 #include "worker/protocol/maps.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -47,9 +47,9 @@ static void test_structure(void **state) {
     VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, 2), DIMS(2, 4)), &six, 0, 0, 1, 2, 0, 0, 4, 5);
     VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, -1), DIMS(2, 4)), &six, 2, 3, 0, 0, 5, 6, 0, 0);
     VALUE(unary(6, DIMS(2, 3), OP_resize, ATTRS(0, 0), DIMS(3, 3)), &six, 1, 2, 3, 4, 5, 6, 0, 0, 0);
-    VALUE(unary(6, DIMS(2, 3), OP_pick, ATTRS(1, 2), DIMS(2)), &six, 3, 6);
-    VALUE(unary(6, DIMS(6), OP_pick, ATTRS(0, 4), DIMS()), &six, 5);
-    VALUE(unary(6, DIMS(2, 3), OP_place, ATTRS(1, 1), DIMS(2, 2, 3)), &six, 0, 0, 0, 1, 2, 3, 0, 0, 0, 4, 5, 6);
+    VALUE(unary(6, DIMS(2, 3), OP_select, ATTRS(1, 2), DIMS(2)), &six, 3, 6);
+    VALUE(unary(6, DIMS(6), OP_select, ATTRS(0, 4), DIMS()), &six, 5);
+    VALUE(unary(6, DIMS(2, 3), OP_scatter, ATTRS(1, 1), DIMS(2, 2, 3)), &six, 0, 0, 0, 1, 2, 3, 0, 0, 0, 4, 5, 6);
     VALUE(unary(6, DIMS(2, 3), OP_permute, ATTRS(1, 0), DIMS(3, 2)), &six, 1, 4, 2, 5, 3, 6);
     VALUE(unary(6, DIMS(1, 2, 3), OP_permute, ATTRS(2, 0, 1), DIMS(3, 1, 2)), &six, 1, 4, 2, 5, 3, 6);
 }
@@ -84,7 +84,7 @@ static void test_transposes(void **state) {
             assert_transposes(unary(3 * n, DIMS(3, n), OP_shift, ATTRS(1, mode), DIMS(3, m)), 3 * n,
                               unary(3 * m, DIMS(3, m), OP_unshift, ATTRS(1, mode), DIMS(3, n)));
         }
-    assert_transposes(unary(6, DIMS(2, 3), OP_pick, ATTRS(1, 2), DIMS(2)), 6, unary(2, DIMS(2), OP_place, ATTRS(1, 2), DIMS(2, 3)));
+    assert_transposes(unary(6, DIMS(2, 3), OP_select, ATTRS(1, 2), DIMS(2)), 6, unary(2, DIMS(2), OP_scatter, ATTRS(1, 2), DIMS(2, 3)));
     for (int64_t by = -2; by <= 4; by++)
         assert_transposes(unary(6, DIMS(2, 3), OP_resize, ATTRS(1, by), DIMS(2, 5)), 6, unary(10, DIMS(2, 5), OP_resize, ATTRS(1, -by), DIMS(2, 3)));
     assert_transposes(unary(6, DIMS(2, 3), OP_permute, ATTRS(1, 0), DIMS(3, 2)), 6, unary(6, DIMS(3, 2), OP_permute, ATTRS(1, 0), DIMS(2, 3)));
@@ -141,13 +141,13 @@ static void test_batch(void **state) {
     for (int y = 0; y < 2; y++) {
         Graph *g = graph_new();
         uint32_t a = t_input(g, SLOT_ARG, 0, 2), b = t_input(g, SLOT_ARG, 1, 2), sum = t_node(g, OP_add, INS(a, b), DIMS(2), ATTRS());
-        graph_output(g, OUT_GRAD_ARG, 0, t_node(g, OP_reduce, INS(sum, y ? b : a), DIMS(2), ATTRS()));
+        graph_output(g, OUT_GRAD_ARG, 0, t_node(g, OP_batch_sum, INS(sum, y ? b : a), DIMS(2), ATTRS()));
         if (y) assert_value(g, 3, both, (double[]){21, 78}, 2);
         else assert_value(g, 3, both, (double[]){6, 16, 7, 26, 8, 36}, 6);
     }
     Graph *g = graph_new();
     uint32_t a = t_input(g, SLOT_ARG, 0, 2), b = t_input(g, SLOT_ARG, 1, 2);
-    graph_output(g, OUT_GRAD_ARG, 0, t_node(g, OP_reduce, INS(b, a), DIMS(2), ATTRS()));
+    graph_output(g, OUT_GRAD_ARG, 0, t_node(g, OP_batch_sum, INS(b, a), DIMS(2), ATTRS()));
     assert_value(g, 3, both, (double[]){5, 6, 5, 6, 5, 6}, 6);
 }
 
@@ -212,10 +212,10 @@ static Graph *iteration(uint32_t k, bool gradient) {
     const uint32_t of[] = {n, b, c};
     for (uint32_t i = 0; i < 3; i++) {
         const GNode *like = &g->nodes[of[i]];
-        uint32_t part = graph_add(g, &(NodeSpec){.op = OP_part, .ins = &tuple, .nin = 1, .dims = node_dims(g, like), .rank = like->rank,
+        uint32_t part = graph_add(g, &(NodeSpec){.op = OP_tuple_get, .ins = &tuple, .nin = 1, .dims = node_dims(g, like), .rank = like->rank,
                                                  .attrs = (int64_t[]){i}, .nattr = 1});
         like = &g->nodes[of[i]];
-        graph_output(g, OUT_GRAD_ARG, i, graph_add(g, &(NodeSpec){.op = OP_reduce, .ins = (uint32_t[]){part, of[i]}, .nin = 2,
+        graph_output(g, OUT_GRAD_ARG, i, graph_add(g, &(NodeSpec){.op = OP_batch_sum, .ins = (uint32_t[]){part, of[i]}, .nin = 2,
                                                                   .dims = node_dims(g, like), .rank = like->rank}));
     }
     return g;

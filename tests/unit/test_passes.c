@@ -63,7 +63,7 @@ static Graph *run(Pass pass, Graph *g) {
     if (cx.diag.code) fail_msg("%s", cx.diag.message);
     if (!graph_verify(made, why, sizeof why)) fail_msg("after: %s", why);
     expect_same(g, made, &r);
-    if (cost_sum(graph_cost(made)) > cost_sum(graph_cost(g))) fail_msg("dearer");
+    if (cost_total(graph_cost(made)) > cost_total(graph_cost(g))) fail_msg("dearer");
     cx_release(&cx);
     graph_free(g);
     return made;
@@ -148,35 +148,35 @@ static void test_slides(void **state) {
 static void test_picks(void **state) {
     (void)state;
     Graph *g = graph_new();
-    uint32_t x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(3), ATTRS(1, 2)), "");
+    uint32_t x = in(g, 0, DIMS(3)), y = t_node(g, OP_scatter, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(3), ATTRS(1, 2)), "");
     g = graph_new();
-    x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(3), ATTRS(1, 1)), "zero");
+    x = in(g, 0, DIMS(3)), y = t_node(g, OP_scatter, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(3), ATTRS(1, 1)), "zero");
     g = graph_new();
-    x = in(g, 0, DIMS(3)), y = t_node(g, OP_place, INS(x), DIMS(3, 4), ATTRS(1, 2));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(4), ATTRS(0, 1)), "pick place");
+    x = in(g, 0, DIMS(3)), y = t_node(g, OP_scatter, INS(x), DIMS(3, 4), ATTRS(1, 2));
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(4), ATTRS(0, 1)), "select scatter");
     g = graph_new();
-    STRUCTURE(g, t_node(g, OP_pick, INS(t_node(g, OP_eye, INS(), DIMS(3, 3), ATTRS())), DIMS(3), ATTRS(0, 1)), "onehot");
+    STRUCTURE(g, t_node(g, OP_select, INS(t_node(g, OP_eye, INS(), DIMS(3, 3), ATTRS())), DIMS(3), ATTRS(0, 1)), "onehot");
     g = graph_new();
     x = in(g, 0, DIMS(2, 3, 4)), y = t_node(g, OP_permute, INS(x), DIMS(4, 2, 3), ATTRS(2, 0, 1));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(2, 3), ATTRS(0, 3)), "pick");
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(2, 3), ATTRS(0, 3)), "select");
     g = graph_new();
     x = in(g, 0, DIMS(2, 5)), y = t_node(g, OP_resize, INS(x), DIMS(2, 7), ATTRS(1, 1));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(2), ATTRS(1, 4)), "pick");
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(2), ATTRS(1, 4)), "select");
     g = graph_new();
     x = in(g, 0, DIMS(6)), y = in(g, 1, DIMS(7));
     y = t_node(g, OP_contract, INS(x, y), DIMS(6, 7), ATTRS(1, 1, 2, 0, 1, 0, 1));
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(7), ATTRS(0, 2)), "pick contract");
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(7), ATTRS(0, 2)), "select contract");
     g = graph_new(); /* somebody else wants all of it */
     x = in(g, 0, DIMS(6)), y = in(g, 1, DIMS(7));
     y = t_node(g, OP_contract, INS(x, y), DIMS(6, 7), ATTRS(1, 1, 2, 0, 1, 0, 1));
     graph_output(g, OUT_TANGENT, 0, y);
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(7), ATTRS(0, 2)), "contract pick");
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(7), ATTRS(0, 2)), "contract select");
     g = graph_new();
     x = in(g, 0, DIMS(2)), y = in(g, 1, DIMS(20));
     y = t_node(g, OP_if, INS(x, y, in(g, 2, DIMS(20))), DIMS(20), ATTRS());
-    STRUCTURE(g, t_node(g, OP_pick, INS(y), DIMS(), ATTRS(0, 2)), "pick pick if");
+    STRUCTURE(g, t_node(g, OP_select, INS(y), DIMS(), ATTRS(0, 2)), "select select if");
 }
 
 static void test_orders(void **state) {
@@ -206,12 +206,12 @@ static void test_choices(void **state) {
     STRUCTURE(g, t_node(g, OP_if, INS(a, onehot(g, 2, 0), onehot(g, 2, 1)), DIMS(2), ATTRS()), "");
     g = graph_new();
     a = in(g, 0, DIMS(30));
-    STRUCTURE(g, t_node(g, OP_if, INS(in(g, 1, DIMS(2)), a, zero(g, DIMS(30))), DIMS(30), ATTRS()), "pick contract");
+    STRUCTURE(g, t_node(g, OP_if, INS(in(g, 1, DIMS(2)), a, zero(g, DIMS(30))), DIMS(30), ATTRS()), "select contract");
     g = graph_new(); /* (c₀ + c₁)·a, whatever the condition is */
     a = in(g, 0, DIMS(30));
     STRUCTURE(g, t_node(g, OP_if, INS(in(g, 1, DIMS(2)), a, a), DIMS(30), ATTRS()), "const contract contract");
     g = graph_new();
-    a = in(g, 0, DIMS(3)), b = t_node(g, OP_place, INS(in(g, 1, DIMS(4))), DIMS(4, 2), ATTRS(1, 1));
+    a = in(g, 0, DIMS(3)), b = t_node(g, OP_scatter, INS(in(g, 1, DIMS(4))), DIMS(4, 2), ATTRS(1, 1));
     STRUCTURE(g, t_node(g, OP_if, INS(b, a, in(g, 2, DIMS(3))), DIMS(4, 3), ATTRS()), "contract");
     g = graph_new();
     a = in(g, 0, DIMS(8, 8)), b = in(g, 1, DIMS(8, 8));
@@ -244,19 +244,19 @@ static void test_factors(void **state) {
     STRUCTURE(g, t_node(g, OP_contract, INS(eye, a), DIMS(2, 3), ATTRS(2, 2, 2, 0, 1, 1, 2, 2, 0)), "permute");
     g = graph_new();
     a = in(g, 0, DIMS(3, 2));
-    STRUCTURE(g, t_matvec(g, a, onehot(g, 2, 1), 3), "pick");
+    STRUCTURE(g, t_matvec(g, a, onehot(g, 2, 1), 3), "select");
     g = graph_new(); /* a label of the result only: placed there */
     a = in(g, 0, DIMS(3));
-    STRUCTURE(g, t_node(g, OP_contract, INS(a, onehot(g, 2, 1)), DIMS(3, 2), ATTRS(1, 1, 2, 0, 1, 0, 1)), "place");
+    STRUCTURE(g, t_node(g, OP_contract, INS(a, onehot(g, 2, 1)), DIMS(3, 2), ATTRS(1, 1, 2, 0, 1, 0, 1)), "scatter");
     g = graph_new();
     a = in(g, 0, DIMS(3, 2));
     STRUCTURE(g, t_matvec(g, a, zero(g, DIMS(2)), 3), "zero");
     g = graph_new();
-    a = t_node(g, OP_place, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(1, 3));
-    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "pick contract");
+    a = t_node(g, OP_scatter, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(1, 3));
+    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "select contract");
     g = graph_new();
-    a = t_node(g, OP_place, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(0, 3));
-    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "contract place");
+    a = t_node(g, OP_scatter, INS(in(g, 0, DIMS(9))), DIMS(9, 9), ATTRS(0, 3));
+    STRUCTURE(g, t_matvec(g, a, in(g, 1, DIMS(9)), 9), "contract scatter");
 }
 
 static Graph *step_of(uint32_t n, Op op, ShiftMode mode) {
@@ -499,8 +499,8 @@ static void test_matrices(void **state) {
         with_output(plain, t_node(plain, OP_contract, INS(v, w), out_dims, 2, ATTRS(2, 2, 2, 0, 1, 1, 2, 0, 2)));
         Graph *made = applied(&x, outer);
         expect_same(plain, made, &r);
-        assert_true(cost_sum(graph_cost(made)) <= cost_sum(graph_cost(plain)));
-        assert_true(cost_sum(graph_cost(made)) == matrix_cost(&x, outer));
+        assert_true(cost_total(graph_cost(made)) <= cost_total(graph_cost(plain)));
+        assert_true(cost_total(graph_cost(made)) == matrix_cost(&x, outer));
         graph_free(made);
         graph_free(plain);
         free(cells);

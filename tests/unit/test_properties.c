@@ -68,7 +68,7 @@ static bool make_subject(Subject *s, uint64_t seed, Nat nat) {
     ErrCode code = s->cx.diag.code;
     if (code && code != ERR_nat_bound_exceeded && code != ERR_too_large && code != ERR_not_tabulable)
         fail_msg("seed %llu: %s: %s", (unsigned long long)seed, err_name(code), s->cx.diag.message);
-    return code == ERR_NONE && elements(s) <= MOST_ELEMENTS && cost_sum(graph_cost(s->vjp)) <= MOST_WORK;
+    return code == ERR_NONE && elements(s) <= MOST_ELEMENTS && cost_total(graph_cost(s->vjp)) <= MOST_WORK;
 }
 
 static void drop_subject(Subject *s) {
@@ -345,7 +345,7 @@ static void expect_same(Subject *s, const Graph *before, const Graph *after, dou
         for (size_t i = 0; i < want[o].size; i++)
             if (!close_to(got[o].data[i], want[o].data[i], scale, 1e-9)) report(s, "a pass changes the value");
     }
-    if (cost_sum(graph_cost(after)) > cost_sum(graph_cost(before))) report(s, "a pass makes the graph dearer");
+    if (cost_total(graph_cost(after)) > cost_total(graph_cost(before))) report(s, "a pass makes the graph dearer");
     free_outputs(before, want);
     free_outputs(after, got);
 }

@@ -82,7 +82,7 @@ static void test_guard(void **state) {
     (void)state;
     assert_true(sodium_init() >= 0);
     static const struct {
-        Guard guard;
+        Access access;
         ErrCode code;
     } cases[] = {
         {{.loopback = true, .host = "localhost:80"}, ERR_NONE},
@@ -106,11 +106,11 @@ static void test_guard(void **state) {
         {{.token = "secret", .authorization = "Basic secret"}, ERR_unauthorized},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Guard g = cases[i].guard;
+        Access g = cases[i].access;
         if (!g.allow_origin) g.allow_origin = "";
-        if (guard_check(&g, false) != cases[i].code) fail_msg("case %zu", i);
+        if (access_check(&g, false) != cases[i].code) fail_msg("case %zu", i);
     }
-    assert_int_equal(guard_check(&(Guard){.token = "secret", .allow_origin = ""}, true), ERR_NONE);
+    assert_int_equal(access_check(&(Access){.token = "secret", .allow_origin = ""}, true), ERR_NONE);
 }
 
 static void test_config(void **state) {

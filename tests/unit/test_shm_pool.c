@@ -23,24 +23,24 @@ static void test_given_is_taken_again(void **state) {
     (void)state;
     int fds = open_fds();
     Loop *loop = loop_new();
-    Areas areas;
+    ShmPool pool;
     Area a, b, c;
-    areas_init(&areas, loop);
-    assert_true(areas_take(&areas, MB, &a));
+    shm_pool_init(&pool, loop);
+    assert_true(shm_pool_take(&pool, MB, &a));
     int fd = a.fd;
-    areas_give(&areas, &a);
+    shm_pool_give(&pool, &a);
     assert_int_equal(-1, a.fd);
-    assert_true(areas_take(&areas, MB / 2, &b));
+    assert_true(shm_pool_take(&pool, MB / 2, &b));
     assert_int_equal(fd, b.fd);
     assert_true(b.size >= MB);
-    assert_true(areas_take(&areas, MB, &c)); /* nothing is kept: a new one */
+    assert_true(shm_pool_take(&pool, MB, &c)); /* nothing is kept: a new one */
     assert_int_not_equal(fd, c.fd);
-    areas_give(&areas, &b);
-    areas_give(&areas, &c);
-    assert_true(areas_take(&areas, 100, &a)); /* a large one is too good for little */
+    shm_pool_give(&pool, &b);
+    shm_pool_give(&pool, &c);
+    assert_true(shm_pool_take(&pool, 100, &a)); /* a large one is too good for little */
     assert_true(a.size < MB);
     area_release(&a);
-    areas_release(&areas);
+    shm_pool_release(&pool);
     loop_free(loop);
     assert_int_equal(fds, open_fds());
 }
@@ -48,39 +48,39 @@ static void test_given_is_taken_again(void **state) {
 static void test_little_is_kept(void **state) {
     (void)state;
     Loop *loop = loop_new();
-    Areas areas;
-    Area a[2 * AREAS_KEPT];
-    areas_init(&areas, loop);
-    for (int i = 0; i < 2 * AREAS_KEPT; i++) assert_true(areas_take(&areas, 4096, &a[i]));
-    for (int i = 0; i < 2 * AREAS_KEPT; i++) areas_give(&areas, &a[i]);
-    assert_int_equal(AREAS_KEPT, areas.n);
-    areas_release(&areas);
+    ShmPool pool;
+    Area a[2 * SHM_POOL_KEPT];
+    shm_pool_init(&pool, loop);
+    for (int i = 0; i < 2 * SHM_POOL_KEPT; i++) assert_true(shm_pool_take(&pool, 4096, &a[i]));
+    for (int i = 0; i < 2 * SHM_POOL_KEPT; i++) shm_pool_give(&pool, &a[i]);
+    assert_int_equal(SHM_POOL_KEPT, pool.n);
+    shm_pool_release(&pool);
     assert_true(area_create(&a[0], (size_t)65 * MB));
-    areas_give(&areas, &a[0]);
-    assert_int_equal(0, areas.n);
-    areas_release(&areas);
+    shm_pool_give(&pool, &a[0]);
+    assert_int_equal(0, pool.n);
+    shm_pool_release(&pool);
     loop_free(loop);
 }
 
 static int stop_when_empty(void *arg) {
-    Areas *areas = arg;
-    if (!areas->n) loop_stop(areas->loop);
+    ShmPool *pool = arg;
+    if (!pool->n) loop_stop(pool->loop);
     return -1;
 }
 
 static void test_nothing_is_kept_for_long(void **state) {
     (void)state;
     Loop *loop = loop_new();
-    Areas areas;
+    ShmPool pool;
     Area a;
-    areas_init(&areas, loop);
-    assert_true(areas_take(&areas, 4096, &a));
-    areas_give(&areas, &a);
+    shm_pool_init(&pool, loop);
+    assert_true(shm_pool_take(&pool, 4096, &a));
+    shm_pool_give(&pool, &a);
     int64_t began = loop_now();
-    loop_on_idle(loop, stop_when_empty, &areas);
+    loop_on_idle(loop, stop_when_empty, &pool);
     loop_run(loop);
     assert_true(loop_now() - began < (int64_t)10000000000);
-    areas_release(&areas);
+    shm_pool_release(&pool);
     loop_free(loop);
 }
 
@@ -88,22 +88,22 @@ static void test_nothing_is_kept_for_long(void **state) {
 static void test_bodies_share(void **state) {
     (void)state;
     Loop *loop = loop_new();
-    Areas areas;
+    ShmPool pool;
     Body body;
     static unsigned char bytes[100000];
-    areas_init(&areas, loop);
+    shm_pool_init(&pool, loop);
     for (int round = 0; round < 3; round++) {
         body_init(&body);
-        body.areas = &areas;
+        body.shm_pool = &pool;
         assert_int_equal(ERR_NONE, body_begin(&body, BODY_SAFETENSORS, round == 1 ? BODY_UNKNOWN : sizeof bytes, sizeof bytes));
         memset(bytes, round, sizeof bytes);
         for (size_t at = 0; at < sizeof bytes; at += 1000) assert_int_equal(ERR_NONE, body_add(&body, bytes + at, 1000));
         assert_true(body.area.fd >= 0);
         assert_memory_equal(bytes, body.data, sizeof bytes);
         body_release(&body);
-        assert_true(areas.n > 0);
+        assert_true(pool.n > 0);
     }
-    areas_release(&areas);
+    shm_pool_release(&pool);
     loop_free(loop);
 }
 

@@ -79,7 +79,7 @@ static void test_large_and_area(void **state) {
         for (size_t j = 0; j < sizes[i]; j++) buf_u8(&body, (uint8_t)(j * 31 + j / 256));
         assert_true(area_create(&area, 100000));
         memset(area.data, 7, area.size);
-        assert_int_equal(wire_send(p->a, FRAME_run, 9, &body, area.fd), 0);
+        assert_int_equal(wire_send(p->a, FRAME_exec, 9, &body, area.fd), 0);
         assert_int_equal(wire_recv(p->b, &f), 1);
         assert_int_equal(f.len, sizes[i]);
         assert_memory_equal(f.body, body.data, body.len);
@@ -238,7 +238,7 @@ static void test_messages(void **state) {
                .neurons = 7, .weights = 8, .recurrent = 9, .macs = 1.5e300, .cases = 10, .exhaustive = true, .compile_us = 11, .verify_us = 12}));
     ROUND_TRIP(load, LoadMsg, (&(LoadMsg){.key = 5, .graph = ABC, .graph_len = 3}));
     ROUND_TRIP(drop, DropMsg, (&(DropMsg){.key = UINT64_MAX}));
-    ROUND_TRIP(ran, RanMsg, (&(RanMsg){.code = ERR_internal, .message = ABC, .message_len = 3, .exec_ns = 9,
+    ROUND_TRIP(executed, ExecutedMsg, (&(ExecutedMsg){.code = ERR_internal, .message = ABC, .message_len = 3, .exec_ns = 9,
                .inline_results = ABC, .inline_len = 1}));
 }
 
@@ -258,21 +258,21 @@ static void test_values_survive(void **state) {
     buf_release(&b);
 }
 
-static bool run_accepted(const RunMsg *m, int area) {
+static bool run_accepted(const ExecMsg *m, int area) {
     Buf b;
-    RunMsg got;
+    ExecMsg got;
     buf_init(&b);
-    wire_put_run(&b, m);
-    Frame f = frame_of(FRAME_run, &b);
+    wire_put_exec(&b, m);
+    Frame f = frame_of(FRAME_exec, &b);
     f.area = area;
-    bool ok = wire_get_run(&f, &got);
+    bool ok = wire_get_exec(&f, &got);
     if (ok) {
         assert_true(got.ntensors == m->ntensors && got.nresults == m->nresults);
         assert_true(got.rows == m->rows && got.results_at == m->results_at);
         for (uint32_t i = 0; i < got.ntensors; i++)
             assert_true(got.tensors[i].offset == m->tensors[i].offset && got.tensors[i].dtype == m->tensors[i].dtype);
-        run_msg_release(&got);
-        for (f.len = 0; f.len < b.len; f.len++) assert_false(wire_get_run(&f, &got));
+        exec_msg_release(&got);
+        for (f.len = 0; f.len < b.len; f.len++) assert_false(wire_get_exec(&f, &got));
     }
     buf_release(&b);
     return ok;
@@ -283,9 +283,9 @@ static void test_run(void **state) {
     TensorMsg t[] = {{.slot = 0, .dtype = DT_F32, .batched = true, .cols = 4, .offset = 0},
                      {.slot = 1, .dtype = DT_I64, .discrete = 1, .cols = 1, .offset = 48}};
     ResultMsg r = {.output = 0, .batched = true, .offset = 56};
-    const RunMsg good = {.key = 1, .dtype = DT_F32, .rows = 3, .area_size = 80, .results_at = 56,
+    const ExecMsg good = {.key = 1, .dtype = DT_F32, .rows = 3, .area_size = 80, .results_at = 56,
                          .ntensors = 2, .nresults = 1, .tensors = t, .results = &r};
-    RunMsg m = good;
+    ExecMsg m = good;
     assert_true(run_accepted(&m, 5));
     assert_false(run_accepted(&m, -1)); /* neither area nor inline bytes */
     m.inline_area = (const unsigned char[56]){0};
@@ -330,13 +330,13 @@ static void test_fuzz(void **state) {
     Rng r = rng_new("wire_fuzz");
     unsigned char bytes[200];
     for (int round = 0; round < 200000; round++) {
-        Frame f = {.type = FRAME_run, .body = bytes, .len = rng_below(&r, sizeof bytes), .area = rng_below(&r, 2) ? 3 : -1};
+        Frame f = {.type = FRAME_exec, .body = bytes, .len = rng_below(&r, sizeof bytes), .area = rng_below(&r, 2) ? 3 : -1};
         for (size_t i = 0; i < f.len; i++) bytes[i] = rng_below(&r, 4) ? 0 : (unsigned char)rng_below(&r, 6);
-        RunMsg run;
+        ExecMsg run;
         BuiltMsg built;
-        if (wire_get_run(&f, &run)) {
+        if (wire_get_exec(&f, &run)) {
             assert_true(run.results_at <= run.area_size);
-            run_msg_release(&run);
+            exec_msg_release(&run);
         }
         f.type = FRAME_built;
         if (wire_get_built(&f, &built)) assert_true(built.code < ERR_COUNT && built.graph_len <= f.len);

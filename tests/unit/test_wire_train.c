@@ -50,7 +50,7 @@ TAKEN(link, LinkMsg)
 TAKEN(linked, LinkedMsg)
 TAKEN(data, DataMsg)
 TAKEN(train, TrainMsg)
-TAKEN(news, NewsMsg)
+TAKEN(progress, ProgressMsg)
 
 /* Refuses `m` with the change, which is taken back. */
 #define REFUSED(name, Msg, m, area, change) \
@@ -95,24 +95,24 @@ static void test_link(void **state) {
 static void test_too_many(void **state) {
     (void)state;
     static ColumnMsg columns[WIRE_COLUMNS + 1];
-    static PointMsg points[WIRE_NEWS_VALUES + 1];
+    static PointMsg points[WIRE_PROGRESS_VALUES + 1];
     for (int i = 0; i <= WIRE_COLUMNS; i++) columns[i] = (ColumnMsg){TEXT("c"), DT_F32, 1, {1}, 0};
-    for (int i = 0; i <= WIRE_NEWS_VALUES; i++) points[i] = (PointMsg){TEXT("k"), 1, 1};
+    for (int i = 0; i <= WIRE_PROGRESS_VALUES; i++) points[i] = (PointMsg){TEXT("k"), 1, 1};
     for (int more = 0; more < 2; more++) {
         Buf b;
         Frame f;
         DataMsg data;
-        NewsMsg news;
+        ProgressMsg news;
         buf_init(&b);
         wire_put_data(&b, &(DataMsg){DATA_TEST, TEXT("t"), 4, 100, (uint32_t)(WIRE_COLUMNS + more), columns});
         f = frame_of(FRAME_data, &b, AREA);
         assert_int_equal(wire_get_data(&f, &data), !more);
         if (!more) data_msg_release(&data);
         buf_clear(&b);
-        wire_put_news(&b, &(NewsMsg){.kind = NEWS_POINTS, .npoints = (uint32_t)(WIRE_NEWS_VALUES + more), .points = points});
-        f = frame_of(FRAME_news, &b, -1);
-        assert_int_equal(wire_get_news(&f, &news), !more);
-        if (!more) news_msg_release(&news);
+        wire_put_progress(&b, &(ProgressMsg){.kind = PROGRESS_POINTS, .npoints = (uint32_t)(WIRE_PROGRESS_VALUES + more), .points = points});
+        f = frame_of(FRAME_progress, &b, -1);
+        assert_int_equal(wire_get_progress(&f, &news), !more);
+        if (!more) progress_msg_release(&news);
         buf_release(&b);
     }
 }
@@ -159,16 +159,16 @@ static void test_train(void **state) {
 static void test_news(void **state) {
     (void)state;
     PointMsg points[] = {{TEXT("train.loss"), 1, 0.25}, {TEXT("lr"), 2, -1e300}};
-    NewsMsg m = {.kind = NEWS_POINTS, .step = 2, .steps = 9, .epoch = 0.5, .npoints = 2, .points = points};
-    assert_true(news_taken(&m, -1, false));
-    m = (NewsMsg){.kind = NEWS_CHECKPOINT, .step = 2, .area_size = 64};
-    assert_true(news_taken(&m, AREA, false));
-    m.kind = NEWS_LOG;
-    assert_false(news_taken(&m, AREA, false));
-    m = (NewsMsg){.kind = NEWS_END, .text = (const unsigned char *)"over", .text_len = 4, .code = ERR_bad_run, .stopped = true};
-    assert_true(news_taken(&m, -1, false));
+    ProgressMsg m = {.kind = PROGRESS_POINTS, .step = 2, .steps = 9, .epoch = 0.5, .npoints = 2, .points = points};
+    assert_true(progress_taken(&m, -1, false));
+    m = (ProgressMsg){.kind = PROGRESS_CHECKPOINT, .step = 2, .area_size = 64};
+    assert_true(progress_taken(&m, AREA, false));
+    m.kind = PROGRESS_LOG;
+    assert_false(progress_taken(&m, AREA, false));
+    m = (ProgressMsg){.kind = PROGRESS_END, .text = (const unsigned char *)"over", .text_len = 4, .code = ERR_bad_run, .stopped = true};
+    assert_true(progress_taken(&m, -1, false));
     m.kind++;
-    assert_false(news_taken(&m, -1, false));
+    assert_false(progress_taken(&m, -1, false));
 }
 
 /* Whatever arrives: refused, or within its limits. */
@@ -181,11 +181,11 @@ static void test_random(void **state) {
         for (size_t i = 0; i < f.len; i++) bytes[i] = rng_below(&r, 4) ? 0 : (unsigned char)rng_below(&r, 6);
         LinkMsg link;
         DataMsg data;
-        NewsMsg news;
+        ProgressMsg news;
         f.type = FRAME_link;
         if (wire_get_link(&f, &link)) link_msg_release(&link);
-        f.type = FRAME_news;
-        if (wire_get_news(&f, &news)) news_msg_release(&news);
+        f.type = FRAME_progress;
+        if (wire_get_progress(&f, &news)) progress_msg_release(&news);
         f.type = FRAME_data;
         if (!wire_get_data(&f, &data)) continue;
         for (uint32_t i = 0; i < data.ncolumns; i++) assert_true(data.columns[i].offset <= data.bytes && data.columns[i].name_len);

@@ -119,12 +119,12 @@ static BuiltMsg build(Peer *p, const char *source, uint32_t nargs, Derive derive
     return built;
 }
 
-static RanMsg send_load(Peer *p, uint64_t key, const void *graph, size_t len) {
+static ExecutedMsg send_load(Peer *p, uint64_t key, const void *graph, size_t len) {
     Buf body = {0};
-    RanMsg ran;
+    ExecutedMsg ran;
     wire_put_load(&body, &(LoadMsg){key, graph, len});
-    ask(p, FRAME_load, &body, -1, FRAME_ran);
-    assert_true(wire_get_ran(&p->reply, &ran));
+    ask(p, FRAME_load, &body, -1, FRAME_executed);
+    assert_true(wire_get_executed(&p->reply, &ran));
     return ran;
 }
 
@@ -155,12 +155,12 @@ static uint32_t output(const Graph *g, OutRole role, uint32_t index) {
     return 0;
 }
 
-static RanMsg run(Peer *p, const RunMsg *m, int area) {
+static ExecutedMsg run(Peer *p, const ExecMsg *m, int area) {
     Buf body = {0};
-    RanMsg ran;
-    wire_put_run(&body, m);
-    ask(p, FRAME_run, &body, area, FRAME_ran);
-    assert_true(wire_get_ran(&p->reply, &ran));
+    ExecutedMsg ran;
+    wire_put_exec(&body, m);
+    ask(p, FRAME_exec, &body, area, FRAME_executed);
+    assert_true(wire_get_executed(&p->reply, &ran));
     return ran;
 }
 
@@ -208,7 +208,7 @@ static void test_run_inline(void **state) {
     int64_t args[] = {1, 0, 1};
     TensorMsg tensor = {.slot = slot(g, SLOT_ARG, 0), .dtype = DT_I64, .batched = true, .discrete = 2};
     ResultMsg result = {.output = output(g, OUT_VALUE, 0), .batched = true, .offset = sizeof args};
-    RunMsg m = {.key = 1,
+    ExecMsg m = {.key = 1,
                 .dtype = DT_F32,
                 .rows = 3,
                 .area_size = sizeof args + 6 * sizeof(float),
@@ -219,7 +219,7 @@ static void test_run_inline(void **state) {
                 .results = &result,
                 .inline_area = (unsigned char *)args,
                 .inline_len = sizeof args};
-    RanMsg ran = run(p, &m, -1);
+    ExecutedMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 6 * sizeof(float));
     assert_memory_equal(ran.inline_results, ((float[]){0, 1, 1, 0, 0, 1}), 6 * sizeof(float));
@@ -249,7 +249,7 @@ static void test_run_area(void **state) {
     double arg[2] = {0.25, 0.75};
     TensorMsg tensor = {.slot = slot(g, SLOT_ARG, 0), .dtype = DT_F64, .cols = 2};
     ResultMsg result = {.batched = true, .offset = sizeof arg};
-    RunMsg m = {.key = 1,
+    ExecMsg m = {.key = 1,
                 .dtype = DT_F64,
                 .rows = ROWS,
                 .area_size = sizeof arg + ROWS * sizeof arg,
@@ -260,7 +260,7 @@ static void test_run_area(void **state) {
                 .results = &result,
                 .inline_area = (unsigned char *)arg,
                 .inline_len = sizeof arg};
-    RanMsg ran = run(p, &m, -1);
+    ExecutedMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 0);
     Area area;
@@ -291,7 +291,7 @@ static void test_gradient(void **state) {
                            {slot(g, SLOT_COTANGENT, 0), DT_F64, false, 0, 2, 48}};
     ResultMsg results[] = {
         {output(g, OUT_VALUE, 0), true, 64}, {output(g, OUT_GRAD_INPUT, 0), false, 96}, {output(g, OUT_GRAD_ARG, 0), true, 112}};
-    RunMsg m = {.key = 1,
+    ExecMsg m = {.key = 1,
                 .dtype = DT_F64,
                 .rows = 2,
                 .area_size = 144,
@@ -302,7 +302,7 @@ static void test_gradient(void **state) {
                 .results = results,
                 .inline_area = (unsigned char *)in,
                 .inline_len = sizeof in};
-    RanMsg ran = run(p, &m, -1);
+    ExecutedMsg ran = run(p, &m, -1);
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 80);
     /* value: c₀x + c₁(1,0); grad c: Σ rows (x₀ + x₁, 1); grad x: c₀ */
@@ -315,7 +315,7 @@ static void test_interpreter(void **state) {
     int64_t in[] = {2, 0, 3};
     TensorMsg tensors[] = {{0, DT_I64, false, 1, 0, 0}, {1, DT_I64, true, 1, 0, 8}};
     ResultMsg result = {0, true, 24};
-    RunMsg m = {.dtype = DT_F32,
+    ExecMsg m = {.dtype = DT_F32,
                 .rows = 2,
                 .results_at = 24,
                 .area_size = 24 + 2 * 13 * sizeof(float),
@@ -329,7 +329,7 @@ static void test_interpreter(void **state) {
                 .nat_limit = LIMIT_NAT_SIZE};
     unsigned char *bytes = canonical("n : N[4] |- \\m:N. iter {m | y -> succ y} (n)", &m.program_len);
     m.program = bytes;
-    RanMsg ran = run(p, &m, -1);
+    ExecutedMsg ran = run(p, &m, -1);
     if (ran.code) fail_msg("%.*s", (int)ran.message_len, ran.message);
     const float *out = (const float *)(const void *)ran.inline_results;
     float row[26] = {0};
@@ -358,7 +358,7 @@ static void test_malformed(void **state) {
     Peer *p = *state;
     Buf body = {0};
     buf_puts(&body, "no run");
-    assert_int_equal(wire_send(p->sock, FRAME_run, 1, &body, -1), 0);
+    assert_int_equal(wire_send(p->sock, FRAME_exec, 1, &body, -1), 0);
     buf_release(&body);
     frame_release(&p->reply);
     assert_int_equal(wire_recv(p->sock, &p->reply), 0);

@@ -27,7 +27,7 @@ void K(kernel_if)(Exec *x, const Step *s) {
     }
 }
 
-void K(kernel_sum)(Exec *x, const Step *s) {
+void K(kernel_batch_sum)(Exec *x, const Step *s) {
     size_t n = s->inner, na = s->in_batched[0] ? n : 0;
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];

@@ -11,18 +11,18 @@
 #define CAJAL_KERNELS_H
 #include "worker/plan/exec.h"
 
-/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; sum: over
+/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; batch_sum: over
  * rows; accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
  * contract_rows: the same as one product; contract_sum: summed over rows; load, store: to and from outside; tape: tape.h; map to
- * avg_pool_vjp: layers, as the ops of that name; total_sum: total, summed over rows; max_pool_places: max_pool, and where; peaks: ȳ there, and
+ * avg_pool_vjp: layers, as the ops of that name; sum_batch_sum: sum, summed over rows; max_pool_places: max_pool, and where; peaks: ȳ there, and
  * peaks_sum its sum; conv_pack: kernels for conv, which is conv2d and conv2d_dx, and for conv_peaks, conv2d_dx of peaks; conv_dw_sum: summed
  * over rows. */
 #define KERNELS(KERNEL) \
-    KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(sum) \
+    KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(batch_sum) \
     KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_rows) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
     KERNEL(tape_scalars) KERNEL(tape) \
-    KERNEL(map) KERNEL(map_vjp) KERNEL(softmax) KERNEL(softmax_vjp) KERNEL(spread) KERNEL(total) KERNEL(pad) \
-    KERNEL(total_sum) KERNEL(max_pool) KERNEL(max_pool_vjp) KERNEL(max_pool_jvp) KERNEL(avg_pool) KERNEL(avg_pool_vjp) \
+    KERNEL(map) KERNEL(map_vjp) KERNEL(softmax) KERNEL(softmax_vjp) KERNEL(broadcast) KERNEL(sum) KERNEL(pad) \
+    KERNEL(sum_batch_sum) KERNEL(max_pool) KERNEL(max_pool_vjp) KERNEL(max_pool_jvp) KERNEL(avg_pool) KERNEL(avg_pool_vjp) \
     KERNEL(max_pool_places) KERNEL(peaks) KERNEL(peaks_sum) KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_peaks) KERNEL(conv_dw) KERNEL(conv_dw_sum)
 
 #ifdef __x86_64__

@@ -1,4 +1,4 @@
-/* spread and total: an axis more, an axis less; pad. */
+/* broadcast and sum: an axis more, an axis less; pad. */
 #include "worker/kernels/kernels.h"
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #include "worker/kernels/vector.h"
 
 /* x [outer,inner] -> [outer,nin,inner] */
-void K(kernel_spread)(Exec *x, const Step *s) {
+void K(kernel_broadcast)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
     size_t outer = s->outer * (s->out_batched ? x->rows : 1), n = s->inner;
@@ -15,7 +15,7 @@ void K(kernel_spread)(Exec *x, const Step *s) {
 }
 
 /* x [outer,nin,inner] -> [outer,inner] */
-void K(kernel_total)(Exec *x, const Step *s) {
+void K(kernel_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
     size_t outer = s->outer * (s->out_batched ? x->rows : 1), n = s->inner;
@@ -31,7 +31,7 @@ void K(kernel_total)(Exec *x, const Step *s) {
 }
 
 /* The same, summed over rows. */
-void K(kernel_total_sum)(Exec *x, const Step *s) {
+void K(kernel_sum_batch_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
     size_t n = s->inner, size = s->outer * s->nin * n;

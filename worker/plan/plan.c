@@ -142,9 +142,9 @@ static void find_batched(Planner *b) {
         const GNode *n = &g->nodes[i];
         const uint32_t *ins = node_ins(g, n);
         NodeInfo *info = &b->nodes[i];
-        if (n->op == OP_reduce && b->plan->is_step) {
+        if (n->op == OP_batch_sum && b->plan->is_step) {
             info->batched = b->nodes[ins[0]].batched; /* a step is one row's: nothing to sum */
-        } else if (n->op == OP_reduce) {
+        } else if (n->op == OP_batch_sum) {
             info->batched = b->nodes[ins[1]].batched;
             info->late = b->nodes[ins[0]].late || (b->nodes[ins[0]].batched && !info->batched);
         } else {
@@ -167,7 +167,7 @@ uint32_t planner_reads(const Planner *b, uint32_t i) {
     const bool *wanted = b->nodes[i].part_wanted;
     bool backward = !wanted;
     for (uint32_t k = 0; wanted && k + 1 < n->nin; k++) backward |= wanted[k];
-    return n->op == OP_reduce ? 1 : n->nin - !backward;
+    return n->op == OP_batch_sum ? 1 : n->nin - !backward;
 }
 
 /* Which nodes the wanted outputs need, and how often each is used. */
@@ -183,7 +183,7 @@ static bool find_needed(Planner *b) {
         if (b->nodes[i].late && b->nodes[i].batched) b->plan->single_tile = true;
         for (uint32_t k = 0, reads = planner_reads(b, i); k < reads; k++)
             if (!planner_skips(g, n, k)) need(b, ins[k]);
-        if (n->op != OP_part) continue;
+        if (n->op != OP_tuple_get) continue;
         NodeInfo *tuple = &b->nodes[ins[0]];
         if (!tuple->part_wanted) {
             tuple->part_wanted = planner_alloc(b, g->nodes[ins[0]].nin, sizeof(bool));

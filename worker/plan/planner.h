@@ -46,7 +46,7 @@ typedef struct {
     uint32_t parts, gather[2];  /* contracts among its parts; their operands, gathered */
     ContractDetail *gathered;   /* the product of these, K so far; NULL: none */
     size_t depth;               /* K of a part */
-    uint32_t under;             /* of a part: node + 1 of the `total` that it is summed by as well; 0: none */
+    uint32_t under;             /* of a part: node + 1 of the `sum` that it is summed by as well; 0: none */
 } NodeInfo;
 
 typedef struct Tape Tape;

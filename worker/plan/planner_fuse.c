@@ -34,7 +34,7 @@ static bool find_bias(const Planner *b, uint32_t i, const GNode *y, uint32_t *bi
     const uint32_t *out = node_dims(b->g, y);
     while (node(b, i)->op == OP_reshape) i = input(b, i, 0);
     const GNode *n = node(b, i);
-    if (n->op != OP_spread || node_attrs(b->g, n)[0] != 1 || n->rank != 2) return false;
+    if (n->op != OP_broadcast || node_attrs(b->g, n)[0] != 1 || n->rank != 2) return false;
     const uint32_t *dims = node_dims(b->g, n);
     *bias = input(b, i, 0);
     return dims[0] == out[0] && dims[1] == out[1] * out[2] && !b->nodes[*bias].batched;
@@ -44,7 +44,7 @@ static bool find_bias(const Planner *b, uint32_t i, const GNode *y, uint32_t *bi
 static void drop(Planner *b, uint32_t i) {
     while (--b->nodes[i].uses == 0) {
         b->nodes[i].needed = false;
-        if (node(b, i)->op != OP_reshape && node(b, i)->op != OP_spread) return;
+        if (node(b, i)->op != OP_reshape && node(b, i)->op != OP_broadcast) return;
         i = input(b, i, 0);
     }
 }

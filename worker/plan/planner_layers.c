@@ -71,15 +71,15 @@ static void make_softmax(const Layer *m) {
     emit(m, s, EXP_WORK * (double)m->n->size);
 }
 
-static void make_spread(const Layer *m) {
+static void make_broadcast(const Layer *m) {
     Step s = along(node_dims(m->b->g, m->n), m->n->rank, (uint32_t)m->attrs[0]);
-    s.run = KERNEL_OF(m->b->plan, spread);
+    s.run = KERNEL_OF(m->b->plan, broadcast);
     emit(m, s, (double)m->n->size);
 }
 
-static void make_total(const Layer *m) {
+static void make_sum(const Layer *m) {
     Step s = along(operand_dims(m, 0), operand(m, 0)->rank, (uint32_t)m->attrs[0]);
-    s.run = KERNEL_OF(m->b->plan, total);
+    s.run = KERNEL_OF(m->b->plan, sum);
     emit(m, s, (double)operand(m, 0)->size);
 }
 
@@ -134,8 +134,8 @@ uint32_t planner_layer(Planner *b, uint32_t i) {
     case OP_map: make_map(&m); break;
     case OP_map_vjp: make_map_vjp(&m); break;
     case OP_softmax: case OP_softmax_vjp: make_softmax(&m); break;
-    case OP_spread: make_spread(&m); break;
-    case OP_total: make_total(&m); break;
+    case OP_broadcast: make_broadcast(&m); break;
+    case OP_sum: make_sum(&m); break;
     case OP_pad: make_pad(&m); break;
     default: make_pool(&m); break;
     }

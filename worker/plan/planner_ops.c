@@ -111,14 +111,14 @@ static uint32_t make_resize(Node m) {
     return slide_axis(m, by < 0 ? (size_t)-by : 0, by > 0 ? (size_t)by : 0, false);
 }
 
-static uint32_t make_pick(Node m) {
+static uint32_t make_select(Node m) {
     const GNode *in = operand_node(&m, 0);
     uint32_t axis = (uint32_t)m.attrs[0];
     const uint32_t *dims = node_dims(m.b->g, in);
     return slide(m, dims[axis], 1, product(dims, axis + 1, in->rank), (size_t)m.attrs[1], 0, false);
 }
 
-static uint32_t make_place(Node m) {
+static uint32_t make_scatter(Node m) {
     uint32_t axis = (uint32_t)m.attrs[0];
     return slide(m, 1, m.dims[axis], product(m.dims, axis + 1, m.n->rank), 0, (size_t)m.attrs[1], false);
 }
@@ -196,7 +196,7 @@ uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, 
     return v;
 }
 
-static uint32_t make_reduce(Node m) {
+static uint32_t make_batch_sum(Node m) {
     bool x = m.b->nodes[m.ins[0]].batched;
     if (m.b->nodes[m.ins[0]].taped) { /* the tape sums */
         uint32_t v = fresh(m.b, m.n->size, false);
@@ -208,7 +208,7 @@ static uint32_t make_reduce(Node m) {
     return operand(&m, 0);
 }
 
-static uint32_t make_part(Node m) { return m.b->nodes[m.ins[0]].value + (uint32_t)m.attrs[0]; }
+static uint32_t make_tuple_get(Node m) { return m.b->nodes[m.ins[0]].value + (uint32_t)m.attrs[0]; }
 static uint32_t make_contract(Node m) { return planner_contract(m.b, (uint32_t)(m.n - m.b->g->nodes), false, NULL); }
 
 /* These three set the node's value themselves, or have none (find_needed refuses `call`). */
@@ -230,8 +230,8 @@ static uint32_t make_conv2d(Node m) { return planner_conv(m.b, (uint32_t)(m.n - 
 #define make_map_vjp make_layer
 #define make_softmax make_layer
 #define make_softmax_vjp make_layer
-#define make_spread make_layer
-#define make_total make_layer
+#define make_broadcast make_layer
+#define make_sum make_layer
 #define make_pad make_layer
 #define make_max_pool2d make_layer
 #define make_max_pool2d_vjp make_layer

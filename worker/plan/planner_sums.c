@@ -17,8 +17,8 @@ static bool both_batched(const Planner *b, uint32_t i) {
 }
 
 static bool is_product(Op op) { return op == OP_contract || op == OP_conv2d_dw; }
-/* Sums of these are sums of their inputs' sums; of `total`, once on the way. */
-static bool is_split(Op op) { return op == OP_reshape || op == OP_add || op == OP_total; }
+/* Sums of these are sums of their inputs' sums; of `sum`, once on the way. */
+static bool is_split(Op op) { return op == OP_reshape || op == OP_add || op == OP_sum; }
 
 /* A part of an iteration's derivative sums for itself. */
 static bool find_part(Planner *b, uint32_t top) {
@@ -26,7 +26,7 @@ static bool find_part(Planner *b, uint32_t top) {
     uint32_t i = top;
     while (g->nodes[i].op == OP_reshape && b->nodes[i].uses == 1) i = node_ins(g, &g->nodes[i])[0];
     const GNode *n = &g->nodes[i];
-    if (n->op != OP_part || b->nodes[i].uses != 1 || !b->nodes[i].batched || node_attrs(g, n)[0] < 2 || op_is_result(g, n)) return false;
+    if (n->op != OP_tuple_get || b->nodes[i].uses != 1 || !b->nodes[i].batched || node_attrs(g, n)[0] < 2 || op_is_result(g, n)) return false;
     b->nodes[node_ins(g, n)[0]].part_summed[node_attrs(g, n)[0]] = true;
     for (;; top = node_ins(g, &g->nodes[top])[0]) {
         b->nodes[top].sum = top + 1;
@@ -34,14 +34,14 @@ static bool find_part(Planner *b, uint32_t top) {
     }
 }
 
-/* Whether the operand i is not made but goes into the sum `top`; under: node + 1 of a `total` on the way. */
+/* Whether the operand i is not made but goes into the sum `top`; under: node + 1 of a `sum` on the way. */
 static bool joins(Planner *b, uint32_t i, uint32_t top, uint32_t under) {
     NodeInfo *info = &b->nodes[i];
     Op op = b->g->nodes[i].op;
     if (info->uses != 1 || !info->batched || !(is_split(op) || is_product(op))) return false;
-    if (under && (is_product(op) || op == OP_total)) return false;
+    if (under && (is_product(op) || op == OP_sum)) return false;
     info->sum = top + 1;
-    info->under = op == OP_total ? i + 1 : under;
+    info->under = op == OP_sum ? i + 1 : under;
     info->adds = info->rest = VALUE_NONE;
     b->nodes[top].parts += op == OP_contract && both_batched(b, i);
     return true;
@@ -56,7 +56,7 @@ void planner_sums_find(Planner *b) {
     for (uint32_t i = 0; i < g->nnodes; i++) {
         const GNode *n = &g->nodes[i];
         const uint32_t *ins = node_ins(g, n);
-        if (b->nodes[i].needed && n->op == OP_reduce && b->nodes[ins[0]].batched && !b->nodes[i].batched) find_sum(b, ins[0], true);
+        if (b->nodes[i].needed && n->op == OP_batch_sum && b->nodes[ins[0]].batched && !b->nodes[i].batched) find_sum(b, ins[0], true);
     }
     for (uint32_t o = 0; b->spec->sums && o < g->noutputs; o++)
         if (b->spec->wanted[o] && b->spec->sums[o]) find_sum(b, g->outputs[o].node, false);
@@ -83,16 +83,16 @@ static uint32_t sum_step(Planner *b, Step step, size_t size, uint32_t into) {
 static uint32_t sum_into(Planner *b, uint32_t value, uint32_t into, Op op) {
     if (!planner_ok(b)) return 0;
     size_t size = planner_get(b, value)->size;
-    return sum_step(b, (Step){.run = KERNEL_OF(b->plan, sum), .op = op, .in = {value}, .inner = size}, size, into);
+    return sum_step(b, (Step){.run = KERNEL_OF(b->plan, batch_sum), .op = op, .in = {value}, .inner = size}, size, into);
 }
 
 uint32_t planner_sum(Planner *b, uint32_t value, Op op) { return sum_into(b, value, VALUE_NONE, op); }
 
-/* A node's value, summed over rows and as the `total` says. */
+/* A node's value, summed over rows and as the `sum` says. */
 static uint32_t total_into(Planner *b, uint32_t i, uint32_t total, uint32_t into) {
     const GNode *n = &b->g->nodes[total], *in = &b->g->nodes[node_ins(b->g, n)[0]];
     const uint32_t *dims = node_dims(b->g, in), axis = (uint32_t)node_attrs(b->g, n)[0];
-    Step step = {.run = KERNEL_OF(b->plan, total_sum), .op = n->op, .in = {b->nodes[i].value}, .outer = 1, .nin = dims[axis], .inner = 1};
+    Step step = {.run = KERNEL_OF(b->plan, sum_batch_sum), .op = n->op, .in = {b->nodes[i].value}, .outer = 1, .nin = dims[axis], .inner = 1};
     for (uint32_t k = 0; k < axis; k++) step.outer *= dims[k];
     for (uint32_t k = axis + 1; k < in->rank; k++) step.inner *= dims[k];
     if (planner_ok(b) && b->nodes[i].peaks) {
@@ -184,7 +184,7 @@ uint32_t planner_summed(Planner *b, uint32_t i) {
     /* find_part has marked all on the way to a part that sums for itself; a part that is not marked is summed here, as anything else */
     while (b->g->nodes[i].op == OP_reshape && b->nodes[i].sum) i = node_ins(b->g, &b->g->nodes[i])[0];
     const GNode *n = &b->g->nodes[i];
-    if (n->op == OP_part && b->nodes[i].sum) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];
+    if (n->op == OP_tuple_get && b->nodes[i].sum) return b->nodes[node_ins(b->g, n)[0]].value + (uint32_t)node_attrs(b->g, n)[0];
     if (!planner_ok(b)) return 0;
     if (top->gathered) join(b, top, multiply(b, top, op), op);
     if (top->adds == VALUE_NONE || top->rest == VALUE_NONE) return top->adds == VALUE_NONE ? top->rest : top->adds;

@@ -6,7 +6,7 @@ static void add_end(Tape *t, TapeEnd end) { t->ends[t->nends++] = end; }
 
 static bool is_sum(const Planner *b, uint32_t i) {
     const GNode *n = &b->g->nodes[i];
-    return b->nodes[i].needed && n->op == OP_reduce && !b->nodes[i].batched && b->nodes[node_ins(b->g, n)[0]].batched;
+    return b->nodes[i].needed && n->op == OP_batch_sum && !b->nodes[i].batched && b->nodes[node_ins(b->g, n)[0]].batched;
 }
 
 /* Outputs with a row for each of the batch, and sums over it. */
@@ -41,7 +41,7 @@ static void find_rest(Planner *b, const Tape *t) {
         const GNode *n = &g->nodes[i];
         if (b->nodes[i].taped) b->nodes[i].needed = false;
         if (!b->nodes[i].needed) continue;
-        uint32_t reads = n->op == OP_reduce ? 1 : n->nin;
+        uint32_t reads = n->op == OP_batch_sum ? 1 : n->nin;
         for (uint32_t k = 0; k < reads; k++) b->nodes[node_ins(g, n)[k]].needed = true;
     }
 }

@@ -99,12 +99,12 @@ static void expand_resize(const Cell *m) {
     for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(m, ys, to + j, xs, from + j);
 }
 
-static void expand_pick(const Cell *m) {
+static void expand_select(const Cell *m) {
     Split xs = split_in(m);
     add_slice(m, (Split){xs.outer, 1, xs.inner}, 0, xs, (size_t)m->attrs[1]);
 }
 
-static void expand_place(const Cell *m) {
+static void expand_scatter(const Cell *m) {
     Split ys = split_out(m);
     add_slice(m, ys, (size_t)m->attrs[1], (Split){ys.outer, 1, ys.inner}, 0);
 }
@@ -279,7 +279,7 @@ static void expand_iter_vjp(const Cell *m) {
     for (size_t d = 0; d < size && !t->failed; d++) put(m, part_offset(m, 1) + d, t->pool[bar + d]);
 }
 
-static void expand_part(const Cell *m) {
+static void expand_tuple_get(const Cell *m) {
     const GNode *tuple = arg(m, 0);
     Cell of = {.f = m->f, .n = tuple, .ins = node_ins(m->f->g, tuple)};
     size_t offset = part_offset(&of, (uint32_t)m->attrs[0]);
@@ -287,7 +287,7 @@ static void expand_part(const Cell *m) {
 }
 
 static void expand_call(const Cell *m) { m->f->t->failed = true; }
-static void expand_reduce(const Cell *m) { copy(m); } /* of one row; sums over rows are ends */
+static void expand_batch_sum(const Cell *m) { copy(m); } /* of one row; sums over rows are ends */
 
 /* Layers have kernels of their own: a graph with one of these in a batched place gets no tape. */
 static void expand_layer(const Cell *m) { m->f->t->failed = true; }
@@ -296,8 +296,8 @@ static void expand_layer(const Cell *m) { m->f->t->failed = true; }
 #define expand_map_vjp expand_layer
 #define expand_softmax expand_layer
 #define expand_softmax_vjp expand_layer
-#define expand_spread expand_layer
-#define expand_total expand_layer
+#define expand_broadcast expand_layer
+#define expand_sum expand_layer
 #define expand_pad expand_layer
 #define expand_max_pool2d expand_layer
 #define expand_max_pool2d_vjp expand_layer
@@ -377,7 +377,7 @@ bool tape_expand(Tape *t, const Planner *b) {
     for (uint32_t i = 0; i < g->nnodes && !t->failed; i++) {
         if (!planner_on_tape(&b->nodes[i])) continue;
         const uint32_t *ins = node_ins(g, &g->nodes[i]);
-        uint32_t reads = g->nodes[i].op == OP_reduce ? 1 : g->nodes[i].nin;
+        uint32_t reads = g->nodes[i].op == OP_batch_sum ? 1 : g->nodes[i].nin;
         for (uint32_t k = 0; k < reads && !t->failed; k++)
             if (t->elements[ins[k]] == TAPE_NONE) expand_shared(&f, ins[k]);
         expand_node(&f, i);

@@ -5,7 +5,7 @@
 #include <time.h>
 
 typedef struct {
-    const RunMsg *m;
+    const ExecMsg *m;
     Fault *fault;
     unsigned char *base; /* the area, wherever it is */
     unsigned char *heap; /* it is here, */
@@ -15,7 +15,7 @@ typedef struct {
 
 /* Where inputs and results are: the caller's area, or one of our own with the inline inputs at its beginning. */
 static bool job_open(Job *job, Maps *maps, Frame *frame) {
-    const RunMsg *m = job->m;
+    const ExecMsg *m = job->m;
     job->area.fd = job->mapped.area.fd = -1;
     if (frame->area >= 0) {
         int fd = frame->area;
@@ -43,7 +43,7 @@ static bool set_inputs(Job *job, const Graph *g, ExecInput *inputs, bool *batche
 }
 
 static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wanted) {
-    const RunMsg *m = job->m;
+    const ExecMsg *m = job->m;
     for (uint32_t i = 0; i < m->nresults; i++) {
         const ResultMsg *r = &m->results[i];
         uint64_t bytes;
@@ -60,7 +60,7 @@ static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wan
 }
 
 static bool execute(Job *job, Cache *cache, Workspace *w) {
-    const RunMsg *m = job->m;
+    const ExecMsg *m = job->m;
     Loaded *loaded = cache_find(cache, m->key);
     if (!loaded) return fault_set(job->fault, ERR_internal, "There is no graph with key %llu here.", (unsigned long long)m->key);
     const Graph *g = loaded_graph(loaded);
@@ -80,10 +80,10 @@ static bool execute(Job *job, Cache *cache, Workspace *w) {
     return ok;
 }
 
-void run_put_fault(Buf *out, const Fault *fault) {
-    RanMsg ran = {
+void exec_job_put_fault(Buf *out, const Fault *fault) {
+    ExecutedMsg ran = {
         .code = (uint16_t)fault->code, .message = (const unsigned char *)fault->message, .message_len = strlen(fault->message)};
-    wire_put_ran(out, &ran);
+    wire_put_executed(out, &ran);
 }
 
 static uint64_t now_ns(void) {
@@ -92,21 +92,21 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-void run_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const RunMsg *m, Buf *out, RunAnswer *answer) {
+void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer) {
     Fault fault = {0};
     Job job = {.m = m, .fault = &fault};
-    *answer = (RunAnswer){.area.fd = -1};
+    *answer = (ExecAnswer){.area.fd = -1};
     if (job_open(&job, maps, frame)) {
         uint64_t start = now_ns();
-        bool ok = m->key ? execute(&job, cache, w) : interpret_run(m, job.base, &fault);
-        RanMsg ran = {.exec_ns = now_ns() - start};
+        bool ok = m->key ? execute(&job, cache, w) : interpret_exec(m, job.base, &fault);
+        ExecutedMsg ran = {.exec_ns = now_ns() - start};
         if (ok && job.heap) {
             ran.inline_results = job.base + m->results_at;
             ran.inline_len = m->area_size - m->results_at;
         }
-        if (ok) wire_put_ran(out, &ran);
+        if (ok) wire_put_executed(out, &ran);
     }
-    if (fault.code != ERR_NONE) run_put_fault(out, &fault);
+    if (fault.code != ERR_NONE) exec_job_put_fault(out, &fault);
     if (fault.code == ERR_NONE) answer->area = job.area;
     else area_release(&job.area);
     maps_close(maps, &job.mapped);

@@ -1,7 +1,7 @@
-/* Run jobs: a RunMsg's tensors through a plan, or with key 0 through the interpreter, into the area or back in the frame.
+/* Run jobs: a ExecMsg's tensors through a plan, or with key 0 through the interpreter, into the area or back in the frame.
  *
  * The frame's descriptor is taken over, and stays in `maps` for a while. Every slot and output is checked against the graph, offsets against the area; that
- * inputs lie within it has been checked by wire_get_run. Errors go back as a RanMsg. */
+ * inputs lie within it has been checked by wire_get_exec. Errors go back as a ExecutedMsg. */
 #ifndef CAJAL_EXEC_JOB_H
 #define CAJAL_EXEC_JOB_H
 #include "worker/protocol/cache.h"
@@ -10,10 +10,10 @@
 
 typedef struct {
     Area area; /* of the answer when its results go neither inline nor into the caller's area; fd -1: none */
-} RunAnswer;
+} ExecAnswer;
 
-/* Puts the RanMsg into `out`; answer->area is the caller's to release after sending. */
-void run_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const RunMsg *m, Buf *out, RunAnswer *answer);
-/* A RanMsg without results. */
-void run_put_fault(Buf *out, const Fault *fault);
+/* Puts the ExecutedMsg into `out`; answer->area is the caller's to release after sending. */
+void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer);
+/* A ExecutedMsg without results. */
+void exec_job_put_fault(Buf *out, const Fault *fault);
 #endif

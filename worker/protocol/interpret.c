@@ -6,7 +6,7 @@
 
 typedef struct {
     Cx *cx;
-    const RunMsg *m;
+    const ExecMsg *m;
     unsigned char *base;
     Program *program;
     Signature sig;
@@ -18,7 +18,7 @@ typedef struct {
 
 static void open_program(Interpretation *t) {
     Cx *cx = t->cx;
-    const RunMsg *m = t->m;
+    const ExecMsg *m = t->m;
     t->program = canon_read(cx, m->program, m->program_len);
     Checked *checked = check_program(cx, t->program);
     graph_free(compile_lower(cx, t->program, checked, m->nargs, &t->sig)); /* for the sizes */
@@ -65,7 +65,7 @@ static const Value *value_at(Interpretation *t, Interp *in, uint32_t var, size_t
 
 /* Room for the results in the area, checked before the interpreter starts. */
 static double *result_room(Interpretation *t, unsigned char **out, bool *batched) {
-    const RunMsg *m = t->m;
+    const ExecMsg *m = t->m;
     const ResultMsg *r = m->results;
     Cx *cx = t->cx;
     size_t bytes;
@@ -101,7 +101,7 @@ static void interpret(Interpretation *t) {
     }
 }
 
-bool interpret_run(const RunMsg *m, void *base, Fault *fault) {
+bool interpret_exec(const ExecMsg *m, void *base, Fault *fault) {
     Cx cx;
     cx_init(&cx);
     if (m->nat_limit) cx.nat_limit = m->nat_limit;

@@ -8,5 +8,5 @@
 #include "schema/protocol/wire.h"
 #include "worker/fault.h"
 
-bool interpret_run(const RunMsg *m, void *base, Fault *fault);
+bool interpret_exec(const ExecMsg *m, void *base, Fault *fault);
 #endif

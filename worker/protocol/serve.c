@@ -56,7 +56,7 @@ static bool handle_load(Worker *w, Frame *frame, Buf *out) {
     Fault fault = {0};
     if (!wire_get_load(frame, &m)) return false;
     cache_load(&w->cache, m.key, m.graph, m.graph_len, &fault);
-    run_put_fault(out, &fault);
+    exec_job_put_fault(out, &fault);
     return true;
 }
 
@@ -67,11 +67,11 @@ static bool handle_drop(Worker *w, Frame *frame) {
     return true;
 }
 
-static bool handle_run(Worker *w, Frame *frame, Buf *out, RunAnswer *area) {
-    RunMsg m;
-    if (!wire_get_run(frame, &m)) return false;
-    run_answer(&w->cache, &w->workspace, &w->maps, frame, &m, out, area);
-    run_msg_release(&m);
+static bool handle_run(Worker *w, Frame *frame, Buf *out, ExecAnswer *area) {
+    ExecMsg m;
+    if (!wire_get_exec(frame, &m)) return false;
+    exec_job_answer(&w->cache, &w->workspace, &w->maps, frame, &m, out, area);
+    exec_msg_release(&m);
     return true;
 }
 
@@ -80,7 +80,7 @@ static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
     Reader in = reader_of(frame->body, frame->len);
     Frame member;
     while (wire_next_member(frame, &in, &member)) {
-        RunAnswer area;
+        ExecAnswer area;
         size_t begun = wire_begin_member(out);
         if (!handle_run(w, &member, out, &area)) return false;
         wire_end_member(out, begun);
@@ -113,9 +113,9 @@ static bool train(Worker *w, Frame *frame, int *code) {
 /* False: the worker is at its end. */
 static bool handle(Worker *w, Frame *frame) {
     Buf out;
-    RunAnswer run = {.area.fd = -1};
+    ExecAnswer run = {.area.fd = -1};
     bool reads = false, sent = true;
-    FrameType type = FRAME_ran;
+    FrameType type = FRAME_executed;
     buf_init(&out);
     switch (frame->type) {
     case FRAME_build:
@@ -127,11 +127,11 @@ static bool handle(Worker *w, Frame *frame) {
     case FRAME_drop:
         reads = handle_drop(w, frame), type = FRAME_NONE;
         break;
-    case FRAME_run:
+    case FRAME_exec:
         reads = handle_run(w, frame, &out, &run);
         break;
-    case FRAME_runs:
-        reads = handle_runs(w, frame, &out), type = FRAME_rans;
+    case FRAME_exec_batch:
+        reads = handle_runs(w, frame, &out), type = FRAME_executed_batch;
         break;
     case FRAME_ping:
         reads = frame->len == 0, type = FRAME_pong;

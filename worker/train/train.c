@@ -52,7 +52,7 @@ typedef struct {
     char pointer[LINK_POINTER];
     TrainModel model;
     Feed train, eval;
-    News news;
+    Progress progress;
     Workspace workspace;
     Fault fault;
 } Run;
@@ -116,8 +116,8 @@ static bool settle_weights(Run *run, int area) {
     file_map_release(&file);
     if (!ok) return false;
     run->model.optim.updates = run->model.file.updates;
-    run->news.step = run->model.file.step;
-    if (fresh) news_say(&run->news, NEWS_LOG, "The checkpoint is of another specification: the optimizer begins afresh.");
+    run->progress.step = run->model.file.step;
+    if (fresh) progress_say(&run->progress, PROGRESS_LOG, "The checkpoint is of another specification: the optimizer begins afresh.");
     return true;
 }
 
@@ -135,13 +135,13 @@ static bool open_feeds(Run *run, const TrainSource *train, const TrainSource *te
 
 static bool count_steps(Run *run) {
     const uint64_t batches = run->train.rows / run->spec.batch_size;
-    if (run->spec.steps) run->news.steps = run->spec.steps;
-    else if (__builtin_mul_overflow(run->spec.epochs, batches, &run->news.steps) || run->news.steps > LIMIT_RUN_STEPS)
+    if (run->spec.steps) run->progress.steps = run->spec.steps;
+    else if (__builtin_mul_overflow(run->spec.epochs, batches, &run->progress.steps) || run->progress.steps > LIMIT_RUN_STEPS)
         return fault_set(&run->fault, ERR_bad_run, "/epochs: These are more than %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
-    if (run->news.step > run->news.steps)
-        return fault_set(&run->fault, ERR_bad_run, "The checkpoint is of step %llu, and the run has only %llu.", (unsigned long long)run->news.step,
-                         (unsigned long long)run->news.steps);
-    run->news.epoch = (double)run->news.step / (double)batches;
+    if (run->progress.step > run->progress.steps)
+        return fault_set(&run->fault, ERR_bad_run, "The checkpoint is of step %llu, and the run has only %llu.", (unsigned long long)run->progress.step,
+                         (unsigned long long)run->progress.steps);
+    run->progress.epoch = (double)run->progress.step / (double)batches;
     return true;
 }
 
@@ -151,7 +151,7 @@ static bool say_ready(Run *run) {
     train_record_put(&text, &run->model, run->seat->libraries);
     const char *record = buf_text(&text);
     if (text.failed) fault_set(&run->fault, ERR_internal, "The worker is out of memory.");
-    else news_say(&run->news, NEWS_READY, "%s", record);
+    else progress_say(&run->progress, PROGRESS_READY, "%s", record);
     buf_release(&text);
     return !run->fault.code;
 }
@@ -169,7 +169,7 @@ static bool train(Run *run, const Frame *frame) {
                       .eval = run->eval.columns ? &run->eval : NULL,
                       .eval_all = spec->evaluate_rows && spec->evaluate_rows < rows ? spec->evaluate_rows : rows,
                       .tested = test != NULL,
-                      .news = &run->news,
+                      .progress = &run->progress,
                       .workspace = &run->workspace};
     return train_loop_run(&loop, &run->fault);
 }
@@ -179,7 +179,7 @@ static void release(Run *run) {
     feed_release(&run->train);
     feed_release(&run->eval);
     model_release(&run->model);
-    news_release(&run->news);
+    progress_release(&run->progress);
     graph_free(run->step);
     graph_free(run->forward);
     cx_release(&run->cx);
@@ -191,12 +191,12 @@ bool train_run(TrainInbox *inbox, const Frame *frame, const TrainSeat *seat, int
     *result = 1;
     if (!wire_get_train(frame, &msg)) return false;
     Run run = {.inbox = inbox, .msg = &msg, .seat = seat, .workspace = {.threads = seat->threads, .box = seat->box}};
-    if (!news_init(&run.news, seat->sock, frame->id)) return false;
+    if (!progress_init(&run.progress, seat->sock, frame->id)) return false;
     cx_init(&run.cx);
     train(&run, frame);
-    news_end(&run.news, run.fault.code, run.fault.code ? run.fault.message : run.news.step == run.news.steps ? "All steps are done." : "Stopped.");
-    *result = run.news.malformed;
-    const bool alive = !run.news.ended;
+    progress_end(&run.progress, run.fault.code, run.fault.code ? run.fault.message : run.progress.step == run.progress.steps ? "All steps are done." : "Stopped.");
+    *result = run.progress.malformed;
+    const bool alive = !run.progress.ended;
     release(&run);
     train_forget(inbox);
     return alive;

@@ -6,6 +6,7 @@
 #ifndef CAJAL_TRAIN_CHECKPOINT_H
 #define CAJAL_TRAIN_CHECKPOINT_H
 #include "schema/formats/bulk.h"
+#include "schema/protocol/wire.h"
 #include "worker/fault.h"
 
 enum { CHECKPOINT_SHA = 65 };

@@ -7,7 +7,7 @@
 typedef struct {
     TrainLoop *l;
     const Spec *spec;
-    News *news;
+    Progress *progress;
     double rate;      /* the last point's */
     uint64_t skipped; /* in a row */
     uint64_t saved;   /* step of the last checkpoint; UINT64_MAX: none */
@@ -42,8 +42,8 @@ static void report(Loop *l, const Metrics *metrics) {
     for (MetricKind kind = 0; kind < METRIC_COUNT; kind++) {
         const double value = metrics_value(metrics, kind);
         if (!l->spec->metrics[kind] || (kind == METRIC_LOSS && !l->l->tested)) continue;
-        if (isfinite(value)) news_point(l->news, metric_key(l->l->tested, kind), value);
-        else news_say(l->news, NEWS_LOG, "%s is not finite at step %llu.", metric_key(l->l->tested, kind), (unsigned long long)l->news->step);
+        if (isfinite(value)) progress_point(l->progress, metric_key(l->l->tested, kind), value);
+        else progress_say(l->progress, PROGRESS_LOG, "%s is not finite at step %llu.", metric_key(l->l->tested, kind), (unsigned long long)l->progress->step);
     }
 }
 
@@ -55,7 +55,7 @@ static bool evaluate(Loop *l, Fault *fault) {
     for (uint64_t at = 0; at < loop->eval_all; at += loop->model->eval_rows) {
         const uint64_t left = loop->eval_all - at;
         const size_t rows = left < loop->model->eval_rows ? (size_t)left : loop->model->eval_rows;
-        if (!news_poll(l->news)) return true;
+        if (!progress_poll(l->progress)) return true;
         feed_rows(loop->eval, at, rows);
         if (!model_forward(loop->model, loop->eval, rows, loop->workspace, fault)) return false;
         add_rows(l, &metrics, rows);
@@ -68,8 +68,8 @@ static bool evaluate(Loop *l, Fault *fault) {
 static bool due(uint64_t every, uint64_t step) { return every && step % every == 0; }
 
 static bool evaluate_due(Loop *l, Fault *fault) {
-    const uint64_t step = l->news->step;
-    const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->news->steps);
+    const uint64_t step = l->progress->step;
+    const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->progress->steps);
     if (now) return evaluate(l, fault);
     l->l->model->file.owes = false; /* what another specification was owed is not */
     return true;
@@ -80,13 +80,13 @@ static bool evaluate_due(Loop *l, Fault *fault) {
 static bool save(Loop *l, Fault *fault) {
     Checkpoint *file = &l->l->model->file;
     Area area;
-    if (l->saved == l->news->step) return true;
-    file->step = l->news->step;
+    if (l->saved == l->progress->step) return true;
+    file->step = l->progress->step;
     file->updates = l->l->model->optim.updates;
     if (!checkpoint_write(file, &area, fault)) return false;
-    news_checkpoint(l->news, &area);
+    progress_checkpoint(l->progress, &area);
     area_release(&area);
-    l->saved = l->news->step;
+    l->saved = l->progress->step;
     return true;
 }
 
@@ -105,33 +105,33 @@ static void name_culprit(Loop *l, double loss, char *out, size_t room) {
 /* Stops the run, or skips this step's update: said once, as long as it goes on. */
 static bool handle_nonfinite(Loop *l, double loss, Fault *fault) {
     char what[160];
-    const unsigned long long step = l->news->step + 1;
+    const unsigned long long step = l->progress->step + 1;
     if (l->spec->skip_nonfinite && l->skipped++) return true;
     name_culprit(l, loss, what, sizeof what);
     if (!l->spec->skip_nonfinite) return fault_set(fault, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
-    news_say(l->news, NEWS_LOG, "%s is not finite at step %llu: no update.", what, step);
+    progress_say(l->progress, PROGRESS_LOG, "%s is not finite at step %llu: no update.", what, step);
     return true;
 }
 
 static void report_step(Loop *l, double loss, double norm, double rate) {
-    news_point(l->news, "train.loss", loss);
-    if (l->spec->clip_norm > 0) news_point(l->news, "train.grad_norm", norm);
-    if (rate != l->rate) news_point(l->news, "lr", rate);
+    progress_point(l->progress, "train.loss", loss);
+    if (l->spec->clip_norm > 0) progress_point(l->progress, "train.grad_norm", norm);
+    if (rate != l->rate) progress_point(l->progress, "lr", rate);
     l->rate = rate;
 }
 
 static bool step(Loop *l, Fault *fault) {
     TrainLoop *loop = l->l;
     TrainModel *m = loop->model;
-    const uint64_t at = l->news->step;
+    const uint64_t at = l->progress->step;
     if (!feed_batch(loop->train, l->spec->seed, at, fault) || !model_step(m, loop->train, loop->workspace, fault)) return false;
     const double loss = model_loss(m), norm = optim_norm(&m->optim), clip = l->spec->clip_norm;
-    const double rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at, l->news->steps);
+    const double rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at, l->progress->steps);
     const bool finite = isfinite(loss) && isfinite(norm);
     if (!finite && !handle_nonfinite(l, loss, fault)) return false;
     if (finite) optim_step(&m->optim, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1); /* torch.nn.utils.clip_grad_norm_ */
-    l->news->step++;
-    l->news->epoch = (double)l->news->step / (double)(loop->train->rows / loop->train->room);
+    l->progress->step++;
+    l->progress->epoch = (double)l->progress->step / (double)(loop->train->rows / loop->train->room);
     if (finite) {
         l->skipped = 0;
         report_step(l, loss, norm, rate);
@@ -141,27 +141,27 @@ static bool step(Loop *l, Fault *fault) {
 
 static bool go(Loop *l, Fault *fault) {
     if (l->l->model->file.owes && !evaluate_due(l, fault)) return false;
-    if (!l->news->step && !save(l, fault)) return false;
-    while (news_poll(l->news) && l->news->step < l->news->steps) {
+    if (!l->progress->step && !save(l, fault)) return false;
+    while (progress_poll(l->progress) && l->progress->step < l->progress->steps) {
         if (!step(l, fault) || !evaluate_due(l, fault)) return false;
-        if (!l->l->model->file.owes && due(l->spec->checkpoint_every, l->news->step) && !save(l, fault)) return false;
+        if (!l->l->model->file.owes && due(l->spec->checkpoint_every, l->progress->step) && !save(l, fault)) return false;
     }
     return true;
 }
 
 /* What a run that goes on has already said and saved; an evaluation still owed makes its checkpoint a new one. */
 static void take_up(Loop *l) {
-    const uint64_t at = l->news->step;
+    const uint64_t at = l->progress->step;
     if (!at) return;
-    l->rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at - 1, l->news->steps);
+    l->rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at - 1, l->progress->steps);
     if (!l->l->model->file.owes) l->saved = at;
 }
 
 bool train_loop_run(TrainLoop *loop, Fault *fault) {
-    Loop l = {.l = loop, .spec = loop->model->spec, .news = loop->news, .rate = NAN, .saved = UINT64_MAX};
+    Loop l = {.l = loop, .spec = loop->model->spec, .progress = loop->progress, .rate = NAN, .saved = UINT64_MAX};
     Fault late = {0};
     take_up(&l);
-    const bool ok = go(&l, fault), saved = loop->news->ended || save(&l, &late);
+    const bool ok = go(&l, fault), saved = loop->progress->ended || save(&l, &late);
     if (ok && !saved) *fault = late;
     return ok && saved;
 }

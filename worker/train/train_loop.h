@@ -14,7 +14,7 @@ typedef struct {
     Feed *eval;        /* rows for evaluations, model->eval_rows at a time; NULL: none */
     uint64_t eval_all; /* rows of an evaluation */
     bool tested;       /* eval is the test data, not the first of the train data */
-    News *news;        /* its step is where the run begins */
+    Progress *progress;        /* its step is where the run begins */
     Workspace *workspace;
 } TrainLoop;
 

@@ -12,103 +12,103 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-bool news_init(News *news, int sock, uint64_t id) {
-    *news = (News){.sock = sock, .id = id, .sent_ns = now_ns()};
-    news->points = calloc(WIRE_NEWS_VALUES, sizeof *news->points);
-    return news->points != NULL;
+bool progress_init(Progress *progress, int sock, uint64_t id) {
+    *progress = (Progress){.sock = sock, .id = id, .sent_ns = now_ns()};
+    progress->points = calloc(WIRE_PROGRESS_VALUES, sizeof *progress->points);
+    return progress->points != NULL;
 }
 
-void news_release(News *news) {
-    free(news->points);
-    news->points = NULL;
+void progress_release(Progress *progress) {
+    free(progress->points);
+    progress->points = NULL;
 }
 
-static void post(News *news, NewsMsg m, int area) {
+static void post(Progress *progress, ProgressMsg m, int area) {
     Buf body;
-    if (news->ended) return;
-    m.step = news->step;
-    m.steps = news->steps;
-    m.epoch = news->epoch;
+    if (progress->ended) return;
+    m.step = progress->step;
+    m.steps = progress->steps;
+    m.epoch = progress->epoch;
     buf_init(&body);
-    wire_put_news(&body, &m);
-    news->ended = post_frame(news->sock, FRAME_news, news->id, &body, area) < 0;
+    wire_put_progress(&body, &m);
+    progress->ended = post_frame(progress->sock, FRAME_progress, progress->id, &body, area) < 0;
     buf_release(&body);
 }
 
-static void flush(News *news) {
-    news->sent_ns = now_ns();
-    if (!news->npoints) return;
-    post(news, (NewsMsg){.kind = NEWS_POINTS, .npoints = news->npoints, .points = news->points}, -1);
-    news->npoints = 0;
+static void flush(Progress *progress) {
+    progress->sent_ns = now_ns();
+    if (!progress->npoints) return;
+    post(progress, (ProgressMsg){.kind = PROGRESS_POINTS, .npoints = progress->npoints, .points = progress->points}, -1);
+    progress->npoints = 0;
 }
 
-void news_point(News *news, const char *key, double value) {
-    news->points[news->npoints++] = (PointMsg){(const unsigned char *)key, strlen(key), news->step, value};
-    if (news->npoints == WIRE_NEWS_VALUES) flush(news);
+void progress_point(Progress *progress, const char *key, double value) {
+    progress->points[progress->npoints++] = (PointMsg){(const unsigned char *)key, strlen(key), progress->step, value};
+    if (progress->npoints == WIRE_PROGRESS_VALUES) flush(progress);
 }
 
 /* False when the frame has no business here. */
-static bool answer(News *news, const Frame *frame) {
+static bool answer(Progress *progress, const Frame *frame) {
     if (frame->len) return false;
     switch (frame->type) {
-    case FRAME_stop: news->stop = true; return true;
+    case FRAME_stop: progress->stop = true; return true;
     case FRAME_saved:
-        if (!news->unsaved) return false;
-        news->unsaved--;
+        if (!progress->unsaved) return false;
+        progress->unsaved--;
         return true;
-    case FRAME_ping: news->ended = post_frame(news->sock, FRAME_pong, frame->id, NULL, -1) < 0; return true;
+    case FRAME_ping: progress->ended = post_frame(progress->sock, FRAME_pong, frame->id, NULL, -1) < 0; return true;
     default: return false;
     }
 }
 
 /* What has come meanwhile, without waiting for more. */
-static void look(News *news) {
-    struct pollfd ready = {.fd = news->sock, .events = POLLIN};
-    while (!news->ended && poll(&ready, 1, 0) > 0) {
+static void look(Progress *progress) {
+    struct pollfd ready = {.fd = progress->sock, .events = POLLIN};
+    while (!progress->ended && poll(&ready, 1, 0) > 0) {
         Frame frame;
-        const int result = wire_recv(news->sock, &frame);
+        const int result = wire_recv(progress->sock, &frame);
         if (result == -EAGAIN) return;
-        if (result == 1 && answer(news, &frame)) {
+        if (result == 1 && answer(progress, &frame)) {
             frame_release(&frame);
             continue;
         }
-        news->ended = true;
-        news->malformed = result == 1 || (result < 0 && !post_is_end(result));
+        progress->ended = true;
+        progress->malformed = result == 1 || (result < 0 && !post_is_end(result));
         frame_release(&frame);
     }
 }
 
-bool news_poll(News *news) {
-    if (now_ns() - news->sent_ns >= (uint64_t)NEWS_MS * 1000000) flush(news);
-    look(news);
-    return !news->stop && !news->ended;
+bool progress_poll(Progress *progress) {
+    if (now_ns() - progress->sent_ns >= (uint64_t)PROGRESS_MS * 1000000) flush(progress);
+    look(progress);
+    return !progress->stop && !progress->ended;
 }
 
-void news_say(News *news, NewsKind kind, const char *format, ...) {
+void progress_say(Progress *progress, ProgressKind kind, const char *format, ...) {
     Buf text;
     va_list args;
-    flush(news);
+    flush(progress);
     buf_init(&text);
     va_start(args, format);
     buf_vprintf(&text, format, args);
     va_end(args);
-    if (text.failed) news->ended = true;
-    post(news, (NewsMsg){.kind = (uint8_t)kind, .text = text.data, .text_len = text.len}, -1);
+    if (text.failed) progress->ended = true;
+    post(progress, (ProgressMsg){.kind = (uint8_t)kind, .text = text.data, .text_len = text.len}, -1);
     buf_release(&text);
 }
 
-void news_checkpoint(News *news, const Area *file) {
-    flush(news);
-    while (!news->ended && news->unsaved == WIRE_CHECKPOINTS) {
-        post_wait(news->sock, POLLIN, -1);
-        look(news);
+void progress_checkpoint(Progress *progress, const Area *file) {
+    flush(progress);
+    while (!progress->ended && progress->unsaved == WIRE_CHECKPOINTS) {
+        post_wait(progress->sock, POLLIN, -1);
+        look(progress);
     }
-    news->unsaved++;
-    post(news, (NewsMsg){.kind = NEWS_CHECKPOINT, .area_size = file->size}, file->fd);
+    progress->unsaved++;
+    post(progress, (ProgressMsg){.kind = PROGRESS_CHECKPOINT, .area_size = file->size}, file->fd);
 }
 
-void news_end(News *news, ErrCode code, const char *text) {
-    flush(news);
-    post(news, (NewsMsg){.kind = NEWS_END, .code = (uint16_t)code, .stopped = code == ERR_NONE && news->step < news->steps && news->stop,
+void progress_end(Progress *progress, ErrCode code, const char *text) {
+    flush(progress);
+    post(progress, (ProgressMsg){.kind = PROGRESS_END, .code = (uint16_t)code, .stopped = code == ERR_NONE && progress->step < progress->steps && progress->stop,
                          .text = (const unsigned char *)text, .text_len = strlen(text)}, -1);
 }
