@@ -1,4 +1,5 @@
 #include "server/loop.h"
+#include "schema/base/time.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -44,11 +45,7 @@ void loop_free(Loop *loop) {
     free(loop);
 }
 
-int64_t loop_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
+int64_t loop_now(void) { return time_monotonic_ns(); }
 
 bool loop_watch(Loop *loop, Watch *watch) {
     struct epoll_event ev = {.events = watch->events, .data.ptr = watch};

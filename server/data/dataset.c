@@ -1,5 +1,5 @@
 #include "server/data/dataset.h"
-#include "server/http/page.h"
+#include "schema/base/time.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +99,7 @@ void dataset_put_record(Buf *out, const char *name, const Dataset *d, int64_t cr
     buf_puts(out, "{\"name\":");
     json_put_string(out, name);
     buf_printf(out, ",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"sha256\":\"%s\",\"created\":", d->rows, d->bytes, d->sha256);
-    page_put_time(out, created);
+    time_put_json(out, created);
     buf_puts(out, ",\"columns\":[");
     for (size_t i = 0; i < d->ncolumns; i++) {
         const DatasetColumn *c = &d->columns[i];

@@ -1,5 +1,6 @@
 #include "server/data/dataset_files.h"
 #include "server/data/file.h"
+#include "schema/base/time.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -167,7 +168,7 @@ static RowResult place(DatasetFiles *c, const char *path, const DatasetRow *row,
 
 RowResult dataset_files_put(DatasetFiles *c, const char *path, const char *name, const char *base, Dataset *d, bool *fresh) {
     char before[DATASET_SHA + 1] = "";
-    int64_t created = store_now_us();
+    int64_t created = time_epoch_us();
     Buf record;
     buf_init(&record);
     dataset_put_record(&record, name, d, created);

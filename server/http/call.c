@@ -207,17 +207,21 @@ static void answer_problem(Call *call, ErrCode code, Buf *body) {
     answer(call, err_status(code), "application/problem+json", body);
 }
 
-void call_fail(Call *call, ErrCode code, const char *format, ...) {
+void call_vfail(Call *call, ErrCode code, const char *format, va_list args) {
     Buf body, detail;
-    va_list args;
     buf_init(&body);
     buf_init(&detail);
-    va_start(args, format);
     buf_vprintf(&detail, format, args);
-    va_end(args);
     problem_put(&body, call->request_id, code, buf_text(&detail), "");
     buf_release(&detail);
     answer_problem(call, code, &body);
+}
+
+void call_fail(Call *call, ErrCode code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    call_vfail(call, code, format, args);
+    va_end(args);
 }
 
 void call_fail_err(Call *call, const Err *err) {

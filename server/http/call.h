@@ -14,6 +14,7 @@
 #include "server/http/problem.h"
 #include "server/http/route.h"
 #include "server/server.h"
+#include <stdarg.h>
 
 struct MHD_Connection;
 typedef struct Client Client;
@@ -117,6 +118,7 @@ void call_answer_stream(Call *call, const char *type, const Stream *stream);
 /* There is more to read. */
 void call_stream_more(Call *call);
 void call_fail(Call *call, ErrCode code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void call_vfail(Call *call, ErrCode code, const char *format, va_list args);
 void call_fail_err(Call *call, const Err *err);
 void call_fail_diag(Call *call, const Cx *cx, const Program *p, const Diag *diag);
 #endif

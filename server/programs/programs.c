@@ -2,7 +2,7 @@
 #include "schema/limits.h"
 #include "server/programs/draw.h"
 #include "server/http/handlers.h"
-#include "server/http/page.h"
+#include "server/http/list.h"
 #include "server/programs/program.h"
 #include "server/programs/record.h"
 #include <stdlib.h>
@@ -11,34 +11,14 @@
 /* ---- the list ---- */
 
 static bool put_row(void *arg, const char *record, size_t len) {
-    Buf *out = arg;
-    if (out->failed) return false;
-    if (out->data[out->len - 1] != '[') buf_putc(out, ',');
-    record_finish(out, record, len, true);
-    return out->len < LIMIT_LIST_BYTES;
+    record_finish(list_next(arg), record, len, true);
+    return list_has_room(arg);
 }
 
 void handle_programs(Call *call) {
-    uint64_t limit;
-    StorePlace after = {0}, last = {0};
-    const char *token = call_query(call, "page_token");
-    if (!call_query_uint(call, "limit", 50, 1, LIMIT_LIST, &limit)) return;
-    if (token && *token && !page_read_token(token, &after)) {
-        call_fail(call, ERR_bad_request, "?page_token is not one that this service gave.");
-        return;
-    }
-    Buf body;
-    buf_init(&body);
-    buf_puts(&body, "{\"programs\":[");
-    if (store_programs(call->server->store, &after, limit, put_row, &body, &last) != ERR_NONE) {
-        buf_release(&body);
-        call_fail(call, ERR_internal, "The database does not answer.");
-        return;
-    }
-    buf_puts(&body, "],\"next_page_token\":");
-    page_put_token(&body, &last);
-    buf_putc(&body, '}');
-    call_answer(call, 200, "application/json", &body);
+    List list;
+    if (list_begin(&list, call, "programs"))
+        list_end(&list, store_programs(call->server->store, &list.after, list.limit, put_row, &list, &list.last));
 }
 
 /* ---- one program ---- */

@@ -1,10 +1,10 @@
 #include "server/runs/run_record.h"
 #include "schema/formats/json.h"
-#include "server/http/page.h"
+#include "schema/base/time.h"
 
 static void put_time(Buf *out, const char *key, int64_t us) {
     buf_printf(out, ",\"%s\":", key);
-    if (us) page_put_time(out, us);
+    if (us) time_put_json(out, us);
     else buf_puts(out, "null");
 }
 

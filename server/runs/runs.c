@@ -3,7 +3,7 @@
 #include "server/runs/runfile.h"
 #include "server/runs/events.h"
 #include "server/http/handlers.h"
-#include "server/http/page.h"
+#include "server/http/list.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/run_record.h"
 #include "server/runs/scheduler.h"
@@ -14,20 +14,12 @@
 
 /* ---- the list ---- */
 
-typedef struct {
-    Buf *body;
-    StorePlace last;
-} List;
-
 static bool put_row(void *arg, const StoredRun *run) {
     List *list = arg;
-    Buf *out = list->body;
-    if (out->failed) return false;
-    if (out->data[out->len - 1] != '[') buf_putc(out, ',');
-    run_record_put(out, run);
+    run_record_put(list_next(list), run);
     list->last.created = (uint64_t)run->seq;
     snprintf(list->last.key, sizeof list->last.key, "%s", run->id);
-    return out->len < LIMIT_LIST_BYTES;
+    return list_has_room(list);
 }
 
 static bool read_state(Call *call, RunState *out) {
@@ -42,31 +34,14 @@ static bool read_state(Call *call, RunState *out) {
 }
 
 void handle_runs(Call *call) {
-    uint64_t limit;
+    List list;
     RunState state;
-    StorePlace after = {0};
-    bool more;
-    const char *token = call_query(call, "page_token");
-    if (!call_query_uint(call, "limit", 50, 1, LIMIT_LIST, &limit) || !read_state(call, &state)) return;
-    if (token && *token && (!page_read_token(token, &after) || after.created > INT64_MAX)) {
-        call_fail(call, ERR_bad_request, "?page_token is not one that this service gave.");
-        return;
-    }
-    Buf body;
-    List list = {.body = &body};
-    buf_init(&body);
-    buf_puts(&body, "{\"runs\":[");
-    int64_t before = *after.key ? (int64_t)after.created : INT64_MAX;
-    if (store_runs(call->server->store, state, before, limit, put_row, &list, &more) != ERR_NONE) {
-        buf_release(&body);
-        call_fail(call, ERR_internal, "The database does not answer.");
-        return;
-    }
+    bool more = false;
+    if (!read_state(call, &state) || !list_begin(&list, call, "runs")) return;
+    const int64_t before = *list.after.key ? (int64_t)list.after.created : INT64_MAX;
+    ErrCode code = store_runs(call->server->store, state, before, list.limit, put_row, &list, &more);
     if (!more) *list.last.key = 0;
-    buf_puts(&body, "],\"next_page_token\":");
-    page_put_token(&body, &list.last);
-    buf_putc(&body, '}');
-    call_answer(call, 200, "application/json", &body);
+    list_end(&list, code);
 }
 
 /* ---- one run ---- */

@@ -15,11 +15,11 @@
 #include "server/runs/run_check.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/scheduler.h"
+#include "schema/base/time.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -262,8 +262,6 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
     const Entry *e = p->resolve.entry;
     StoredRun *r = &p->run;
     Buf link;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     buf_init(&link);
     run_facts_put(&link, &p->facts);
     make_id(r->id);
@@ -275,7 +273,7 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
     r->canonical_len = e->canonical_len;
     if (r->canonical) memcpy(r->canonical, e->canonical, e->canonical_len);
     r->link = (unsigned char *)buf_take(&link, &r->link_len);
-    r->created = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    r->created = time_epoch_us();
     /* An epoch has whole batches only; linking has seen to it that there is one. */
     uint64_t steps = p->spec.steps ? p->spec.steps : p->spec.epochs * (p->train.rows / p->spec.batch_size);
     r->progress = (RunProgress){.state = RUN_QUEUED, .reason = strdup(""), .step = p->from_step, .steps = steps, .latest = strdup("{}"),

@@ -1,23 +1,16 @@
 #include "server/runs/training.h"
 #include "server/runs/runfile.h"
 #include "server/runs/events.h"
-#include "server/http/page.h"
+#include "schema/base/time.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
 /* Of events and points that wait to be written: more means that the disk does not follow. */
 enum { MOST_BYTES = 64 << 20 };
-
-static int64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static void start_flush(Training *t);
 static void start_write(Training *t);
@@ -120,7 +113,7 @@ static void put_attempt(Buf *out, const Training *t) {
     if (!t->attempt) return;
     if (out->len) buf_putc(out, ',');
     buf_printf(out, "{\"from_step\":%llu,\"started\":", (unsigned long long)t->attempt_from);
-    page_put_time(out, t->attempt);
+    time_put_json(out, t->attempt);
     buf_putc(out, '}');
 }
 
@@ -206,7 +199,7 @@ void training_save(Training *t, bool now) {
 
 void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members) {
     buf_printf(out, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", (unsigned long long)seq, event);
-    page_put_time(out, now_us());
+    time_put_json(out, time_epoch_us());
     buf_puts(out, members);
     buf_puts(out, "}\n");
 }
@@ -237,8 +230,8 @@ void training_set_state(Training *t, RunState state, ErrCode code, const char *r
     t->state = state;
     t->code = code;
     snprintf(t->reason, sizeof t->reason, "%s", reason);
-    if (state == RUN_RUNNING && !t->started) t->started = now_us();
-    t->ended = state > RUN_RUNNING ? now_us() : 0;
+    if (state == RUN_RUNNING && !t->started) t->started = time_epoch_us();
+    t->ended = state > RUN_RUNNING ? time_epoch_us() : 0;
     buf_init(&members);
     buf_printf(&members, ",\"state\":\"%s\",\"step\":%llu", run_state_names[state], (unsigned long long)t->step);
     if (code) buf_printf(&members, ",\"code\":\"%s\"", err_name(code));
@@ -275,7 +268,7 @@ void training_metric(Training *t, uint64_t step, double epoch, const bool wanted
 /* ---- progress ---- */
 
 void training_begin_attempt(Training *t, uint64_t from_step) {
-    t->attempt = now_us();
+    t->attempt = time_epoch_us();
     t->attempt_from = from_step;
 }
 
@@ -284,7 +277,7 @@ void training_end_attempt(Training *t, const char *how) {
     put_attempt(&t->attempts, t);
     if (!t->attempts.failed) t->attempts.len--; /* its brace */
     buf_printf(&t->attempts, ",\"to_step\":%llu,\"ended\":", (unsigned long long)t->step);
-    page_put_time(&t->attempts, now_us());
+    time_put_json(&t->attempts, time_epoch_us());
     if (how) {
         buf_puts(&t->attempts, ",\"cause\":");
         json_put_string(&t->attempts, how);

@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "server/store/store_open.h"
 #include "server/store/store_sql.h"
+#include "schema/base/time.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +177,7 @@ ErrCode store_program_put(Store *store, const char *hash, const void *canonical,
     store_bind_text(s, 4, text);
     store_bind_text(s, 5, store->version);
     sqlite3_bind_blob(s, 6, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 7, store_now_us());
+    sqlite3_bind_int64(s, 7, time_epoch_us());
     ErrCode code = store_outcome(store, s, "program");
     pthread_mutex_unlock(&store->lock);
     return code;
@@ -204,7 +205,7 @@ ErrCode store_graph_put(Store *store, const char *hash, const char *variant, con
     sqlite3_bind_blob64(s, 4, blob, len, SQLITE_STATIC);
     sqlite3_bind_blob(s, 5, sum, STORE_SUM, SQLITE_STATIC);
     sqlite3_bind_int64(s, 6, (int64_t)len);
-    sqlite3_bind_int64(s, 7, store_now_us());
+    sqlite3_bind_int64(s, 7, time_epoch_us());
     ErrCode code = store_outcome(store, s, "graph");
     if (code == ERR_NONE) {
         store->total_bytes += len;
@@ -220,7 +221,7 @@ ErrCode store_touch(Store *store, const char *hash, const char *variant) {
     pthread_mutex_lock(&store->lock);
     store_bind_text(store->touch, 1, hash);
     store_bind_text(store->touch, 2, variant);
-    sqlite3_bind_int64(store->touch, 3, store_now_us());
+    sqlite3_bind_int64(store->touch, 3, time_epoch_us());
     ErrCode code = store_outcome(store, store->touch, "touch");
     pthread_mutex_unlock(&store->lock);
     return code;

@@ -27,7 +27,6 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
 void store_close(Store *store);
 bool store_healthy(Store *store); /* every table can be read */
 const char *store_library(void);  /* SQLite's version */
-int64_t store_now_us(void);       /* microseconds of the Unix epoch: what rows are dated by */
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out);
 bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *out);

@@ -1,12 +1,5 @@
 #include "server/store/store_sql.h"
 #include <string.h>
-#include <time.h>
-
-int64_t store_now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 void store_bind_text(sqlite3_stmt *s, int i, const char *text) { sqlite3_bind_text(s, i, text, -1, SQLITE_STATIC); }
 

@@ -2,8 +2,8 @@
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
 #include "worker/protocol/verify.h"
+#include "schema/base/time.h"
 #include <string.h>
-#include <time.h>
 
 typedef struct {
     Cx cx;
@@ -16,11 +16,7 @@ typedef struct {
     uint64_t compile_us, verify_us;
 } Build;
 
-static uint64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
+static uint64_t now_us(void) { return (uint64_t)time_monotonic_ns() / 1000; }
 
 static const Graph *result(const Build *b) { return b->derived ? b->derived : b->graph; }
 

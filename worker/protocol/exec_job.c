@@ -1,8 +1,8 @@
 #include "worker/protocol/exec_job.h"
 #include "worker/protocol/interpret.h"
+#include "schema/base/time.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct {
     const ExecMsg *m;
@@ -86,20 +86,14 @@ void exec_job_put_fault(Buf *out, const Fault *fault) {
     wire_put_executed(out, &ran);
 }
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer) {
     Fault fault = {0};
     Job job = {.m = m, .fault = &fault};
     *answer = (ExecAnswer){.area.fd = -1};
     if (job_open(&job, maps, frame)) {
-        uint64_t start = now_ns();
+        uint64_t start = (uint64_t)time_monotonic_ns();
         bool ok = m->key ? execute(&job, cache, w) : interpret_exec(m, job.base, &fault);
-        ExecutedMsg ran = {.exec_ns = now_ns() - start};
+        ExecutedMsg ran = {.exec_ns = (uint64_t)time_monotonic_ns() - start};
         if (ok && job.heap) {
             ran.inline_results = job.base + m->results_at;
             ran.inline_len = m->area_size - m->results_at;

@@ -1,14 +1,8 @@
 #include "worker/protocol/maps.h"
+#include "schema/base/time.h"
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static Mapped take(Maps *maps, size_t i) {
     Mapped taken = maps->kept[i];
@@ -60,14 +54,14 @@ void maps_close(Maps *maps, Mapped *mapped) {
         return;
     }
     while (maps->n == MAPS_KEPT || maps->bytes + size > MAPS_BYTES) drop_oldest(maps);
-    mapped->used = now_ns();
+    mapped->used = (uint64_t)time_monotonic_ns();
     maps->kept[maps->n++] = *mapped;
     maps->bytes += size;
     *mapped = (Mapped){.area.fd = -1};
 }
 
 int maps_tidy(Maps *maps) {
-    const uint64_t idle = (uint64_t)MAPS_IDLE_MS * 1000000, now = maps->n ? now_ns() : 0;
+    const uint64_t idle = (uint64_t)MAPS_IDLE_MS * 1000000, now = maps->n ? (uint64_t)time_monotonic_ns() : 0;
     while (maps->n && now - maps->kept[0].used >= idle) drop_oldest(maps);
     return maps->n ? (int)((maps->kept[0].used + idle - now) / 1000000) + 1 : -1;
 }

@@ -1,19 +1,13 @@
 #include "worker/train/train_progress.h"
 #include "worker/post.h"
+#include "schema/base/time.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 bool progress_init(Progress *progress, int sock, uint64_t id) {
-    *progress = (Progress){.sock = sock, .id = id, .sent_ns = now_ns()};
+    *progress = (Progress){.sock = sock, .id = id, .sent_ns = (uint64_t)time_monotonic_ns()};
     progress->points = calloc(WIRE_PROGRESS_VALUES, sizeof *progress->points);
     return progress->points != NULL;
 }
@@ -36,7 +30,7 @@ static void post(Progress *progress, ProgressMsg m, int area) {
 }
 
 static void flush(Progress *progress) {
-    progress->sent_ns = now_ns();
+    progress->sent_ns = (uint64_t)time_monotonic_ns();
     if (!progress->npoints) return;
     post(progress, (ProgressMsg){.kind = PROGRESS_POINTS, .npoints = progress->npoints, .points = progress->points}, -1);
     progress->npoints = 0;
@@ -79,7 +73,7 @@ static void look(Progress *progress) {
 }
 
 bool progress_poll(Progress *progress) {
-    if (now_ns() - progress->sent_ns >= (uint64_t)PROGRESS_MS * 1000000) flush(progress);
+    if ((uint64_t)time_monotonic_ns() - progress->sent_ns >= (uint64_t)PROGRESS_MS * 1000000) flush(progress);
     look(progress);
     return !progress->stop && !progress->ended;
 }

@@ -1,0 +1,78 @@
+#include "server/http/errand.h"
+#include <stdarg.h>
+
+void errand_end(void *arg) {
+    Errand *e = arg;
+    Call *call = e->call;
+    call_on_cancel(call, NULL, NULL);
+    if (e->kind->release) e->kind->release(e);
+    call_drop(call);
+}
+
+static void on_cancel(void *arg) {
+    Errand *e = arg;
+    atomic_store(&e->cancelled, true);
+    if (!e->busy && !e->kind->lasting) errand_end(e);
+}
+
+void *errand_begin(Call *call, const ErrandKind *kind) {
+    Errand *e = call_alloc(call, 1, kind->size);
+    if (!e) {
+        call_fail(call, ERR_internal, "Memory is short.");
+        return NULL;
+    }
+    e->call = call;
+    e->kind = kind;
+    call_keep(call);
+    call_on_cancel(call, on_cancel, e);
+    return e;
+}
+
+static void work(void *arg) {
+    Errand *e = arg;
+    e->ok = e->work(e);
+}
+
+static void done(void *arg) {
+    Errand *e = arg;
+    e->busy = false;
+    if (atomic_load(&e->cancelled) && !e->kind->lasting) errand_end(e);
+    else if (e->ok) e->next(e);
+    else errand_refuse(e);
+}
+
+void errand_work(void *arg, Tasks *tasks, bool (*step)(void *arg), void (*next)(void *arg)) {
+    Errand *e = arg;
+    e->work = step;
+    e->next = next;
+    e->busy = tasks != NULL;
+    if (!tasks) {
+        work(e);
+        done(e);
+        return;
+    }
+    e->task = (Task){.work = work, .done = done, .arg = e};
+    tasks_add(tasks, &e->task);
+}
+
+void errand_answer(void *arg, int status, const char *type, Buf *body) {
+    Errand *e = arg;
+    call_answer(e->call, status, type, body);
+    errand_end(e);
+}
+
+void errand_fail(void *arg, ErrCode code, const char *format, ...) {
+    Errand *e = arg;
+    va_list args;
+    va_start(args, format);
+    call_vfail(e->call, code, format, args);
+    va_end(args);
+    errand_end(e);
+}
+
+void errand_refuse(void *arg) {
+    Errand *e = arg;
+    if (e->kind->refuse) e->kind->refuse(e);
+    else call_fail_err(e->call, &e->err);
+    errand_end(e);
+}
