@@ -5,6 +5,10 @@ void errand_end(void *arg) {
     Errand *e = arg;
     Call *call = e->call;
     call_on_cancel(call, NULL, NULL);
+    if (e->job) {
+        e->abandoned = true;
+        dispatch_cancel(call->server->dispatch, e->job, e->grace);
+    }
     if (e->kind->release) e->kind->release(e);
     call_drop(call);
 }
@@ -23,6 +27,7 @@ void *errand_begin(Call *call, const ErrandKind *kind) {
     }
     e->call = call;
     e->kind = kind;
+    e->grace = call->deadline - call->started;
     call_keep(call);
     call_on_cancel(call, on_cancel, e);
     return e;
@@ -53,6 +58,23 @@ void errand_work(void *arg, Tasks *tasks, bool (*step)(void *arg), void (*next)(
     }
     e->task = (Task){.work = work, .done = done, .arg = e};
     tasks_add(tasks, &e->task);
+}
+
+static void job_done(void *arg, const JobResult *result) {
+    Errand *e = arg;
+    e->job = NULL;
+    e->job_done(e, result);
+}
+
+void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result)) {
+    Errand *e = arg;
+    ErrCode why;
+    const char *message;
+    spec->done = job_done;
+    spec->arg = e;
+    e->job_done = done;
+    e->job = dispatch_submit(e->call->server->dispatch, spec, &why, &message);
+    if (!e->job) done(e, &(JobResult){.code = why, .message = message});
 }
 
 void errand_answer(void *arg, int status, const char *type, Buf *body) {

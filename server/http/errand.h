@@ -2,13 +2,13 @@
  *
  *     handler            errand_begin, then errand_work or whatever else calls back in the loop (a job, a Resolve)
  *     work    (thread)   reads, computes, writes; leaves why not in errand.err and returns false
- *     next    (loop)     what follows: more work, a job, or the answer and errand_end
+ *     next    (loop)     what follows: more work, a worker's job (errand_job), or the answer and errand_end
  *
  * The struct that a handler keeps its things in has an Errand as its first member, and so is passed as the void * that all of these get. It
  * lies in the call's memory, zeroed, and lasts until errand_end, which every errand comes to exactly once.
  *
  * When the client has gone or the deadline has passed (call.h) the errand is over as soon as no thread has it: errand_end is called, and with it
- * `release`, which takes back what is still under way. `next` does not run then. One that must be carried through (a deletion, say) has kind->lasting
+ * `release`, which takes back what is still under way; a job is cancelled. `next` does not run then. One that must be carried through (a deletion, say) has kind->lasting
  * set: its steps run all the same, and only its answer goes nowhere.
  * Everything runs in the loop's thread but `work`. */
 #ifndef CAJAL_ERRAND_H
@@ -29,10 +29,14 @@ typedef struct {
     const ErrandKind *kind;
     Err err;               /* code ERR_NONE: nothing is wrong */
     atomic_bool cancelled; /* nobody waits for it: work that takes long looks now and then */
+    int64_t grace;         /* nanoseconds that a worker gets for a job nobody waits for any more; at first as long as the deadline was away */
+    bool abandoned;        /* in `release`: its job was cancelled, and what was lent to it may still be written to */
     /* the module's */
     bool (*work)(void *arg);
     void (*next)(void *arg);
     Task task;
+    Job *job;
+    void (*job_done)(void *arg, const JobResult *result);
     bool ok, busy;         /* what work returned; a thread has it */
 } Errand;
 
@@ -40,6 +44,9 @@ typedef struct {
 void *errand_begin(Call *call, const ErrandKind *kind);
 /* Runs `work`, then `next`; on a thread of `tasks`, or with NULL here and now. The last thing its caller does with the errand. */
 void errand_work(void *arg, Tasks *tasks, bool (*work)(void *arg), void (*next)(void *arg));
+/* Gives a worker a job, then runs `done` in the loop: with its reply, or with why there is none, which a job that cannot be taken has at once. spec's
+ * done and arg are filled in here. The last thing its caller does with the errand. */
+void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result));
 /* Lets go of everything, the errand itself included. */
 void errand_end(void *arg);
 

@@ -1,36 +1,6 @@
 #include "server/http/problem.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void failure_set_n(Failure *f, ErrCode code, const void *message, size_t len, const void *hint, size_t hint_len) {
-    failure_release(f);
-    f->code = code;
-    f->message = message ? strndup(message, len) : NULL;
-    f->hint = hint_len ? strndup(hint, hint_len) : NULL;
-}
-
-void failure_set(Failure *f, ErrCode code, const char *format, ...) {
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    failure_set_n(f, code, text, strlen(text), NULL, 0);
-}
-
-void failure_copy(Failure *to, const Failure *from) {
-    failure_set_n(to, from->code, from->message, from->message ? strlen(from->message) : 0, from->hint,
-                  from->hint ? strlen(from->hint) : 0);
-    to->at = from->at;
-    to->other = from->other;
-}
-
-void failure_release(Failure *f) {
-    free(f->message);
-    free(f->hint);
-    *f = (Failure){0};
-}
 
 static void put_field(Buf *out, const char *key, const char *value) {
     buf_printf(out, ",\"%s\":", key);

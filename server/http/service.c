@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "schema/protocol/build.h"
 #include "server/embedded.h"
+#include "server/http/errand.h"
 #include "server/http/handlers.h"
 #include "server/http/http.h"
 #include "server/programs/program.h"
@@ -10,7 +11,6 @@
 #include <cjson/cJSON.h>
 #include <microhttpd.h>
 #include <sodium.h>
-#include <stdlib.h>
 
 #define READY_NS ((int64_t)2000000000)
 #define RECENT_NS ((int64_t)5000000000)
@@ -70,22 +70,20 @@ void handle_metrics(Call *call) {
 /* ---- readiness: a ping goes through a worker like any job ---- */
 
 typedef struct {
-    Call *call;
-    Job *job;
+    Errand errand;
     Timer timer;
     bool verbose;
 } Probe;
 
-static void end(Probe *p) {
-    loop_untimer(p->call->server->loop, &p->timer);
-    call_on_cancel(p->call, NULL, NULL);
-    if (p->job) dispatch_cancel(p->call->server->dispatch, p->job, READY_NS);
-    call_drop(p->call);
-    free(p);
+static void release(void *arg) {
+    Probe *p = arg;
+    loop_untimer(p->errand.call->server->loop, &p->timer);
 }
 
+static const ErrandKind kind = {.size = sizeof(Probe), .release = release};
+
 static void conclude(Probe *p, const char *worker) {
-    Call *call = p->call;
+    Call *call = p->errand.call;
     bool draining = call->server->draining, store = store_healthy(call->server->store);
     if (!worker && store && !draining) {
         static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
@@ -100,36 +98,26 @@ static void conclude(Probe *p, const char *worker) {
         call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s", buf_text(&why));
         buf_release(&why);
     }
-    end(p);
+    errand_end(p);
 }
 
 static void on_pong(void *arg, const JobResult *result) {
-    Probe *p = arg;
-    p->job = NULL;
-    conclude(p, result->code ? result->message : NULL);
+    conclude(arg, result->code ? result->message : NULL);
 }
 
 static void on_silence(void *arg) {
     Probe *p = arg;
-    p->call->server->doubted = loop_now();
+    p->errand.call->server->doubted = loop_now();
     conclude(p, "No worker answered within two seconds.");
 }
-static void on_cancel(void *arg) { end(arg); }
 
 void handle_readyz(Call *call) {
-    Probe *p = calloc(1, sizeof *p);
-    if (!p) {
-        call_fail(call, ERR_internal, "Memory is short.");
-        return;
-    }
-    p->call = call;
+    Probe *p = errand_begin(call, &kind);
+    if (!p) return;
     p->verbose = call_query(call, "verbose") != NULL;
-    call_keep(call);
-    call_on_cancel(call, on_cancel, p);
+    p->errand.grace = READY_NS;
     Server *server = call->server;
     size_t ready, busy;
-    ErrCode why;
-    const char *message;
     dispatch_count(server->dispatch, &ready, &busy);
     int64_t heard = dispatch_heard(server->dispatch);
     if (ready && busy == ready && heard > server->doubted && loop_now() - heard < RECENT_NS) {
@@ -137,9 +125,8 @@ void handle_readyz(Call *call) {
         conclude(p, NULL);
         return;
     }
-    JobSpec spec = {.type = FRAME_ping, .area = -1, .small = true, .patience = 30 * READY_NS, .done = on_pong, .arg = p};
+    JobSpec spec = {.type = FRAME_ping, .area = -1, .small = true, .patience = 30 * READY_NS};
     p->timer = (Timer){.fire = on_silence, .arg = p};
     loop_timer(server->loop, &p->timer, loop_now() + READY_NS);
-    p->job = dispatch_submit(server->dispatch, &spec, &why, &message);
-    if (!p->job) conclude(p, message);
+    errand_job(p, &spec, on_pong);
 }

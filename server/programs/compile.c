@@ -2,7 +2,7 @@
 #include "schema/limits.h"
 #include "server/http/errand.h"
 #include "server/http/handlers.h"
-#include "server/programs/program.h"
+#include "server/programs/program_build.h"
 #include "server/programs/record.h"
 #include <string.h>
 
@@ -59,7 +59,7 @@ static void parsed(void *arg) {
     Compile *c = arg;
     Call *call = c->errand.call;
     c->resolve = (Resolve){.done = found, .arg = c, .patience = 2 * (call->deadline - call->started)};
-    programs_record(call->server->programs, &c->resolve, &c->frontend);
+    program_record(call->server->programs, &c->resolve, &c->frontend);
 }
 
 void handle_compile(Call *call) {

@@ -6,6 +6,7 @@
 #define CAJAL_FRONTEND_H
 #include "compiler/language/canon.h"
 #include "schema/formats/json.h"
+#include "server/failure.h"
 #include "server/http/call.h"
 #include <stddef.h>
 

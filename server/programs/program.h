@@ -1,23 +1,40 @@
-/* Programs and their compiled variants: memory, then the store, then a worker. What is asked for while it is being built is built once.
+/* Programs and trained runs in compiled form, in memory: what is asked for while it is being made is made once.
  *
- * An Entry is a program known by its hash. A Variant is one compiled form of it: the result applied to some number of arguments, and
- * possibly a derivative; the base variant ("all arguments, none") comes with the record and with the program's sizes.
+ * An Entry is a program or a trained run, known by its hash. A Variant is one compiled form of it: the result applied to some number of
+ * arguments, and possibly a derivative; the base variant ("all arguments, none") comes with a program's record and sizes. How variants are
+ * made is the entry's kind: a program's come from the store or a worker (program_build.c), a trained run's from its checkpoint (server/runs/model.c).
+ * What nobody uses goes when all entries together take more than the configured memory, the least recently used first.
  * Ownership: a Resolve that has succeeded keeps its entry and variant alive until resolve_release. Everything here runs in the
- * loop's thread. */
+ * loop's thread, but for what a kind does on a thread. */
 #ifndef CAJAL_PROGRAM_H
 #define CAJAL_PROGRAM_H
-#include "schema/graph/graph.h"
+#include "schema/base/map.h"
 #include "server/programs/frontend.h"
-#include "server/programs/model.h"
 #include "server/programs/variant.h"
 
-typedef struct Entry {
-    char hash[CANON_HASH_TEXT];
-    unsigned char *canonical;
+struct Programs {
+    Server *server;
+    Map entries;            /* by hash */
+    Entry *newest, *oldest; /* by use */
+    size_t bytes;           /* of all entries in the map */
+    uint64_t keys;          /* given to variants so far */
+};
+
+typedef struct {
+    /* Begins to make the variant; ends, at once or later, in variant_made or variant_fail. */
+    void (*make)(Variant *v);
+    void (*release)(Entry *e); /* what the kind keeps in `own`; NULL: nothing */
+} EntryKind;
+
+struct Entry {
+    const EntryKind *kind;
+    char hash[ENTRY_HASH];       /* a program's, or what names a trained run's checkpoint */
+    unsigned char *canonical;    /* a program's canonical form and text; NULL otherwise */
     size_t canonical_len;
-    char *record, *text;         /* record: NULL until the base variant has been built (api.md's, open at the end) */
-    ProgramInputs inputs;        /* once the base variant is there; a model's are model->inputs */
-    struct Model *model;         /* a trained run instead of a program: it has no canonical form, record or text */
+    char *text;
+    char *record;                /* NULL until the base variant has been built (api.md's, open at the end) */
+    ProgramInputs inputs;        /* what has to be given, by name; once the base variant is there */
+    void *own;                   /* the kind's */
     Variant *variants;           /* list */
     Programs *programs;
     size_t bytes;
@@ -25,10 +42,10 @@ typedef struct Entry {
     bool known;                  /* its hash has been answered once */
     bool detached;               /* deleted or evicted: dies with its last reference */
     struct Entry *newer, *older; /* by use */
-} Entry;
+};
 
 typedef struct Resolve {
-    void (*done)(void *arg);     /* the owner's: called in the loop, perhaps before programs_… returns */
+    void (*done)(void *arg);     /* the owner's: called in the loop, perhaps before resolve_… returns */
     void *arg;
     int64_t patience;            /* twice the deadline, in nanoseconds: when nobody else waits, a build is given up after it */
     Entry *entry;                /* the answer */
@@ -42,25 +59,38 @@ typedef struct Resolve {
 Programs *programs_new(Server *server);
 void programs_free(Programs *programs);
 size_t programs_bytes(const Programs *programs); /* in memory */
-
-/* The names of what has to be given: the context's, or a model's columns. */
-const ProgramInputs *entry_inputs(const Entry *entry);
-
-/* The entry for a program just checked. */
-void programs_record(Programs *programs, Resolve *r, const Frontend *frontend);
-/* The entry and base variant of a program: by front, or (front NULL) by hash; not_found when nobody knows it. */
-void programs_base(Programs *programs, Resolve *r, const Frontend *frontend, const char *hash);
-/* Another variant of r's entry, whose base is there. nargs is at most the program's. */
-void programs_variant(Programs *programs, Resolve *r, uint32_t nargs, Derive derive);
-/* The entry by hash, with its record; one that is outdated or damaged is made again. */
-void programs_known(Programs *programs, Resolve *r, const char *hash);
-/* A trained run, as `derive` of its value. `want` is lent for this call. */
-void programs_model(Programs *programs, Resolve *r, const ModelWant *want, Derive derive);
-/* Forgets the program in memory. */
+/* Forgets the entry in memory. */
 void programs_forget(Programs *programs, const char *hash);
 
+/* The entry in memory, most recently used from now on; NULL: it is not there. */
+Entry *entry_get(Programs *programs, const char *hash);
+/* A new one; the caller fills it in. NULL: memory is short. */
+Entry *entry_new(Programs *programs, const EntryKind *kind, const char *hash);
+/* Counts memory that lasts as long as the entry. */
+void entry_account(Entry *e, size_t bytes);
+/* Takes the entry out of memory; it dies when nobody uses it any more. */
+void entry_detach(Entry *e);
+
+/* The resolve's entry from now on. */
+void resolve_enter(Resolve *r, Entry *e);
+/* Ends it without an answer: failure is set. */
+void resolve_fail(Resolve *r);
+/* A variant of its entry; nargs: WIRE_ALL_ARGS or fewer than all. */
+void resolve_variant(Resolve *r, uint32_t nargs, Derive derive);
+/* The same with nargs at most the program's; the base variant is there. */
+void resolve_applied(Resolve *r, uint32_t nargs, Derive derive);
+/* The record of its entry. */
+void resolve_record(Resolve *r);
 /* Stops waiting; done is not called. */
 void resolve_cancel(Resolve *r);
 /* Lets go of what was found; cancels first when it still waits. */
 void resolve_release(Resolve *r);
+
+/* For kinds. On a thread `work`, then in the loop `done`. */
+void variant_work(Variant *v, void (*work)(void *variant), void (*done)(void *variant));
+/* The variant is ready: all who wait hear of it. */
+void variant_made(Variant *v);
+/* There will be none: v->failure, or this. All who wait hear of it; the variant is gone. */
+void variant_failed(Variant *v);
+void variant_fail(Variant *v, ErrCode code, const char *message);
 #endif

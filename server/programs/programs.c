@@ -1,11 +1,11 @@
 /* GET /programs, GET and DELETE /programs/{hash}, GET /programs/{hash}/graph */
 #include "schema/limits.h"
 #include "server/programs/draw.h"
+#include "server/http/errand.h"
 #include "server/http/handlers.h"
 #include "server/http/list.h"
-#include "server/programs/program.h"
+#include "server/programs/program_build.h"
 #include "server/programs/record.h"
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- the list ---- */
@@ -24,33 +24,25 @@ void handle_programs(Call *call) {
 /* ---- one program ---- */
 
 typedef struct {
-    Call *call;
+    Errand errand;
     Resolve resolve;
-    Task task;
     int form;
     bool lowered; /* the graph before optimisation is wanted */
     Buf body;
-    bool busy, cancelled;
 } Lookup;
 enum { GRAPH_JSON, GRAPH_DOT, GRAPH_SVG, GRAPH_FORMS, RECORD };
 static const char *const graph_forms[GRAPH_FORMS] = {"json", "dot", "svg"};
 static const char *const graph_types[GRAPH_FORMS] = {"application/json", "text/vnd.graphviz", "image/svg+xml"};
 
-static void end(Lookup *l) {
-    call_on_cancel(l->call, NULL, NULL);
+static void release(void *arg) {
+    Lookup *l = arg;
     resolve_release(&l->resolve);
     buf_release(&l->body);
-    call_drop(l->call);
-    free(l);
 }
 
-static void on_cancel(void *arg) {
-    Lookup *l = arg;
-    l->cancelled = true;
-    if (!l->busy) end(l);
-}
+static const ErrandKind lookup = {.size = sizeof(Lookup), .release = release};
 
-static void draw(void *arg) {
+static bool draw(void *arg) {
     Lookup *l = arg;
     char why[200];
     const Variant *v = l->resolve.variant;
@@ -60,48 +52,39 @@ static void draw(void *arg) {
     else if (g) draw_svg(&l->body, g);
     else l->body.failed = true;
     graph_free(g);
+    return true;
 }
 
 static void drawn(void *arg) {
     Lookup *l = arg;
-    l->busy = false;
-    if (!l->cancelled) call_answer(l->call, 200, graph_types[l->form], &l->body);
-    end(l);
+    errand_answer(l, 200, graph_types[l->form], &l->body);
 }
 
 static void found(void *arg) {
     Lookup *l = arg;
     Resolve *r = &l->resolve;
     if (r->failure.code) {
-        frontend_explain(NULL, l->call, &r->failure);
+        frontend_explain(NULL, l->errand.call, &r->failure);
+        errand_end(l);
     } else if (l->form == RECORD) {
         record_finish(&l->body, r->entry->record, strlen(r->entry->record), r->hit);
-        call_answer(l->call, 200, "application/json", &l->body);
+        errand_answer(l, 200, "application/json", &l->body);
     } else if (l->lowered) {
         l->lowered = false;
-        programs_variant(l->call->server->programs, r, r->variant->total_args, DERIVE_LOWERED);
-        return;
+        resolve_applied(r, r->variant->total_args, DERIVE_LOWERED);
     } else {
-        l->busy = true;
-        l->task = (Task){.work = draw, .done = drawn, .arg = l};
-        tasks_add(l->call->server->tasks, &l->task);
-        return;
+        errand_work(l, l->errand.call->server->tasks, draw, drawn);
     }
-    end(l);
 }
 
 static void look_up(Call *call, int form, bool lowered) {
-    Lookup *l = calloc(1, sizeof *l);
-    if (!l) {
-        call_fail(call, ERR_internal, "Memory is short.");
-        return;
-    }
-    *l = (Lookup){.call = call, .form = form, .lowered = lowered};
+    Lookup *l = errand_begin(call, &lookup);
+    if (!l) return;
+    l->form = form;
+    l->lowered = lowered;
     l->resolve = (Resolve){.done = found, .arg = l, .patience = 2 * (call->deadline - call->started)};
-    call_keep(call);
-    call_on_cancel(call, on_cancel, l);
-    if (form == RECORD) programs_known(call->server->programs, &l->resolve, call->param.text);
-    else programs_base(call->server->programs, &l->resolve, NULL, call->param.text);
+    if (form == RECORD) program_known(call->server->programs, &l->resolve, call->param.text);
+    else program_base(call->server->programs, &l->resolve, NULL, call->param.text);
 }
 
 void handle_program(Call *call) { look_up(call, RECORD, false); }
@@ -122,39 +105,31 @@ void handle_program_graph(Call *call) {
 /* ---- deleting ---- */
 
 typedef struct {
-    Call *call;
-    char hash[sizeof((RouteParam *)0)->text];
+    Errand errand;
     ErrCode code;
-    Task task;
 } Deletion;
 
-static void delete_row(void *arg) {
+static const ErrandKind deletion = {.size = sizeof(Deletion), .lasting = true};
+
+static bool delete_row(void *arg) {
     Deletion *d = arg;
-    d->code = store_program_delete(d->call->server->store, d->hash);
+    Call *call = d->errand.call;
+    d->code = store_program_delete(call->server->store, call->param.text);
+    return true;
 }
 
 static void deleted(void *arg) {
     Deletion *d = arg;
-    Buf none;
-    buf_init(&none);
-    if (d->code == ERR_NONE) programs_forget(d->call->server->programs, d->hash);
-    if (d->code == ERR_NONE) call_answer(d->call, 204, NULL, &none);
-    else if (d->code == ERR_not_found) call_fail(d->call, d->code, "There is no program %.100s.", d->hash);
-    else if (d->code == ERR_conflict) call_fail(d->call, d->code, "A run that is queued or running uses this program.");
-    else call_fail(d->call, d->code, "The database refused.");
-    call_drop(d->call);
-    free(d);
+    const char *hash = d->errand.call->param.text;
+    Buf none = {0};
+    if (d->code == ERR_NONE) programs_forget(d->errand.call->server->programs, hash);
+    if (d->code == ERR_NONE) errand_answer(d, 204, NULL, &none);
+    else if (d->code == ERR_not_found) errand_fail(d, d->code, "There is no program %.100s.", hash);
+    else if (d->code == ERR_conflict) errand_fail(d, d->code, "A run that is queued or running uses this program.");
+    else errand_fail(d, d->code, "The database refused.");
 }
 
 void handle_program_delete(Call *call) {
-    Deletion *d = calloc(1, sizeof *d);
-    if (!d) {
-        call_fail(call, ERR_internal, "Memory is short.");
-        return;
-    }
-    d->call = call;
-    memcpy(d->hash, call->param.text, sizeof d->hash);
-    call_keep(call);
-    d->task = (Task){.work = delete_row, .done = deleted, .arg = d};
-    tasks_add(call->server->tasks, &d->task);
+    Deletion *d = errand_begin(call, &deletion);
+    if (d) errand_work(d, call->server->tasks, delete_row, deleted);
 }

@@ -1,8 +1,8 @@
 #include "server/programs/variant.h"
-#include "compiler/language/canon.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool variant_is_base(const Variant *v) { return v->nargs == WIRE_ALL_ARGS && v->derive == DERIVE_NONE; }
 
@@ -10,6 +10,11 @@ void variant_name(char out[24], uint32_t nargs, Derive derive) {
     static const char *const derivatives[] = {"none", "vjp", "jvp", "lowered"};
     if (nargs == WIRE_ALL_ARGS) snprintf(out, 24, "*/%s", derivatives[derive]);
     else snprintf(out, 24, "%u/%s", nargs, derivatives[derive]);
+}
+
+const char *variant_culprit(char out[VARIANT_CULPRIT], const char *hash, const char *what, const Variant *v) {
+    strcpy(stpcpy(stpcpy(stpcpy(out, hash), " "), what), v->name);
+    return out;
 }
 
 void variant_pack(Buf *out, const BuiltMsg *built) {
@@ -96,6 +101,7 @@ void variant_close(Variant *v) {
 
 void variant_free(Variant *v) {
     variant_close(v);
+    if (v->file >= 0) close(v->file);
     failure_release(&v->failure);
     free(v->record);
     free(v);

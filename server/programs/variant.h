@@ -4,16 +4,17 @@
  * live in the variant's Cx. */
 #ifndef CAJAL_VARIANT_H
 #define CAJAL_VARIANT_H
+#include "compiler/language/canon.h"
 #include "compiler/language/type.h"
 #include "schema/graph/graph.h"
 #include "schema/protocol/wire.h"
 #include "server/loop.h"
-#include "server/http/problem.h"
+#include "server/failure.h"
+#include "server/workers/dispatch.h"
 #include "server/tasks.h"
 
-struct Entry;
+typedef struct Entry Entry;
 struct Resolve;
-typedef struct Job Job;
 
 /* The context, by name. */
 typedef struct {
@@ -37,10 +38,12 @@ typedef struct {
     bool exhaustive;
 } BuildFacts;
 
+enum { ENTRY_HASH = CANON_HASH_TEXT, VARIANT_CULPRIT = ENTRY_HASH + 40 };
+
 typedef enum { VARIANT_WANTED, VARIANT_READY } VariantState;
 
 typedef struct Variant {
-    struct Entry *entry;
+    Entry *entry;
     struct Variant *next;
     uint32_t nargs; /* WIRE_ALL_ARGS for all */
     Derive derive;
@@ -60,21 +63,25 @@ typedef struct Variant {
     VariantOutput *outputs;
     uint32_t nslots, noutputs;
     double macs, bytes; /* a row */
-    const Type **bound;                 /* of a model (model.h): the program's variables, sized */
+    const Type **bound;                 /* of a trained run (server/runs/model.h): the program's variables, sized */
     uint32_t nbound;
-    int file;                           /* its checkpoint, while it is built; 0: none, -1: damaged */
-    /* while WANTED: program.c's */
+    /* while WANTED */
     struct Resolve *waiting;
     Job *job;
-    Task task;
+    Task task;                          /* program.c's, and next_step, what follows it */
+    void (*next_step)(void *variant);
+    int file;                           /* a checkpoint, while a trained run's variant is made; -1: none */
     BuildFacts facts;
     Failure failure;
     char *record;      /* just made, for the entry */
-    bool looked, from_store, stored, busy; /* looked in the store; busy: a thread has it */
+    bool looked, from_store, stored; /* looked in the store; found there; written there */
+    bool busy;                       /* a thread has it */
 } Variant;
 
 bool variant_is_base(const Variant *v);
 void variant_name(char out[24], uint32_t nargs, Derive derive);
+/* What quarantine knows a job about the variant by: the entry's hash, what is done with it ("" when it is made), the variant's name. */
+const char *variant_culprit(char out[VARIANT_CULPRIT], const char *hash, const char *what, const Variant *v);
 /* The blob of what a worker has built. */
 void variant_pack(Buf *out, const BuiltMsg *built);
 /* Reads v->blob into v. False: the blob is not what variant_pack made (or memory is short). */

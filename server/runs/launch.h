@@ -5,7 +5,7 @@
 #ifndef CAJAL_LAUNCH_H
 #define CAJAL_LAUNCH_H
 #include "server/workers/pool.h"
-#include "server/http/problem.h"
+#include "server/failure.h"
 #include "server/runs/run_facts.h"
 #include "server/server.h"
 #include "server/store/store_runs.h"

@@ -11,7 +11,7 @@
 #include "server/runs/runfile.h"
 #include "server/http/handlers.h"
 #include "schema/formats/merge_patch.h"
-#include "server/programs/program.h"
+#include "server/programs/program_build.h"
 #include "server/runs/run_check.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/scheduler.h"
@@ -349,8 +349,6 @@ static void checked(void *arg) {
 
 /* ---- linking ---- */
 
-static At at_of(uint8_t kind, uint32_t index) { return kind <= AT_PLACE ? AT((AtKind)kind, index) : AT_NOWHERE; }
-
 /* What the worker has against it: the program's place, or the specification's. */
 static void explain_link(Posting *p, const LinkedMsg *m) {
     Failure failure = {0};
@@ -363,9 +361,9 @@ static void explain_link(Posting *p, const LinkedMsg *m) {
         refuse(p);
         return;
     }
-    failure_set_n(&failure, code, m->message, m->message_len, m->hint, m->hint_len);
-    failure.at = at_of(m->at_kind, m->at_index);
-    failure.other = at_of(m->other_kind, m->other_index);
+    failure_set_reply(&failure, m->code, m->message, m->message_len, m->hint, m->hint_len);
+    failure.at = failure_at(m->at_kind, m->at_index);
+    failure.other = failure_at(m->other_kind, m->other_index);
     if (!p->frontend.program) frontend_restore(&p->frontend, e->canonical, e->canonical_len, e->text);
     frontend_explain(&p->frontend, p->call, &failure);
     failure_release(&failure);
@@ -434,7 +432,7 @@ static void parsed(void *arg) {
     p->busy = false;
     if (p->cancelled) end(p);
     else if (!p->ok) refuse(p);
-    else programs_base(p->call->server->programs, &p->resolve, p->frontend.program ? &p->frontend : NULL, p->spec.program);
+    else program_base(p->call->server->programs, &p->resolve, p->frontend.program ? &p->frontend : NULL, p->spec.program);
 }
 
 /* ---- handlers ---- */

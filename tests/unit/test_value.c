@@ -1,6 +1,6 @@
 /* Values as callers write them, against types: shapes, batches, shorter naturals, discrete values. */
 #include "compiler/language/syntax.h"
-#include "server/programs/value.h"
+#include "server/eval/value.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "server/programs/eval.h"
+#include "server/eval/eval.h"
 #include "schema/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static const Type *type_at(const Eval *ev, size_t i) {
     return i < ev->ninputs ? v->inputs[i] : v->args[i - ev->ninputs];
 }
 
-static bool no_memory(Eval *ev) { return err_set(&ev->err, ERR_internal, "", "Memory is short."); }
+static bool no_memory(Eval *ev) { return err_set(&ev->errand.err, ERR_internal, "", "Memory is short."); }
 
 enum { NAME_ROOM = 200, NAME_SHOWN = 100 };
 
@@ -49,7 +49,7 @@ static void name_at(const Eval *ev, size_t i, char out[NAME_ROOM], char pointer[
     bool tangent = i >= vars(ev);
     i %= vars(ev);
     bool input = i < ev->ninputs;
-    const char *name = input ? entry_inputs(ev->resolve.entry)->names[i] : NULL;
+    const char *name = input ? ev->resolve.entry->inputs.names[i] : NULL;
     bool column = ev->request.model.stored && !tangent;
     put_place(out, tangent ? "tangents." : "", column ? "columns." : input ? "inputs." : "args.", name, i - ev->ninputs);
     put_place(pointer, tangent ? "/tangents/" : "/", column ? "columns/" : input ? "inputs/" : "args/", name, i - ev->ninputs);
@@ -57,7 +57,7 @@ static void name_at(const Eval *ev, size_t i, char out[NAME_ROOM], char pointer[
 
 /* The input of that name; SIZE_MAX: there is none. Names are sorted. */
 static size_t input_named(const Eval *ev, const char *name) {
-    const ProgramInputs *inputs = entry_inputs(ev->resolve.entry);
+    const ProgramInputs *inputs = &ev->resolve.entry->inputs;
     size_t low = 0, high = ev->ninputs;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -70,7 +70,7 @@ static size_t input_named(const Eval *ev, const char *name) {
 }
 
 static bool unknown(Eval *ev, const char *pointer, const char *name) {
-    return err_set(&ev->err, ERR_unknown_input, pointer, "The program has no input \"%.100s\".", name);
+    return err_set(&ev->errand.err, ERR_unknown_input, pointer, "The program has no input \"%.100s\".", name);
 }
 
 /* ---- what is given, and for what ---- */
@@ -87,7 +87,7 @@ static bool gather_inputs(Eval *ev, JsonNode object, const char *pointer, Given 
 static bool gather_args(Eval *ev, JsonNode list, const char *pointer, Given *out) {
     size_t n = 0;
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
-        if (n == ev->nargs) return err_set(&ev->err, ERR_bad_request, pointer, "There are more tangents than arguments.");
+        if (n == ev->nargs) return err_set(&ev->errand.err, ERR_bad_request, pointer, "There are more tangents than arguments.");
         out[n++].node = item;
     }
     return true;
@@ -101,7 +101,7 @@ static bool gather_json(Eval *ev) {
                                    {"args", FIELD_ARRAY, offsetof(Tangents, args), false, NULL}, {NULL, 0, 0, false, NULL}};
     const EvalRequest *r = &ev->request;
     Tangents tangents = {0};
-    if (r->tangents && !json_decode(r->tangents, "/tangents", fields, &tangents, &ev->err)) return false;
+    if (r->tangents && !json_decode(r->tangents, "/tangents", fields, &tangents, &ev->errand.err)) return false;
     Given *primal = ev->given, *tangent = primal + vars(ev);
     ev->given[cotangent_at(ev)].node = r->cotangent;
     return gather_inputs(ev, r->inputs, "/inputs", primal) && gather_args(ev, r->args, "/args", primal + ev->ninputs) &&
@@ -148,7 +148,7 @@ static bool want_name(Eval *ev, const char *name) {
 
 static bool want_arg(Eval *ev, double i) {
     if (!(i >= 0 && i < ev->nargs && i == (double)(uint32_t)i))
-        return err_set(&ev->err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %g.", i);
+        return err_set(&ev->errand.err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %g.", i);
     return ev->wanted[ev->ninputs + (size_t)i] = true;
 }
 
@@ -170,7 +170,7 @@ static bool read_wrt(Eval *ev) {
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
         bool ok = json_kind(item) == JSON_STRING   ? want_name(ev, item->valuestring)
                   : json_kind(item) == JSON_NUMBER ? want_arg(ev, item->valuedouble)
-                                                   : err_set(&ev->err, ERR_bad_request, "/wrt",
+                                                   : err_set(&ev->errand.err, ERR_bad_request, "/wrt",
                                                              "wrt names inputs, and arguments by number.");
         if (!ok) return false;
     }
@@ -182,7 +182,7 @@ static bool read_wrt(Eval *ev) {
 /* A run's columns come as the data set has them; their tangents as types do. */
 static ValueForm form_of(const Eval *ev, size_t i) {
     if (!ev->request.model.stored || i >= ev->ninputs) return VALUE_PLAIN;
-    return model_has_number(ev->resolve.entry->model, entry_inputs(ev->resolve.entry)->names[i]) ? VALUE_NUMBERS : VALUE_COLUMN;
+    return model_has_number(model_of(ev->resolve.entry), ev->resolve.entry->inputs.names[i]) ? VALUE_NUMBERS : VALUE_COLUMN;
 }
 
 static bool read_value(Eval *ev, size_t i) {
@@ -192,11 +192,11 @@ static bool read_value(Eval *ev, size_t i) {
     name_at(ev, i, name, pointer);
     bool tangent = i >= vars(ev);
     bool absent = !g->tensor && (!g->node || (tangent && json_kind(g->node) == JSON_NULL));
-    if (absent) return tangent || err_set(&ev->err, ERR_missing_input, pointer, "%s is missing.", name);
-    if (!type->vector) return err_set(&ev->err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
+    if (absent) return tangent || err_set(&ev->errand.err, ERR_missing_input, pointer, "%s is missing.", name);
+    if (!type->vector) return err_set(&ev->errand.err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
     const ValueForm form = form_of(ev, i);
-    if (g->tensor) return value_of_bulk(g->tensor, ev->call->body.data, type, form, name, &ev->values[i], &ev->err);
-    return value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->err);
+    if (g->tensor) return value_of_bulk(g->tensor, ev->errand.call->body.data, type, form, name, &ev->values[i], &ev->errand.err);
+    return value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->errand.err);
 }
 
 /* All batched values have the same rows. */
@@ -206,7 +206,7 @@ static bool join_batch(Eval *ev, size_t i) {
     if (!v->data || !v->batched) return true;
     if (ev->batched && v->rows != ev->rows) {
         name_at(ev, i, name, pointer);
-        return err_set(&ev->err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name,
+        return err_set(&ev->errand.err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name,
                        v->rows, ev->rows);
     }
     ev->batched = true;
@@ -222,7 +222,7 @@ static bool spread_cotangent(Eval *ev, bool batched) {
     if (v->data && (v->batched || !batched)) return true;
     size_t cols = v->data && !v->discrete ? v->cols : ev->output_type->dim, bytes;
     if (__builtin_mul_overflow(cols, rows * sizeof(double), &bytes) || bytes > LIMIT_JOB_BYTES)
-        return err_set(&ev->err, ERR_too_large, "", "The cotangent for all rows is too large.");
+        return err_set(&ev->errand.err, ERR_too_large, "", "The cotangent for all rows is too large.");
     if (!value_fill(&spread, rows, cols, v->data ? 0 : 1)) return no_memory(ev);
     spread.batched = batched;
     if (v->data) {
@@ -242,7 +242,7 @@ static bool check_tangents(Eval *ev) {
         Value *v = &ev->values[i];
         name_at(ev, i, name, pointer);
         if (v->data && v->batched != ev->values[i - vars(ev)].batched)
-            return err_set(&ev->err, ERR_shape_mismatch, pointer,
+            return err_set(&ev->errand.err, ERR_shape_mismatch, pointer,
                            "%s must have a batch axis where its value has one, and only there.", name);
         if (!v->data && !value_fill(v, 1, 1, 0)) return no_memory(ev);
     }
@@ -259,7 +259,7 @@ static bool read_values(Eval *ev) {
     bool batched = ev->batched;
     if (!read_value(ev, cotangent_at(ev))) return false;
     if (ev->values[cotangent_at(ev)].discrete)
-        return err_set(&ev->err, ERR_bad_tensor, "/cotangent", "The cotangent is a tensor like the output.");
+        return err_set(&ev->errand.err, ERR_bad_tensor, "/cotangent", "The cotangent is a tensor like the output.");
     return join_batch(ev, cotangent_at(ev)) && spread_cotangent(ev, batched);
 }
 
@@ -279,14 +279,14 @@ static bool add_result(Eval *ev, OutRole role, uint32_t index, uint32_t output, 
     if (batched) r->shape[r->rank++] = ev->rows;
     r->rank += type_shape(type, r->shape + r->rank);
     return ev->request.engine == ENGINE_INTERPRETER || output == UINT32_MAX || v->outputs[output].size == type->dim ||
-           err_set(&ev->err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
+           err_set(&ev->errand.err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
 }
 
 /* Where each result stands among the graph's outputs: the value, the tangent, the gradients by input, then argument; variables. */
 static uint32_t *index_outputs(const Eval *ev) {
     const Variant *v = ev->resolve.variant;
     size_t n = vars(ev) + 2 + v->nbound;
-    uint32_t *at = call_alloc(ev->call, n, sizeof *at);
+    uint32_t *at = call_alloc(ev->errand.call, n, sizeof *at);
     if (!at) return NULL;
     memset(at, 0xff, n * sizeof *at);
     if (ev->request.engine == ENGINE_INTERPRETER) at[0] = 0;
@@ -329,11 +329,11 @@ static bool choose_results(Eval *ev) {
 static size_t aligned(size_t at) { return (at + 63) / 64 * 64; }
 
 static bool in_place(const Eval *ev, const Value *v) {
-    return !v->owned && !v->widen && ev->call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
+    return !v->owned && !v->widen && ev->errand.call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
 }
 
 static bool too_large(Eval *ev) {
-    return err_set(&ev->err, ERR_too_large, "", "Values and results of this call take more than %zu bytes.", LIMIT_JOB_BYTES);
+    return err_set(&ev->errand.err, ERR_too_large, "", "Values and results of this call take more than %zu bytes.", LIMIT_JOB_BYTES);
 }
 
 /* Which slot each value goes to; values whose variable the graph does not need stay behind. */
@@ -364,7 +364,7 @@ static uint32_t collect_tensors(const Eval *ev, TensorMsg *tensors, const Value 
 }
 
 static bool lay_out(Eval *ev, TensorMsg *tensors, const Value **from, uint32_t n) {
-    const Body *body = &ev->call->body;
+    const Body *body = &ev->errand.call->body;
     size_t at = body->area.fd >= 0 ? aligned(body->len) : 0, element = ev->request.f64 ? sizeof(double) : sizeof(float);
     for (uint32_t i = 0; i < n; i++) {
         if (in_place(ev, from[i])) {
@@ -404,17 +404,17 @@ static size_t json_size(const Eval *ev) {
 }
 
 static bool fits_json(Eval *ev) {
-    if (ev->call->form != FORM_JSON) return true;
+    if (ev->errand.call->form != FORM_JSON) return true;
     ev->json_size = json_size(ev);
     return ev->json_size <= LIMIT_JSON_ANSWER ||
-           err_set(&ev->err, ERR_too_large, "", "As JSON the answer may take %zu bytes, which is above %zu; ask for one of the binary forms, with Accept.",
+           err_set(&ev->errand.err, ERR_too_large, "", "As JSON the answer may take %zu bytes, which is above %zu; ask for one of the binary forms, with Accept.",
                    ev->json_size, LIMIT_JSON_ANSWER);
 }
 
 /* Where the results and the values that do not lie there already go: behind a binary body in its own area, in a new area, or (few bytes) in
  * memory that travels in the frame. */
 static unsigned char *open_area(Eval *ev) {
-    Body *body = &ev->call->body;
+    Body *body = &ev->errand.call->body;
     if (body->area.fd >= 0) {
         if (!area_grow(&body->area, body->len, ev->area_size)) return NULL;
         ev->area = body->area;
@@ -422,14 +422,14 @@ static unsigned char *open_area(Eval *ev) {
         body->data = NULL;
         return ev->area.data;
     }
-    if (ev->results_at <= WIRE_INLINE_AREA) return call_alloc(ev->call, ev->results_at + 1, 1);
+    if (ev->results_at <= WIRE_INLINE_AREA) return call_alloc(ev->errand.call, ev->results_at + 1, 1);
     return area_create(&ev->area, ev->area_size) ? ev->area.data : NULL;
 }
 
 static unsigned char *place_values(Eval *ev, const TensorMsg *tensors, const Value *const *from, uint32_t n) {
     /* Values of a body in an area move with it when it grows. */
-    bool moves = ev->call->body.area.fd >= 0;
-    const unsigned char *old = ev->call->body.data;
+    bool moves = ev->errand.call->body.area.fd >= 0;
+    const unsigned char *old = ev->errand.call->body.data;
     unsigned char *base = open_area(ev);
     for (uint32_t i = 0; base && i < n; i++) {
         const unsigned char *source = from[i]->data;
@@ -462,15 +462,15 @@ static void set_run(Eval *ev, TensorMsg *tensors, uint32_t n, ResultMsg *results
         ev->row_bytes[nresults] = r->bytes / (r->batched ? ev->rows : 1);
         results[nresults++] = (ResultMsg){.output = r->output, .batched = r->batched, .offset = r->offset};
     }
-    ev->run = (ExecRequest){.cost = ev->resolve.variant->macs * (double)ev->rows, .row_bytes = ev->row_bytes};
-    ev->run.small = is_small(ev, ev->run.cost);
-    ev->run.msg = (ExecMsg){.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32,
+    ev->exec = (ExecRequest){.cost = ev->resolve.variant->macs * (double)ev->rows, .row_bytes = ev->row_bytes};
+    ev->exec.small = is_small(ev, ev->exec.cost);
+    ev->exec.msg = (ExecMsg){.key = interpreter ? 0 : ev->resolve.variant->key, .dtype = ev->request.f64 ? DT_F64 : DT_F32,
                            .rows = (uint32_t)ev->rows, .area_size = ev->area_size, .results_at = ev->results_at, .ntensors = n,
                            .nresults = nresults, .tensors = tensors, .results = results,
                            .inline_area = framed ? ev->inline_values : NULL, .inline_len = framed ? ev->results_at : 0,
                            .program = interpreter ? e->canonical : NULL, .program_len = interpreter ? e->canonical_len : 0,
-                           .nargs = ev->nargs, .nat_limit = ev->call->server->config->max_nat};
-    if (ev->run.small && n && !ev->batched) make_batch(&ev->run.msg);
+                           .nargs = ev->nargs, .nat_limit = ev->errand.call->server->config->max_nat};
+    if (ev->exec.small && n && !ev->batched) make_batch(&ev->exec.msg);
 }
 
 /* ShmPool have been used before. */
@@ -481,10 +481,10 @@ static void clear_zero_results(const Eval *ev, unsigned char *base) {
 
 static bool make_run(Eval *ev) {
     size_t room = cotangent_at(ev) + 1;
-    TensorMsg *tensors = call_alloc(ev->call, room, sizeof *tensors);
-    const Value **from = call_alloc(ev->call, room, sizeof *from);
-    ResultMsg *results = call_alloc(ev->call, ev->nresults, sizeof *results);
-    ev->row_bytes = call_alloc(ev->call, ev->nresults, sizeof *ev->row_bytes);
+    TensorMsg *tensors = call_alloc(ev->errand.call, room, sizeof *tensors);
+    const Value **from = call_alloc(ev->errand.call, room, sizeof *from);
+    ResultMsg *results = call_alloc(ev->errand.call, ev->nresults, sizeof *results);
+    ev->row_bytes = call_alloc(ev->errand.call, ev->nresults, sizeof *ev->row_bytes);
     if (!tensors || !from || !results || !ev->row_bytes) return no_memory(ev);
     uint32_t n = collect_tensors(ev, tensors, from);
     if (!lay_out(ev, tensors, from, n) || !fits_json(ev)) return false;
@@ -501,36 +501,36 @@ static bool make_run(Eval *ev) {
 /* The variables that a run is asked for; the worker has seen to it that there are such. */
 static bool choose_bound(Eval *ev) {
     const ModelWant *want = &ev->request.model;
-    const Model *model = ev->resolve.entry->model;
+    const Model *model = model_of(ev->resolve.entry);
     size_t n = 0;
     for (size_t i = 0; i < want->outputs_len; i++) n += !want->outputs[i];
-    ev->bound = call_alloc(ev->call, n + 1, sizeof *ev->bound);
+    ev->bound = call_alloc(ev->errand.call, n + 1, sizeof *ev->bound);
     if (!ev->bound) return no_memory(ev);
     const char *end = want->outputs + want->outputs_len;
     for (const char *name = want->outputs; model && name < end; name += strlen(name) + 1) {
         uint32_t v = model_variable(model, name);
         for (uint32_t i = 0; i < ev->nbound; i++)
-            if (ev->bound[i] == v) return err_set(&ev->err, ERR_bad_request, "/outputs", "The output %.100s stands there twice.", name);
-        if (v >= ev->resolve.variant->nbound) return err_set(&ev->err, ERR_unknown_input, "/outputs", "There is no variable %.100s.", name);
+            if (ev->bound[i] == v) return err_set(&ev->errand.err, ERR_bad_request, "/outputs", "The output %.100s stands there twice.", name);
+        if (v >= ev->resolve.variant->nbound) return err_set(&ev->errand.err, ERR_unknown_input, "/outputs", "There is no variable %.100s.", name);
         ev->bound[ev->nbound++] = v;
     }
-    return !n || ev->call->form != FORM_NPY || err_set(&ev->err, ERR_bad_request, "/outputs", "An npy file holds one tensor.");
+    return !n || ev->errand.call->form != FORM_NPY || err_set(&ev->errand.err, ERR_bad_request, "/outputs", "An npy file holds one tensor.");
 }
 
 bool eval_prepare(void *arg) {
     Eval *ev = arg;
     size_t n = cotangent_at(ev) + 1;
     if (!choose_bound(ev)) return false;
-    ev->given = call_alloc(ev->call, n, sizeof *ev->given);
-    ev->values = call_alloc(ev->call, n, sizeof *ev->values);
-    ev->wanted = call_alloc(ev->call, n, sizeof *ev->wanted);
-    ev->results = call_alloc(ev->call, vars(ev) + 2 + ev->nbound, sizeof *ev->results);
+    ev->given = call_alloc(ev->errand.call, n, sizeof *ev->given);
+    ev->values = call_alloc(ev->errand.call, n, sizeof *ev->values);
+    ev->wanted = call_alloc(ev->errand.call, n, sizeof *ev->wanted);
+    ev->results = call_alloc(ev->errand.call, vars(ev) + 2 + ev->nbound, sizeof *ev->results);
     if (!ev->given || !ev->values || !ev->wanted || !ev->results) return no_memory(ev);
-    if (!ev->output_type->vector) return err_set(&ev->err, ERR_not_tabulable, "", "The result is a smooth function, which is no tensor.");
+    if (!ev->output_type->vector) return err_set(&ev->errand.err, ERR_not_tabulable, "", "The result is a smooth function, which is no tensor.");
     if (ev->request.decode && ev->output_type->kind != TYPE_BOOL && ev->output_type->kind != TYPE_NAT)
-        return err_set(&ev->err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");
-    if (ev->request.decode && ev->call->form != FORM_JSON)
-        return err_set(&ev->err, ERR_bad_request, "/decode", "Only JSON answers are decoded; this one is wanted in a binary form.");
+        return err_set(&ev->errand.err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");
+    if (ev->request.decode && ev->errand.call->form != FORM_JSON)
+        return err_set(&ev->errand.err, ERR_bad_request, "/decode", "Only JSON answers are decoded; this one is wanted in a binary form.");
     if (!(ev->bulk.n ? gather_bulk(ev) : gather_json(ev)) || (ev->kind == EVAL_GRAD && !read_wrt(ev))) return false;
     return read_values(ev) && choose_results(ev) && make_run(ev);
 }

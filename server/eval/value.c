@@ -1,4 +1,4 @@
-#include "server/programs/value.h"
+#include "server/eval/value.h"
 #include "schema/limits.h"
 #include <math.h>
 #include <stdio.h>

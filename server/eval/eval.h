@@ -6,15 +6,16 @@
  *     (eval.c)       the job
  *     eval_write     the results as JSON, safetensors or npy
  *
- * The three eval_ functions are pure: they may run on a thread, and leave errors in ev->err or ev->front. An Eval and its arrays are in the call's
+ * The three eval_ functions are pure: they may run on a thread, and leave errors in ev->errand.err or ev->frontend. An Eval and its arrays are in the call's
  * memory. */
 #ifndef CAJAL_EVAL_H
 #define CAJAL_EVAL_H
 #include "schema/formats/bulk.h"
 #include "server/http/handlers.h"
-#include "server/programs/program.h"
-#include "server/programs/value.h"
-#include <stdatomic.h>
+#include "server/http/errand.h"
+#include "server/programs/program_build.h"
+#include "server/runs/model.h"
+#include "server/eval/value.h"
 
 typedef enum { EVAL_VALUE, EVAL_GRAD, EVAL_JVP, EVAL_MATRIX } EvalKind;
 typedef enum { ENGINE_NEURONS, ENGINE_INTERPRETER } EvalEngine;
@@ -46,7 +47,7 @@ typedef struct {
 } EvalResult;
 
 typedef struct {
-    Call *call;
+    Errand errand;
     EvalKind kind;
     Json json;
     Bulk bulk;
@@ -54,7 +55,6 @@ typedef struct {
     char *wrt_text; /* a binary body's ?wrt=; NULL: none */
     Frontend frontend;
     Resolve resolve;
-    Err err;
     /* prepared */
     uint32_t nargs, ninputs;
     uint32_t *bound, nbound; /* variables of a model's program whose values are wanted */
@@ -67,7 +67,7 @@ typedef struct {
     EvalResult *results;
     size_t nresults, results_at, area_size;
     size_t json_size;   /* what the results take as JSON, at most; 0 in a binary form */
-    ExecRequest run;            /* for the worker; lent to it */
+    ExecRequest exec;   /* for the worker; lent to it */
     size_t *row_bytes;
     unsigned char *inline_values; /* NULL: values are in the area */
     Area area;          /* fd -1: values travel in the frame */
@@ -77,13 +77,6 @@ typedef struct {
     /* answer */
     Buf head;
     size_t body_at, body_len; /* the area's part of the answer */
-    /* flow */
-    Job *job;
-    Task task;
-    bool (*work)(void *);
-    void (*next)(void *);
-    bool ok, busy;
-    atomic_bool cancelled; /* a thread at work looks, too */
 } Eval;
 
 bool eval_read(void *ev);

@@ -1,4 +1,4 @@
-#include "server/programs/eval.h"
+#include "server/eval/eval.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static void put_tensor(Buf *out, const Eval *ev, const EvalResult *r) {
     }
     size_t stride = r->bytes / r->shape[0];
     buf_putc(out, '[');
-    for (size_t row = 0; row < r->shape[0] && !ev->cancelled; row++) {
+    for (size_t row = 0; row < r->shape[0] && !ev->errand.cancelled; row++) {
         if (row) buf_putc(out, ',');
         json_put_tensor(out, data_of(ev, r) + row * stride, ev->request.f64, r->shape + 1, r->rank - 1);
     }
@@ -92,7 +92,7 @@ static void put_bound(Buf *out, const Eval *ev) {
     buf_puts(out, ",\"outputs\":{");
     for (uint32_t i = 0; i < ev->nbound; i++) {
         if (i) buf_putc(out, ',');
-        json_put_string(out, ev->resolve.entry->model->facts.variables[ev->bound[i]].name);
+        json_put_string(out, model_variable_name(model_of(ev->resolve.entry), ev->bound[i]));
         buf_puts(out, ":{");
         put_typed(out, ev, &r[i]);
         buf_putc(out, '}');
@@ -114,7 +114,7 @@ static void put_gradients(Buf *out, const Eval *ev) {
         if (!ev->wanted[i]) continue;
         if (!first) buf_putc(out, ',');
         first = false;
-        json_put_string(out, entry_inputs(ev->resolve.entry)->names[i]);
+        json_put_string(out, ev->resolve.entry->inputs.names[i]);
         buf_putc(out, ':');
         put_gradient(out, ev, next++);
     }
@@ -150,8 +150,8 @@ static char *result_name(const Eval *ev, const EvalResult *r) {
     Buf name;
     buf_init(&name);
     switch (r->role) {
-    case OUT_GRAD_INPUT: buf_printf(&name, "grads.inputs.%s", entry_inputs(ev->resolve.entry)->names[r->index]); break;
-    case OUT_BOUND: buf_printf(&name, "outputs.%s", ev->resolve.entry->model->facts.variables[r->index].name); break;
+    case OUT_GRAD_INPUT: buf_printf(&name, "grads.inputs.%s", ev->resolve.entry->inputs.names[r->index]); break;
+    case OUT_BOUND: buf_printf(&name, "outputs.%s", model_variable_name(model_of(ev->resolve.entry), r->index)); break;
     case OUT_GRAD_ARG: buf_printf(&name, "grads.args.%u", r->index); break;
     case OUT_TANGENT: buf_puts(&name, "tangent"); break;
     default: buf_puts(&name, "output");
@@ -177,8 +177,8 @@ static bool put_safetensors(Eval *ev) {
 /* The results lie in the area one after the other, as both formats want them. */
 static bool put_binary(Eval *ev) {
     const EvalResult *r = &ev->results[0];
-    if (ev->call->form == FORM_NPY) npy_put_header(&ev->head, ev->request.f64 ? DT_F64 : DT_F32, r->shape, r->rank);
-    else if (!put_safetensors(ev)) return err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    if (ev->errand.call->form == FORM_NPY) npy_put_header(&ev->head, ev->request.f64 ? DT_F64 : DT_F32, r->shape, r->rank);
+    else if (!put_safetensors(ev)) return err_set(&ev->errand.err, ERR_internal, "", "Memory is short.");
     ev->body_at = ev->results_at;
     ev->body_len = ev->area_size - ev->results_at;
     if (ev->inline_results) buf_put(&ev->head, ev->inline_results, ev->body_len);
@@ -187,7 +187,7 @@ static bool put_binary(Eval *ev) {
 
 bool eval_write(void *arg) {
     Eval *ev = arg;
-    if (ev->call->form == FORM_JSON) put_json(ev);
+    if (ev->errand.call->form == FORM_JSON) put_json(ev);
     else if (!put_binary(ev)) return false;
-    return !ev->head.failed || err_set(&ev->err, ERR_internal, "", "Memory is short.");
+    return !ev->head.failed || err_set(&ev->errand.err, ERR_internal, "", "Memory is short.");
 }

@@ -1,21 +1,17 @@
-#include "server/programs/eval.h"
+#include "server/eval/eval.h"
 #include "schema/limits.h"
 #include <string.h>
 
 /* Bytes of a body that may be prepared in the loop when its tensors stay in place: by then a thread costs little beside all else. */
 #define MOST_IN_PLACE ((size_t)4 << 20)
 
-static void end(Eval *ev) {
-    Call *call = ev->call;
-    Dispatch *dispatch = call->server->dispatch;
-    call_on_cancel(call, NULL, NULL);
-    bool under_way = ev->job != NULL;
-    if (under_way) dispatch_cancel(dispatch, ev->job, ev->resolve.patience / 2);
+static void release(void *arg) {
+    Eval *ev = arg;
     for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     if (ev->area.fd >= 0) {
         /* A worker that still runs the job writes to it. */
-        if (under_way) area_release(&ev->area);
-        else shm_pool_give(&call->server->shm_pool, &ev->area);
+        if (ev->errand.abandoned) area_release(&ev->area);
+        else shm_pool_give(&ev->errand.call->server->shm_pool, &ev->area);
     }
     if (ev->result_area.fd >= 0) area_release(&ev->result_area);
     buf_release(&ev->head);
@@ -23,49 +19,19 @@ static void end(Eval *ev) {
     resolve_release(&ev->resolve);
     frontend_release(&ev->frontend);
     json_release(&ev->json);
-    call_drop(call);
 }
 
-static void on_cancel(void *arg) {
+static void refuse(void *arg) {
     Eval *ev = arg;
-    ev->cancelled = true;
-    if (!ev->busy) end(ev);
+    if (ev->errand.err.code) call_fail_err(ev->errand.call, &ev->errand.err);
+    else frontend_refuse(&ev->frontend, ev->errand.call);
 }
 
-/* Answers with what a step left behind. */
-static void refuse(Eval *ev) {
-    if (ev->err.code) call_fail_err(ev->call, &ev->err);
-    else frontend_refuse(&ev->frontend, ev->call);
-    end(ev);
-}
+static const ErrandKind kind = {.size = sizeof(Eval), .release = release, .refuse = refuse};
 
-/* ---- steps ---- */
-
-static void step_done(void *arg) {
-    Eval *ev = arg;
-    ev->busy = false;
-    if (ev->cancelled) end(ev);
-    else if (!ev->ok) refuse(ev);
-    else ev->next(ev);
-}
-
-static void step_work(void *arg) {
-    Eval *ev = arg;
-    ev->ok = ev->work(ev);
-}
-
-/* Runs `work`, then `next` in the loop; on a thread when there is much to do. */
+/* On a thread when there is much to do. */
 static void step(Eval *ev, bool much, bool (*work)(void *), void (*next)(void *)) {
-    ev->work = work;
-    ev->next = next;
-    if (much) {
-        ev->busy = true;
-        ev->task = (Task){.work = step_work, .done = step_done, .arg = ev};
-        tasks_add(ev->call->server->tasks, &ev->task);
-        return;
-    }
-    step_work(ev);
-    step_done(ev);
+    errand_work(ev, much ? ev->errand.call->server->tasks : NULL, work, next);
 }
 
 /* A failure of the program's: shown in the client's own text, or in the stored one when the program came by hash. */
@@ -73,19 +39,19 @@ static void explain(Eval *ev, const Failure *failure) {
     const Entry *e = ev->resolve.entry;
     bool inline_program = ev->frontend.program != NULL;
     if (!inline_program && e && e->canonical) frontend_restore(&ev->frontend, e->canonical, e->canonical_len, e->text);
-    frontend_explain(&ev->frontend, ev->call, failure);
-    end(ev);
+    frontend_explain(&ev->frontend, ev->errand.call, failure);
+    errand_end(ev);
 }
 
 /* ---- the answer ---- */
 
 static void written(void *arg) {
     Eval *ev = arg;
-    const char *type = form_type(ev->call->form);
+    const char *type = form_type(ev->errand.call->form);
     Area *area = ev->result_area.fd >= 0 ? &ev->result_area : ev->area.fd >= 0 ? &ev->area : NULL;
-    if (ev->body_len && !ev->inline_results && area) call_answer_area(ev->call, type, &ev->head, area, ev->body_at, ev->body_len);
-    else call_answer(ev->call, 200, type, &ev->head);
-    end(ev);
+    if (ev->body_len && !ev->inline_results && area) call_answer_area(ev->errand.call, type, &ev->head, area, ev->body_at, ev->body_len);
+    else call_answer(ev->errand.call, 200, type, &ev->head);
+    errand_end(ev);
 }
 
 static bool take_results(Eval *ev, Frame *frame, const ExecutedMsg *executed) {
@@ -100,61 +66,56 @@ static bool take_results(Eval *ev, Frame *frame, const ExecutedMsg *executed) {
     }
     if (ev->area.fd >= 0) return true;
     if (executed->inline_len != len) return false;
-    ev->inline_results = call_alloc(ev->call, len + 1, 1);
+    ev->inline_results = call_alloc(ev->errand.call, len + 1, 1);
     if (ev->inline_results && len) memcpy(ev->inline_results, executed->inline_results, len);
     return ev->inline_results != NULL;
 }
 
 static void executed(void *arg, const JobResult *result) {
     Eval *ev = arg;
-    Failure failure = {0};
     const ExecutedMsg *m = result->executed;
-    ev->job = NULL;
-    if (result->code) failure_set(&failure, result->code, "%s", result->message);
-    else if (m->code) failure_set_n(&failure, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, m->message, m->message_len, NULL, 0);
-    else if (!take_results(ev, result->frame, m)) failure_set(&failure, ERR_internal, "A worker's results could not be taken.");
-    if (failure.code) {
-        call_fail(ev->call, failure.code, "%s", failure.message ? failure.message : err_title(failure.code));
-        failure_release(&failure);
-        end(ev);
+    if (result->code) {
+        errand_fail(ev, result->code, "%s", result->message);
         return;
     }
-    call_timed(ev->call, result->queue_ns, (int64_t)m->exec_ns);
-    step(ev, ev->call->form == FORM_JSON && ev->area_size - ev->results_at > LIMIT_LOOP_BYTES, eval_write, written);
+    if (m->code) {
+        errand_fail(ev, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, "%.*s", (int)m->message_len, (const char *)m->message);
+        return;
+    }
+    if (!take_results(ev, result->frame, m)) {
+        errand_fail(ev, ERR_internal, "A worker's results could not be taken.");
+        return;
+    }
+    call_timed(ev->errand.call, result->queue_ns, (int64_t)m->exec_ns);
+    step(ev, ev->errand.call->form == FORM_JSON && ev->area_size - ev->results_at > LIMIT_LOOP_BYTES, eval_write, written);
 }
 
 /* Counts the values, the results and the answer that are about to take memory; a body in the area is counted already. */
 static bool hold(Eval *ev) {
-    size_t body = ev->area.fd >= 0 && ev->call->body.kind != BODY_JSON ? ev->call->body.len : 0;
-    return call_hold(ev->call, ev->area_size - (body < ev->area_size ? body : ev->area_size) + ev->json_size);
+    size_t body = ev->area.fd >= 0 && ev->errand.call->body.kind != BODY_JSON ? ev->errand.call->body.len : 0;
+    return call_hold(ev->errand.call, ev->area_size - (body < ev->area_size ? body : ev->area_size) + ev->json_size);
 }
 
 static void prepared(void *arg) {
     Eval *ev = arg;
     const Variant *v = ev->resolve.variant;
-    ErrCode why;
-    const char *message;
-    char culprit[CANON_HASH_TEXT + 32];
+    char culprit[VARIANT_CULPRIT];
     bool neurons = ev->request.engine == ENGINE_NEURONS;
     if (!hold(ev)) {
-        call_fail(ev->call, ERR_queue_full, "The requests in flight take too much memory.");
-        end(ev);
+        errand_fail(ev, ERR_queue_full, "The requests in flight take too much memory.");
         return;
     }
-    strcpy(stpcpy(stpcpy(culprit, ev->resolve.entry->hash), neurons ? " run " : " interpret "), v->name);
-    JobSpec spec = {.type = FRAME_exec, .exec = &ev->run, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
-                    .graph_len = v->graph_len, .culprit = culprit, .small = ev->run.small, .patience = ev->resolve.patience, .done = executed, .arg = ev};
-    ev->job = dispatch_submit(ev->call->server->dispatch, &spec, &why, &message);
-    if (ev->job) return;
-    call_fail(ev->call, why, "%s", message);
-    end(ev);
+    JobSpec spec = {.type = FRAME_exec, .exec = &ev->exec, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
+                    .graph_len = v->graph_len, .small = ev->exec.small, .patience = ev->resolve.patience,
+                    .culprit = variant_culprit(culprit, ev->resolve.entry->hash, neurons ? "exec " : "interpret ", v)};
+    errand_job(ev, &spec, executed);
 }
 
 /* ---- the program ---- */
 
 /* Numbers that stay where they are cost nothing but a look at their shapes (and a copy of the body, when results need more room). */
 static bool all_in_place(const Eval *ev) {
-    if (ev->kind != EVAL_VALUE || !ev->resolve.variant->noutputs || ev->call->body.len > MOST_IN_PLACE) return false;
+    if (ev->kind != EVAL_VALUE || !ev->resolve.variant->noutputs || ev->errand.call->body.len > MOST_IN_PLACE) return false;
     for (size_t i = 0; i < ev->bulk.n; i++) {
         const BulkTensor *t = &ev->bulk.items[i];
         if ((t->dtype != DT_F32 && t->dtype != DT_F64) || t->offset % dtype_size(t->dtype)) return false;
@@ -162,7 +123,7 @@ static bool all_in_place(const Eval *ev) {
     return ev->bulk.n != 0;
 }
 
-static void prepare(Eval *ev) { step(ev, ev->call->body.len > LIMIT_LOOP_BYTES && !all_in_place(ev), eval_prepare, prepared); }
+static void prepare(Eval *ev) { step(ev, ev->errand.call->body.len > LIMIT_LOOP_BYTES && !all_in_place(ev), eval_prepare, prepared); }
 
 static void variant_found(void *arg) {
     Eval *ev = arg;
@@ -178,12 +139,12 @@ static void variant_found(void *arg) {
 static bool suits(Eval *ev) {
     const Variant *base = ev->resolve.variant;
     if (ev->nargs > base->total_args)
-        return err_set(&ev->err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args,
+        return err_set(&ev->errand.err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args,
                        ev->nargs);
     if (ev->kind != EVAL_MATRIX) return true;
-    if (base->ninputs) return err_set(&ev->err, ERR_missing_input, "", "Only a closed program is a matrix; this one has inputs.");
+    if (base->ninputs) return err_set(&ev->errand.err, ERR_missing_input, "", "Only a closed program is a matrix; this one has inputs.");
     return base->type->kind == TYPE_LIN || base->type->kind == TYPE_SMOOTH ||
-           err_set(&ev->err, ERR_not_a_function, "", "Only a function is a matrix; /eval gives this program's vector.");
+           err_set(&ev->errand.err, ERR_not_a_function, "", "Only a function is a matrix; /eval gives this program's vector.");
 }
 
 static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP, [EVAL_MATRIX] = DERIVE_NONE};
@@ -198,7 +159,7 @@ static void base_found(void *arg) {
     ev->nargs = eval_count_args(ev);
     ev->ninputs = r->variant->ninputs;
     if (!suits(ev)) {
-        refuse(ev);
+        errand_refuse(ev);
         return;
     }
     if (ev->request.engine == ENGINE_INTERPRETER) {
@@ -208,26 +169,26 @@ static void base_found(void *arg) {
         return;
     }
     r->done = variant_found;
-    programs_variant(ev->call->server->programs, r, ev->nargs, derives[ev->kind]);
+    resolve_applied(r, ev->nargs, derives[ev->kind]);
 }
 
 static void model_found(void *arg) {
     Eval *ev = arg;
     ev->nargs = eval_count_args(ev);
     if (!ev->resolve.failure.code) ev->ninputs = ev->resolve.variant->ninputs;
-    if (!ev->resolve.failure.code && !suits(ev)) refuse(ev);
+    if (!ev->resolve.failure.code && !suits(ev)) errand_refuse(ev);
     else variant_found(ev);
 }
 
 static void body_read(void *arg) {
     Eval *ev = arg;
-    Programs *programs = ev->call->server->programs;
+    Programs *programs = ev->errand.call->server->programs;
     if (ev->request.model.run) {
         ev->resolve.done = model_found;
-        programs_model(programs, &ev->resolve, &ev->request.model, derives[ev->kind]);
+        model_resolve(programs, &ev->resolve, &ev->request.model, derives[ev->kind]);
         return;
     }
-    programs_base(programs, &ev->resolve, ev->frontend.program ? &ev->frontend : NULL, ev->request.spec.program);
+    program_base(programs, &ev->resolve, ev->frontend.program ? &ev->frontend : NULL, ev->request.spec.program);
 }
 
 /* ---- handlers ---- */
@@ -240,20 +201,14 @@ static size_t parsed_bytes(const Body *body) {
     return head < body->len ? head : 0; /* 0: it will be refused unread */
 }
 
-static void handle(Call *call, EvalKind kind) {
-    Eval *ev = call_alloc(call, 1, sizeof *ev);
-    if (!ev) {
-        call_fail(call, ERR_internal, "Memory is short.");
-        return;
-    }
-    ev->call = call;
-    ev->kind = kind;
+static void handle(Call *call, EvalKind what) {
+    Eval *ev = errand_begin(call, &kind);
+    if (!ev) return;
+    ev->kind = what;
     ev->area.fd = ev->result_area.fd = -1;
     ev->resolve = (Resolve){.done = base_found, .arg = ev, .patience = 2 * (call->deadline - call->started)};
-    call_keep(call);
-    call_on_cancel(call, on_cancel, ev);
-    if (!eval_read_query(ev)) refuse(ev);
-    else step(ev, parsed_bytes(&call->body) > LIMIT_LOOP_BYTES, eval_read, body_read);
+    if (eval_read_query(ev)) step(ev, parsed_bytes(&call->body) > LIMIT_LOOP_BYTES, eval_read, body_read);
+    else errand_refuse(ev);
 }
 
 void handle_eval(Call *call) { handle(call, EVAL_VALUE); }
