@@ -5,6 +5,7 @@
 #include "server/runs/runfile.h"
 #include "server/http/http.h"
 #include "server/programs/program.h"
+#include "server/routes.h"
 #include "server/runs/scheduler.h"
 #include "server/version.h"
 #include <errno.h>
@@ -166,7 +167,7 @@ int main(int argc, char **argv) {
         config_release(&config);
         return result == CONFIG_STOP ? 0 : 2;
     }
-    Daemon d = {.server = {.config = &config, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
+    Daemon d = {.server = {.config = &config, .routes = &service_routes, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
     metrics_init(&d.metrics);
     bool ok = start(&d, why, sizeof why);
     if (ok) {

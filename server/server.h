@@ -5,6 +5,7 @@
 #include "schema/base/log.h"
 #include "server/http/shm_pool.h"
 #include "server/config.h"
+#include "server/http/route.h"
 #include "server/data/dataset_files.h"
 #include "server/workers/dispatch.h"
 #include "server/loop.h"
@@ -21,6 +22,7 @@ struct Call;
 
 typedef struct Server {
     const Config *config;
+    const RouteTable *routes;
     Log log;
     Loop *loop;
     Tasks *tasks;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """schema/openapi.json against the code, and JSON against it.
 
-openapi.py                 checks the file: routes of server/http/route.c, codes of schema/errors.def, references, examples
+openapi.py                 checks the file: routes of server/routes.def, codes of schema/errors.def, references, examples
 openapi.py validate NAME   validates standard input against components.schemas.NAME
 """
 import json
@@ -134,7 +134,7 @@ def walk(node, at=""):
 
 
 def check_routes(document):
-    code = set(re.findall(r'\{"([A-Z]+)", "(/[^"]*)"', read("server/http/route.c")))
+    code = set(re.findall(r'^ROUTE\(([A-Z]+), "(/[^"]*)"', read("server/routes.def"), re.M))
     said = {(method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"}
     for method, path in sorted(code - said):
         yield f"{method} {path} is routed but not described"

@@ -1,7 +1,7 @@
 /* GET /datasets, GET and DELETE /datasets/{name}, GET /datasets/{name}/rows */
 #include "schema/limits.h"
 #include "server/http/errand.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/http/list.h"
 
 static bool put_row(void *arg, const char *record, size_t len) {

@@ -3,7 +3,7 @@
 #include "server/data/file.h"
 #include "server/data/gunzip.h"
 #include "server/http/errand.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 #include "server/http/call.h"
 #include "schema/limits.h"
-#include "server/http/http.h"
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdarg.h>
@@ -164,7 +163,7 @@ static void answer(Call *call, int status, const char *type, Buf *head) {
     call->answer.type = type;
     call->answer.head = *head;
     buf_init(head);
-    http_answered(call);
+    if (call->carrier) call->carrier->answered(call);
 }
 
 void call_answer(Call *call, int status, const char *type, Buf *body) {
@@ -200,7 +199,7 @@ void call_answer_stream(Call *call, const char *type, const Stream *stream) {
     answer(call, 200, type, &none);
 }
 
-void call_stream_more(Call *call) { http_stream_more(call); }
+void call_stream_more(Call *call) { call->carrier->stream_more(call); }
 
 static void answer_problem(Call *call, ErrCode code, Buf *body) {
     if (!call->answered) call->answer.retryable = err_retryable(code);

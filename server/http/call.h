@@ -32,7 +32,7 @@ typedef struct {
     Buf head;             /* the body, or what stands before the area's part of it */
     Area area;            /* fd -1: none */
     size_t offset, len;   /* the area's part */
-    const char *allow;    /* 405's Allow, static */
+    unsigned allow;       /* the methods of Allow (route.h); 0: none is said */
     const char *cache;    /* Cache-Status, static */
     bool retryable;       /* Retry-After is due */
     char location[48];    /* "": none */
@@ -55,8 +55,16 @@ typedef struct {
 #undef HEADER
 } Headers;
 
+/* What carries calls: the connection's side of them (http.c). */
+typedef struct {
+    void (*answered)(struct Call *call);     /* it has its answer */
+    void (*stream_pause)(struct Call *call); /* its stream has nothing to say at the moment */
+    void (*stream_more)(struct Call *call);  /* it has again */
+} CallCarrier;
+
 typedef struct Call {
     Server *server;
+    const CallCarrier *carrier;        /* NULL: nothing does (tests) */
     struct MHD_Connection *connection; /* NULL once gone */
     const Route *route;
     RouteParam param;

@@ -78,7 +78,7 @@ static void client_drop(Http *http, Client *client) {
     free(client);
 }
 
-static Access guard_of(const Http *http, const Call *call) {
+static Access access_of(const Http *http, const Call *call) {
     return (Access){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
                    .loopback = http->loopback, .authorization = call->headers.authorization,
                    .origin = call->headers.origin, .host = call->headers.host};
@@ -100,6 +100,8 @@ typedef struct {
 #define GRACE_NS ((int64_t)2000000000) /* for bodies that still come when the service shuts down */
 
 static void cancel(Call *call);
+static void on_answered(Call *call);
+static void stream_more(Call *call);
 
 /* The request ends with its connection, unanswered. */
 static void client_gone(Call *call) {
@@ -107,7 +109,7 @@ static void client_gone(Call *call) {
     call_keep(call);
     cancel(call);
     call->answered = call->gone = true;
-    http_answered(call);
+    on_answered(call);
     call_drop(call);
 }
 
@@ -128,7 +130,7 @@ static void on_hangup(void *arg, uint32_t events) {
     if (s->waiting) client_gone(s->waiting);
     if (!s->streaming) return;
     s->streaming->gone = true;
-    http_stream_more(s->streaming);
+    stream_more(s->streaming);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
@@ -239,7 +241,8 @@ static void suspend(Http *http, Call *call) {
     MHD_suspend_connection(call->connection);
 }
 
-void http_answered(Call *call) {
+/* Resumes or forgets the call's connection, now that it has its answer. */
+static void on_answered(Call *call) {
     if (!call->waiting) return;
     Http *http = call->server->http;
     call->waiting = false;
@@ -267,12 +270,12 @@ static void end_stream(Call *call) {
     if (stream->read) stream->closed(stream->arg);
 }
 
-void http_stream_pause(Call *call) {
+static void stream_pause(Call *call) {
     call->paused = true;
     MHD_suspend_connection(call->connection);
 }
 
-void http_stream_more(Call *call) {
+static void stream_more(Call *call) {
     if (!call->paused || !call->connection) return;
     call->paused = false;
     MHD_resume_connection(call->connection);
@@ -283,7 +286,7 @@ void http_stream_more(Call *call) {
 static void wake_streams(Http *http, bool gone) {
     for (Call *call = http->streams.first; call; call = call->next) {
         call->gone |= gone;
-        http_stream_more(call);
+        stream_more(call);
     }
 }
 
@@ -344,24 +347,26 @@ static void begin_body(Call *call, uint64_t declared) {
     else if (code) call_fail(call, code, "Memory is short.");
 }
 
-static void refuse_route(Call *call, const char *url, const char *allow) {
-    if (!allow) {
+static void refuse_route(Call *call, const char *url, unsigned methods) {
+    char allow[ROUTE_ALLOW];
+    if (!methods) {
         call_fail(call, ERR_not_found, "There is nothing at %.200s.", url);
         return;
     }
-    call->answer.allow = allow;
+    call->answer.allow = methods;
+    route_allow(methods, allow);
     call_fail(call, ERR_method_not_allowed, "This resource takes %s.", allow);
 }
 
 /* Everything that can be said before the body comes. */
 static void admit(Http *http, Call *call, const char *url, const char *method, uint64_t declared) {
-    const char *allow = NULL;
-    Access access = guard_of(http, call);
-    call->route = route_find(method, url, &call->param, &allow);
-    ErrCode code = access_check(&access, call->route && call->route->open);
+    unsigned methods;
+    const Access access = access_of(http, call);
+    call->route = route_find(http->server->routes, method, url, &call->param, &methods);
+    ErrCode code = access_check(&access, call->route && call->route->flags & ROUTE_OPEN);
     call->cross_origin = access_is_cross_origin(&access);
-    bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && allow;
-    if (!(call->route && call->route->monitor) && !client_enter(http, call)) {
+    bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && methods;
+    if (!(call->route && call->route->flags & ROUTE_MONITOR) && !client_enter(http, call)) {
         call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
                   (unsigned long long)http->server->config->max_inflight);
     } else if (preflight) {
@@ -372,10 +377,10 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
                   code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
                                                            : "Send Authorization: Bearer with the service's token.");
     } else if (!call->route) {
-        refuse_route(call, url, allow);
+        refuse_route(call, url, methods);
     } else if (!call_check_form(call)) {
         return;
-    } else if (http->server->draining && !call->route->monitor) {
+    } else if (http->server->draining && !(call->route->flags & ROUTE_MONITOR)) {
         call_fail(call, ERR_draining, "The service is shutting down.");
     } else if (call->route->forms && !(call->form = accept_choose(call->headers.accept, call->route->forms))) {
         call_fail(call, ERR_not_acceptable, "This resource cannot be given in any of the forms that Accept names.");
@@ -384,9 +389,12 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
     }
 }
 
+static const CallCarrier carrier = {.answered = on_answered, .stream_pause = stream_pause, .stream_more = stream_more};
+
 static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     Call *call = call_new(http->server);
     if (!call) return NULL;
+    call->carrier = &carrier;
     call->connection = connection;
     call->started = loop_now();
     call->deadline = call->started + (int64_t)http->server->config->deadline_ms * 1000000; /* also of refused calls, whose bodies are read */
@@ -467,7 +475,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     if (!call) return;
     *state = NULL;
     cancel(call);
-    http_answered(call);
+    on_answered(call);
     end_arriving(http, call);
     loop_untimer(http->server->loop, &call->timer);
     end_stream(call);

@@ -1,4 +1,4 @@
-/* libmicrohttpd on the daemon's own event loop: who may ask (guard.c), bodies, suspended connections, answers.
+/* libmicrohttpd on the daemon's own event loop: who may ask (access.c), bodies, suspended connections, answers.
  *
  * A request's deadline counts from its headers' arrival, the body's included. Every connection's socket is watched, because libmicrohttpd
  * misses the going away of a client that it has suspended. A client that ends its side of the connection (FIN) counts as gone: what it has asked for
@@ -18,9 +18,4 @@ size_t http_inflight(const Http *http);
 void http_free(Http *http);
 /* One turn of libmicrohttpd; in how many milliseconds it wants another, -1: no hurry. */
 int http_turn(Http *http);
-/* A stream's connection waits until there is more; goes on. respond.c's, call.c's. */
-void http_stream_pause(Call *call);
-void http_stream_more(Call *call);
-/* Resumes or forgets the call's connection, now that it has its answer. call.c's. */
-void http_answered(Call *call);
 #endif

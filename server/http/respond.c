@@ -1,5 +1,4 @@
 #include "server/http/respond.h"
-#include "server/http/http.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,7 +13,7 @@ static ssize_t read_stream(void *arg, uint64_t at, char *to, size_t room) {
     if (call->gone) return MHD_CONTENT_READER_END_WITH_ERROR;
     ptrdiff_t n = call->answer.stream.read(call->answer.stream.arg, to, room);
     if (n < 0 || (n == 0 && call->server->draining)) return MHD_CONTENT_READER_END_OF_STREAM;
-    if (n == 0) http_stream_pause(call);
+    if (n == 0) call->carrier->stream_pause(call);
     call->server->metrics->bytes_out += (uint64_t)n;
     return n;
 }
@@ -62,10 +61,14 @@ static void put_timing(const Call *call, struct MHD_Response *r) {
 
 static void put_headers(Call *call, struct MHD_Response *r) {
     const Answer *a = &call->answer;
+    char allow[ROUTE_ALLOW];
     MHD_add_response_header(r, "X-Request-Id", call->request_id);
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     if (a->type) MHD_add_response_header(r, "Content-Type", a->type);
-    if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
+    if (a->allow) {
+        route_allow(a->allow, allow);
+        MHD_add_response_header(r, "Allow", allow);
+    }
     if (a->cache) MHD_add_response_header(r, "Cache-Status", a->cache);
     if (*a->location) MHD_add_response_header(r, "Location", a->location);
     if (a->stream.read) MHD_add_response_header(r, "Cache-Control", "no-store");
@@ -79,13 +82,14 @@ static void put_headers(Call *call, struct MHD_Response *r) {
     MHD_add_response_header(r, "Timing-Allow-Origin", origin);
     MHD_add_response_header(r, "Vary", "Origin");
     MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, last-event-id, x-deadline-ms, x-request-id");
-    MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, PUT, DELETE");
+    route_allow(route_methods(call->server->routes), allow);
+    MHD_add_response_header(r, "Access-Control-Allow-Methods", allow);
     MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, location, retry-after, server-timing");
 }
 
 static void note_answer(const Call *call, size_t bytes) {
     Metrics *m = call->server->metrics;
-    const char *method = call->route ? call->route->method : "OTHER", *path = call->route ? call->route->path : "none";
+    const char *method = call->route ? method_name(call->route->method) : "OTHER", *path = call->route ? call->route->path : "none";
     int64_t ns = loop_now() - call->started;
     m->bytes_out += bytes;
     metrics_request(m, method, path, call->answer.status, ns);

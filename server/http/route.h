@@ -1,4 +1,4 @@
-/* The one table of routes: method, path, handler, what it takes and what it offers. */
+/* Finding a request's route in a table of them (server/routes.def is the service's). */
 #ifndef CAJAL_ROUTE_H
 #define CAJAL_ROUTE_H
 #include <stdbool.h>
@@ -7,26 +7,44 @@
 struct Call;
 typedef void Handler(struct Call *call);
 
+/* The methods that a route can have, in the order in which Allow names them. */
+#define METHODS(METHOD) METHOD(GET) METHOD(POST) METHOD(PUT) METHOD(PATCH) METHOD(DELETE)
+typedef enum {
+#define METHOD(name) METHOD_##name,
+    METHODS(METHOD)
+#undef METHOD
+    METHOD_COUNT
+} Method;
+const char *method_name(Method method);
+
+typedef enum { ROUTE_OPEN = 1, ROUTE_MONITOR = 2 } RouteFlags;
+
+/* A row of routes.def, which says what the columns are. */
 typedef struct {
-    const char *method, *path; /* {…} stands for one segment */
+    Method method;
+    const char *path;
     Handler *handler;
-    unsigned bodies;  /* set of BodyKind */
-    unsigned forms;   /* set of Form that Accept chooses from; 0: Accept is not asked */
-    const char *query; /* the parameters it takes, with a space between */
-    bool open;        /* answered without a token */
-    bool monitor;     /* for those who watch the service: answered while draining, and not counted against a client's quota */
+    unsigned bodies, forms;
+    const char *query;
+    unsigned flags;
 } Route;
+typedef struct {
+    const Route *rows;
+    size_t n;
+} RouteTable;
 
 typedef struct {
     char text[128]; /* what stands for {…}; a longer segment matches nothing */
 } RouteParam;
 
-extern const Route routes[];
-extern const size_t nroutes;
-
-/* The route of a method and path; HEAD goes where GET goes. NULL: *allow is the methods the path does take, NULL when there is no
- * such path. */
-const Route *route_find(const char *method, const char *path, RouteParam *param, const char **allow);
+/* The route of a method and path; HEAD goes where GET goes. NULL: *methods is the set (1 << Method) that the path does take, 0 when there is no such
+ * path. */
+const Route *route_find(const RouteTable *table, const char *method, const char *path, RouteParam *param, unsigned *methods);
+/* All methods that the table has. */
+unsigned route_methods(const RouteTable *table);
+/* A set of methods as Allow has it: "GET, HEAD, POST". */
+enum { ROUTE_ALLOW = 48 };
+void route_allow(unsigned methods, char out[ROUTE_ALLOW]);
 /* The parameter's place in the route's query; -1: it takes none of that name. */
 int route_parameter(const Route *route, const char *name);
 #endif

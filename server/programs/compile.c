@@ -1,7 +1,7 @@
 /* POST /compile */
 #include "schema/limits.h"
 #include "server/http/errand.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/programs/program_build.h"
 #include "server/programs/record.h"
 #include <string.h>

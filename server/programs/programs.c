@@ -2,7 +2,7 @@
 #include "schema/limits.h"
 #include "server/programs/draw.h"
 #include "server/http/errand.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/http/list.h"
 #include "server/programs/program_build.h"
 #include "server/programs/record.h"

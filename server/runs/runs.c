@@ -2,7 +2,7 @@
 #include "schema/limits.h"
 #include "server/runs/runfile.h"
 #include "server/runs/events.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/http/list.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/run_record.h"

@@ -1,7 +1,7 @@
 /* GET /runs/{id}/metrics */
 #include "schema/formats/json.h"
 #include "schema/limits.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/store/store_runs.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #include "compiler/language/canon.h"
 #include "compiler/training/spec.h"
 #include "server/runs/runfile.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "schema/formats/merge_patch.h"
 #include "server/programs/program_build.h"
 #include "server/runs/run_check.h"

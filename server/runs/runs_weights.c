@@ -1,7 +1,7 @@
 /* GET /runs/{id}/weights: a checkpoint's weights, without the optimizer's state. */
 #include "schema/formats/bulk.h"
 #include "server/runs/runfile.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -4,7 +4,7 @@
 #include "server/http/body.h"
 #include "server/config.h"
 #include "server/http/access.h"
-#include "server/http/route.h"
+#include "server/routes.h"
 #include "server/tasks.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -43,38 +43,45 @@ static void test_accept(void **state) {
 static void test_routes(void **state) {
     (void)state;
     RouteParam param;
-    const char *allow = NULL;
-    assert_string_equal(route_find("POST", "/compile", &param, &allow)->path, "/compile");
-    assert_string_equal(route_find("HEAD", "/livez", &param, &allow)->path, "/livez");
-    assert_string_equal(route_find("GET", "/programs/sha256:ab/graph", &param, &allow)->path, "/programs/{hash}/graph");
+    unsigned methods;
+    char allow[ROUTE_ALLOW];
+    assert_string_equal(route_find(&service_routes, "POST", "/compile", &param, &methods)->path, "/compile");
+    assert_string_equal(route_find(&service_routes, "HEAD", "/livez", &param, &methods)->path, "/livez");
+    assert_string_equal(route_find(&service_routes, "GET", "/programs/sha256:ab/graph", &param, &methods)->path, "/programs/{hash}/graph");
     assert_string_equal(param.text, "sha256:ab");
-    assert_null(route_find("GET", "/compile", &param, &allow));
+    assert_null(route_find(&service_routes, "GET", "/compile", &param, &methods));
+    route_allow(methods, allow);
     assert_string_equal(allow, "POST");
-    assert_null(route_find("PUT", "/programs/x", &param, &allow));
+    assert_null(route_find(&service_routes, "PUT", "/programs/x", &param, &methods));
+    route_allow(methods, allow);
     assert_string_equal(allow, "GET, HEAD, DELETE");
-    assert_string_equal(route_find("PUT", "/datasets/x", &param, &allow)->path, "/datasets/{name}");
-    assert_null(route_find("POST", "/datasets/x", &param, &allow));
+    assert_string_equal(route_find(&service_routes, "PUT", "/datasets/x", &param, &methods)->path, "/datasets/{name}");
+    assert_null(route_find(&service_routes, "POST", "/datasets/x", &param, &methods));
+    route_allow(methods, allow);
     assert_string_equal(allow, "GET, HEAD, PUT, DELETE");
     const char *const nowhere[] = {"/", "/compile/", "/compilex", "/programs/", "/programs//graph", "/programs/a/b", "",
                                    "/programs/a/graph/c"};
     for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
-        assert_null(route_find("GET", nowhere[i], &param, &allow));
-        if (allow) fail_msg("there is something at %s", nowhere[i]);
+        assert_null(route_find(&service_routes, "GET", nowhere[i], &param, &methods));
+        if (methods) fail_msg("there is something at %s", nowhere[i]);
     }
     char longest[200] = "/programs/";
     memset(longest + 10, 'a', 150);
-    assert_null(route_find("GET", longest, &param, &allow));
+    assert_null(route_find(&service_routes, "GET", longest, &param, &methods));
 }
 
 /* Every path has a text for its Allow. */
 static void test_routes_name_their_methods(void **state) {
     (void)state;
-    for (size_t i = 0; i < nroutes; i++) {
+    for (size_t i = 0; i < service_routes.n; i++) {
+        const Route *route = &service_routes.rows[i];
         RouteParam param;
-        const char *allow = NULL;
-        assert_null(route_find("PATCH", routes[i].path, &param, &allow));
-        if (!allow) fail_msg("%s: what is allowed is not said", routes[i].path);
-        if (!strstr(allow, routes[i].method)) fail_msg("%s: %s is not among %s", routes[i].path, routes[i].method, allow);
+        unsigned methods;
+        char allow[ROUTE_ALLOW];
+        assert_null(route_find(&service_routes, "BREW", route->path, &param, &methods));
+        if (!methods) fail_msg("%s: what is allowed is not said", route->path);
+        route_allow(methods, allow);
+        if (!strstr(allow, method_name(route->method))) fail_msg("%s: %s is not among %s", route->path, method_name(route->method), allow);
     }
 }
 

@@ -3,7 +3,7 @@
 #include "schema/protocol/build.h"
 #include "server/embedded.h"
 #include "server/http/errand.h"
-#include "server/http/handlers.h"
+#include "server/routes.h"
 #include "server/http/http.h"
 #include "server/programs/program.h"
 #include "server/runs/scheduler.h"
