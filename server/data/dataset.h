@@ -1,5 +1,5 @@
 /* A data set as it is stored: a safetensors file whose tensors, the columns, have one leading row axis. Read here; written by draft.h, found by
- * contents.h.
+ * dataset_files.h.
  *
  * Ownership: a Dataset owns its descriptor, columns and record (dataset_release). */
 #ifndef CAJAL_DATASET_H

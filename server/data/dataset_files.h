@@ -1,4 +1,4 @@
-/* The contents of data sets: files DIR/datasets/<sha256>.safetensors, kept as long as a data set or a run refers to them, together with the rows
+/* The files of data sets, DIR/datasets/<sha256>.safetensors, kept as long as a data set or a run refers to them, together with the rows
  * that refer.
  *
  * A file is written under a name of its own, and gets its place in one step when it is whole and on the disk; the row follows. What a crash

@@ -18,7 +18,7 @@ typedef struct {
     size_t len, room, cap;
     Area area;           /* fd -1: none */
     bool gzip;           /* Content-Encoding says so; kind DATA only */
-    ShmPool *shm_pool;        /* where it comes from and goes to; NULL: made and unmade */
+    ShmPool *shm_pool;   /* where it comes from and goes to; NULL: made and unmade */
 } Body;
 
 /* The kind that a Content-Type (NULL: none) names. */

@@ -17,7 +17,7 @@
 #include <stdarg.h>
 
 struct MHD_Connection;
-typedef struct Client Client;
+typedef struct Party Party;
 
 /* An answer that goes on for as long as there is something to say. Both are called in the loop's thread. */
 typedef struct {
@@ -84,7 +84,7 @@ typedef struct Call {
     bool streaming, paused; /* of a stream: it has a connection; that waits for more */
     unsigned refs;
     size_t held, discarded; /* bytes counted in Server.held; of body, read after a refusal */
-    Client *client;
+    Party *party;              /* who asks; NULL: not counted */
     Timer timer;
     Arena memory;
     struct Call *prev, *next; /* of those that arrive, those that wait, and streams */

@@ -1,10 +1,9 @@
 #include "server/http/http.h"
-#include "schema/base/map.h"
 #include "schema/limits.h"
 #include "server/http/access.h"
 #include "server/http/listen.h"
+#include "server/http/party.h"
 #include "server/http/respond.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <microhttpd.h>
@@ -19,11 +18,6 @@
 
 enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
 
-struct Client {
-    char address[INET6_ADDRSTRLEN];
-    size_t inflight, connections;
-};
-
 typedef struct {
     Call *first, *last;
 } CallList;
@@ -34,7 +28,7 @@ struct Http {
     Watch watch;
     bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
     uint16_t port;
-    Map clients; /* by address, those with connections */
+    Parties parties;
     size_t inflight;
     CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
     Timer grace;
@@ -45,38 +39,6 @@ struct Http {
 };
 
 /* ---- who is asking ---- */
-
-static void address_of(struct MHD_Connection *connection, char out[INET6_ADDRSTRLEN]) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *sa = info ? info->client_addr : NULL;
-    const void *raw = !sa ? NULL
-                      : sa->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)sa)->sin6_addr
-                                                  : (const void *)&((const struct sockaddr_in *)sa)->sin_addr;
-    if (!raw || !inet_ntop(sa->sa_family, raw, out, INET6_ADDRSTRLEN)) strcpy(out, "unknown");
-}
-
-/* The connection's client; NULL when memory is short. */
-static Client *client_of(Http *http, struct MHD_Connection *connection) {
-    char address[INET6_ADDRSTRLEN];
-    address_of(connection, address);
-    Client *client = map_get(&http->clients, address, strlen(address));
-    if (!client) {
-        client = calloc(1, sizeof *client);
-        if (!client || !map_put(&http->clients, address, strlen(address), client)) {
-            free(client);
-            return NULL;
-        }
-        strcpy(client->address, address);
-    }
-    client->connections++;
-    return client;
-}
-
-static void client_drop(Http *http, Client *client) {
-    if (!client || --client->connections) return;
-    map_remove(&http->clients, client->address, strlen(client->address));
-    free(client);
-}
 
 static Access access_of(const Http *http, const Call *call) {
     return (Access){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
@@ -92,7 +54,7 @@ typedef struct {
     Watch watch;
     Timer nudge;
     Loop *loop;
-    Client *client;
+    Party *party;
     Call *waiting, *streaming;
     bool gone; /* the client is, or has said that it will say no more */
 } Socket;
@@ -142,7 +104,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         *context = s = calloc(1, sizeof *s);
         if (s) {
             s->loop = loop;
-            s->client = client_of(http, connection);
+            s->party = party_join(&http->parties, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
             s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
             if (loop_watch(loop, &s->watch)) return;
         }
@@ -153,7 +115,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         if (!s) return;
         loop_unwatch(loop, &s->watch);
         loop_untimer(loop, &s->nudge);
-        client_drop(http, s->client);
+        party_leave(&http->parties, s->party);
         free(s);
         *context = NULL;
     }
@@ -163,10 +125,10 @@ static Socket *socket_of(const Call *call) {
     return MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-/* Counts the call in; false when its client has too many in flight (or memory was short). */
-static bool client_enter(Http *http, Call *call) {
-    call->client = socket_of(call)->client;
-    return call->client && ++call->client->inflight <= http->server->config->max_inflight;
+/* Counts the call in; false when its party has too many in flight (or memory was short). */
+static bool enter_party(Http *http, Call *call) {
+    call->party = socket_of(call)->party;
+    return call->party && ++call->party->inflight <= http->server->config->max_inflight;
 }
 
 /* ---- waiting for an answer ---- */
@@ -366,7 +328,7 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
     ErrCode code = access_check(&access, call->route && call->route->flags & ROUTE_OPEN);
     call->cross_origin = access_is_cross_origin(&access);
     bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && methods;
-    if (!(call->route && call->route->flags & ROUTE_MONITOR) && !client_enter(http, call)) {
+    if (!(call->route && call->route->flags & ROUTE_MONITOR) && !enter_party(http, call)) {
         call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
                   (unsigned long long)http->server->config->max_inflight);
     } else if (preflight) {
@@ -482,7 +444,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     call->connection = NULL;
     call->answered = true;
     http->inflight--;
-    if (call->client) call->client->inflight--;
+    if (call->party) call->party->inflight--;
     call_drop(call);
 }
 
@@ -595,6 +557,6 @@ void http_free(Http *http) {
     loop_unwatch(http->server->loop, &http->watch);
     loop_untimer(http->server->loop, &http->grace);
     MHD_stop_daemon(http->mhd);
-    map_release(&http->clients);
+    parties_release(&http->parties);
     free(http);
 }
