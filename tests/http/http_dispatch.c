@@ -2,7 +2,7 @@
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
 #include "tests/support/rng.h"
-#include "tests/support/slow.h"
+#include "tests/support/work.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -167,13 +167,10 @@ static void test_who_waits_leaves_together(void **state) {
     ask_compile(a, "{'source': 'λx:2. if x then false else true'}", hash);
     snprintf(q.body, REQUEST, "{\"program\":\"%s\",\"args\":[[0.25,0.75]]}", hash);
     settle(a, &q);
-    slow_compile(a, SLOW_SECOND);
+    work_compile(a, work_known(100));
     double runs = ask_metric(a, "cajal_runs_total");
-    Buf slow;
-    buf_init(&slow);
-    slow_put(&slow, SLOW_SECOND);
-    int busy = raw_open(a->daemon.url);
-    raw_request(busy, "POST", "/eval", "", buf_text(&slow));
+    pid_t held = work_hold(a);
+    int busy = work_send(a, work_known(100), "");
     ask_wait_busy(a, 1);
     waiting[1] = raw_open(a->daemon.url);
     raw_request(waiting[1], "POST", "/eval", "", q.body);
@@ -189,8 +186,13 @@ static void test_who_waits_leaves_together(void **state) {
         ClientResponse answer = {0};
         if (i == 1) continue;
         assert_true(raw_answer(waiting[i], &answer));
-        if (i == 0) assert_int_equal(504, answer.status);
-        else expect(&q, &answer);
+        if (i == 0) {
+            assert_int_equal(504, answer.status);
+            wait_for_queue(a, 4);
+            work_go_on(held);
+        } else {
+            expect(&q, &answer);
+        }
         client_response_release(&answer);
         close(waiting[i]);
     }
@@ -201,7 +203,6 @@ static void test_who_waits_leaves_together(void **state) {
     close(busy);
     assert_true(ask_metric(a, "cajal_runs_total") == runs + 2);
     assert_true(ask_metric(a, "cajal_jobs_cancelled_total") == 2);
-    buf_release(&slow);
     buf_release(&q.expected);
     ask_stop(a);
 }

@@ -2,8 +2,8 @@
  * machine, or whose resource does not exist yet, are skipped with the reason. */
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
-#include "tests/support/slow.h"
 #include "tests/support/toy.h"
+#include "tests/support/work.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -43,16 +43,6 @@ static int teardown(void **state) {
     ask_release(&p->shared);
     free(p);
     return 0;
-}
-
-static int send_slow(Ask *a, int steps) {
-    Buf body;
-    int fd = raw_open(a->daemon.url);
-    buf_init(&body);
-    slow_put(&body, steps);
-    raw_request(fd, "POST", "/eval", "", buf_text(&body));
-    buf_release(&body);
-    return fd;
 }
 
 /* Reads the answer of a raw connection as the Ask's last one. */
@@ -215,13 +205,13 @@ static void reach_deadline(Pair *p) {
     Buf body;
     ask_start(a, ONE_WORKER);
     buf_init(&body);
-    slow_put(&body, SLOW_MOST);
+    work_put(&body, work_endless(0));
     pid_t before = find_worker(a, "idle", 0);
     int64_t start = now_ms();
     ask_bytes(a, 504, EVAL, (const char *[]){"X-Deadline-Ms: 300", NULL}, body.data, body.len);
     int64_t took = now_ms() - start;
     ask_is_problem(a, "deadline");
-    assert_in_range(took, 300, 1500); /* at the deadline, not when the work is done */
+    assert_in_range(took, 300, 1500); /* at the deadline */
     buf_release(&body);
     find_worker(a, "idle", before); /* past twice the deadline it cost the worker its life */
     ask(a, 200, EVAL, "{'source': 'λx:2. x', 'args': [true]}");
@@ -230,25 +220,26 @@ static void reach_deadline(Pair *p) {
 
 static void reach_queue_full(Pair *p) {
     Ask *a = &p->own;
-    int slow[2];
+    int endless[2];
     ask_start(a, (const char *[]){"--workers", "1", "--max-queue", "1", NULL});
     ask(a, 200, COMPILE, "{'source': 'b : 2 |- b'}");
-    slow[0] = send_slow(a, SLOW_MOST);
-    pid_t pid = find_worker(a, "busy", 0);
-    assert_int_equal(0, kill(pid, SIGSTOP));
-    slow[1] = send_slow(a, SLOW_MOST - 1);
+    for (int i = 0; i < 2; i++) work_compile(a, work_endless(i));
+    endless[0] = work_send(a, work_endless(0), "");
+    find_worker(a, "busy", 0);
+    endless[1] = work_send(a, work_endless(1), "");
     while (ask_metric(a, "cajal_queue_depth") < 1) usleep(2000);
     ask_refused(a, "queue_full", EVAL, "{'source': 'b : !2 |- if b then b else b', 'inputs': {'b': true}}");
     ask(a, 200, COMPILE, "{'source': 'b : 2 |- b'}"); /* what is known needs no worker */
-    for (int i = 0; i < 2; i++) close(slow[i]);
-    assert_int_equal(0, kill(pid, SIGCONT));
+    for (int i = 0; i < 2; i++) close(endless[i]);
     ask_stop(a);
 }
 
 static void reach_draining(Pair *p) {
     Ask *a = &p->own;
     ask_start(a, ONE_WORKER);
-    int kept = raw_open(a->daemon.url), slow = send_slow(a, SLOW_SECOND);
+    work_compile(a, work_known(100));
+    pid_t held = work_hold(a);
+    int kept = raw_open(a->daemon.url), begun = work_send(a, work_known(100), "");
     raw_request(kept, "GET", "/livez", "", NULL);
     assert_true(raw_answer(kept, &a->response));
     find_worker(a, "busy", 0);
@@ -257,8 +248,9 @@ static void reach_draining(Pair *p) {
     raw_request(kept, "POST", "/compile", "", "{\"source\": \"true\"}");
     receive(a, kept, 503);
     ask_is_problem(a, "draining");
-    receive(a, slow, 200); /* what was in flight is finished */
-    slow_check(a, SLOW_SECOND);
+    work_go_on(held);
+    receive(a, begun, 200); /* what was in flight is finished */
+    work_check(a, work_known(100));
     ask_stop(a);
 }
 
@@ -272,8 +264,8 @@ static void reach_no_worker(Pair *p) {
 
 /* Kills the workers that run the request, the first and the one it is tried on again. */
 static void kill_twice(Ask *a) {
-    slow_compile(a, SLOW_MOST);
-    int fd = send_slow(a, SLOW_MOST);
+    work_compile(a, work_endless(0));
+    int fd = work_send(a, work_endless(0), "");
     pid_t first = find_worker(a, "busy", 0);
     assert_int_equal(0, kill(first, SIGKILL));
     pid_t second = find_worker(a, "busy", first);
@@ -296,12 +288,12 @@ static void reach_quarantined(Pair *p) {
     ask_start(a, (const char *[]){"--workers", "2", NULL});
     kill_twice(a);
     buf_init(&body);
-    slow_put(&body, SLOW_MOST);
+    work_put(&body, work_endless(0));
     for (int i = 0; i < 2; i++) ask_refused(a, "quarantined", EVAL, buf_text(&body));
     buf_clear(&body);
-    slow_put(&body, 500); /* another program */
+    work_put(&body, work_known(100)); /* another program */
     ask(a, 200, EVAL, buf_text(&body));
-    slow_check(a, 500);
+    work_check(a, work_known(100));
     buf_release(&body);
     ask_stop(a);
 }

@@ -1,7 +1,7 @@
 /* The daemon's life: what it remembers over restarts, damage in the database, ends with requests in flight, dying workers. */
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
-#include "tests/support/slow.h"
+#include "tests/support/work.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -36,16 +36,6 @@ static void answered(Ask *a, int fd, int status) {
     close(fd);
     if (a->response.status != status) print_error("%s\n", buf_text(&a->response.body));
     assert_int_equal(status, a->response.status);
-}
-
-static int send_slow(Ask *a, int steps, const char *headers) {
-    Buf body;
-    int fd = raw_open(a->daemon.url);
-    buf_init(&body);
-    slow_put(&body, steps);
-    raw_request(fd, "POST", "/eval", headers, buf_text(&body));
-    buf_release(&body);
-    return fd;
 }
 
 static void wait_for_metric(Ask *a, const char *name, double least) {
@@ -185,24 +175,27 @@ static void test_damaged_program(void **state) {
 static void test_finishes_what_is_in_flight(void **state) {
     Ask *a = *state;
     ask_start(a, ONE_WORKER);
-    slow_compile(a, SLOW_SECOND);
-    int running = send_slow(a, SLOW_SECOND, "");
+    work_compile(a, work_known(100));
+    pid_t held = work_hold(a);
+    int running = work_send(a, work_known(100), "");
     ask_wait_busy(a, 1);
-    int waiting = send_slow(a, SLOW_SECOND / 2, "");
+    int waiting = work_send(a, work_known(99), "");
     wait_for_metric(a, "cajal_queue_depth", 1);
     assert_int_equal(0, kill(a->daemon.pid, SIGTERM));
+    while (!daemon_logged(&a->daemon, "shutting down")) usleep(2000);
+    work_go_on(held);
     answered(a, running, 200);
-    slow_check(a, SLOW_SECOND);
+    work_check(a, work_known(100));
     answered(a, waiting, 200);
-    slow_check(a, SLOW_SECOND / 2);
+    work_check(a, work_known(99));
     ask_stop(a);
 }
 
 static void test_does_not_wait_for_ever(void **state) {
     Ask *a = *state;
     ask_start(a, (const char *[]){"--workers", "1", "--drain", "100", NULL});
-    slow_compile(a, SLOW_MOST);
-    int fd = send_slow(a, SLOW_MOST, "");
+    work_compile(a, work_endless(0));
+    int fd = work_send(a, work_endless(0), "");
     ask_wait_busy(a, 1);
     assert_int_equal(0, kill(a->daemon.pid, SIGTERM));
     answered(a, fd, 503);
@@ -215,13 +208,13 @@ static void test_does_not_wait_for_ever(void **state) {
 static void test_job_survives_its_worker(void **state) {
     Ask *a = *state;
     ask_start(a, ONE_WORKER);
-    slow_compile(a, 3 * SLOW_SECOND);
-    int fd = send_slow(a, 3 * SLOW_SECOND, "");
+    work_compile(a, work_known(100));
+    pid_t first = work_hold(a);
+    int fd = work_send(a, work_known(100), "");
     ask_wait_busy(a, 1);
-    pid_t first = ask_worker(a, 0);
     assert_int_equal(0, kill(first, SIGKILL));
     answered(a, fd, 200);
-    slow_check(a, 3 * SLOW_SECOND);
+    work_check(a, work_known(100));
     assert_true(ask_metric(a, "cajal_jobs_retried_total") == 1);
     assert_int_not_equal(first, ask_worker(a, 0));
     ask_stop(a);
@@ -277,12 +270,12 @@ static int64_t now_ms(void) {
 static void test_deadlines_in_the_queue(void **state) {
     Ask *a = *state;
     ask_start(a, ONE_WORKER);
-    slow_compile(a, SLOW_MOST);
+    work_compile(a, work_endless(0));
     ask(a, 200, "POST /eval", "{'source': 'λx:2. x', 'args': [true]}");
-    int running = send_slow(a, SLOW_MOST, "X-Deadline-Ms: 600\r\n");
+    int running = work_send(a, work_endless(0), "X-Deadline-Ms: 600\r\n");
     ask_wait_busy(a, 1);
     int64_t start = now_ms();
-    int queued = send_slow(a, SLOW_MOST, "X-Deadline-Ms: 200\r\n");
+    int queued = work_send(a, work_endless(0), "X-Deadline-Ms: 200\r\n");
     answered(a, queued, 504);
     ask_is_problem(a, "deadline");
     assert_in_range(now_ms() - start, 200, 590);

@@ -2,7 +2,7 @@
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
 #include "tests/support/rng.h"
-#include "tests/support/slow.h"
+#include "tests/support/work.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -182,8 +182,8 @@ static void test_half_closed(void **state) {
     Buf body;
     buf_init(&body);
     ask_start(a, (const char *[]){"--workers", "1", NULL});
-    slow_compile(a, SLOW_MOST);
-    slow_put(&body, SLOW_MOST);
+    work_compile(a, work_endless(0));
+    work_put(&body, work_endless(0));
     double cancelled = ask_metric(a, "cajal_jobs_cancelled_total");
     int fd = raw_open(a->daemon.url);
     raw_request(fd, "POST", "/eval", "X-Deadline-Ms: 20000\r\n", buf_text(&body));
@@ -268,16 +268,18 @@ static void test_slow_bodies_do_not_hold_up_the_end(void **state) {
     }
 }
 
-/* Jobs that take longer than their short deadlines are cancelled; their workers live on, for others. */
+/* Jobs that take somewhat longer than their short deadlines are cancelled; their worker lives on, for others. */
 static void test_short_deadlines_cost_no_workers(void **state) {
     Ask *a = *state;
     Buf body;
     buf_init(&body);
     ask_start(a, (const char *[]){"--workers", "1", NULL});
-    slow_compile(a, SLOW_SECOND / 5);
-    slow_put(&body, SLOW_SECOND / 5);
+    work_compile(a, work_known(100));
+    work_put(&body, work_known(100));
     for (int i = 0; i < 12; i++) {
+        pid_t held = work_hold(a);
         ask_bytes(a, 504, "POST /eval", (const char *[]){"X-Deadline-Ms: 20", NULL}, body.data, body.len);
+        work_go_on(held);
         if (i % 4 == 0) still_well(a);
     }
     assert_true(ask_metric(a, "cajal_worker_kills_total") == 0);
@@ -292,18 +294,15 @@ static void test_vanishing_clients(void **state) {
     Buf body;
     buf_init(&body);
     ask_start(a, (const char *[]){"--workers", "1", NULL});
-    slow_compile(a, SLOW_MOST);
-    slow_compile(a, SLOW_SECOND);
-    slow_put(&body, SLOW_MOST);
+    work_compile(a, work_endless(0));
+    work_compile(a, work_known(100));
+    work_put(&body, work_endless(0));
     int gone[GONE], patient;
     for (int i = 0; i < GONE; i++) {
         gone[i] = raw_open(a->daemon.url);
         raw_request(gone[i], "POST", "/eval", "X-Deadline-Ms: 1000\r\n", buf_text(&body));
     }
-    buf_clear(&body);
-    slow_put(&body, SLOW_SECOND);
-    patient = raw_open(a->daemon.url);
-    raw_request(patient, "POST", "/eval", "", buf_text(&body));
+    patient = work_send(a, work_known(100), "");
     for (int i = 0; ask_metric(a, "cajal_queue_depth") < GONE; i++) {
         assert_true(i < 2000);
         usleep(2000);
@@ -312,7 +311,7 @@ static void test_vanishing_clients(void **state) {
     assert_true(raw_answer(patient, &a->response));
     assert_int_equal(200, a->response.status);
     ask_read(a);
-    slow_check(a, SLOW_SECOND);
+    work_check(a, work_known(100));
     close(patient);
     assert_true(ask_metric(a, "cajal_jobs_cancelled_total") >= GONE);
     wait_until_quiet(a);
