@@ -16,8 +16,6 @@
 typedef struct Http Http;
 typedef struct Programs Programs;
 typedef struct Scheduler Scheduler;
-typedef struct Watcher Watcher;
-typedef struct RunDeletion RunDeletion;
 struct Call;
 
 typedef struct Server {
@@ -34,8 +32,6 @@ typedef struct Server {
     Dispatch *dispatch;
     Programs *programs;
     Scheduler *scheduler;
-    Watcher *watchers; /* list (events.c) */
-    RunDeletion *deletions; /* list (runs.c) */
     Http *http;
     struct Call *spare_calls; /* list (call.h) */
     size_t nspare_calls;

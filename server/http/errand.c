@@ -16,7 +16,7 @@ void errand_end(void *arg) {
 static void on_cancel(void *arg) {
     Errand *e = arg;
     atomic_store(&e->cancelled, true);
-    if (!e->busy && !e->kind->lasting) errand_end(e);
+    if (!e->busy && !e->lasting) errand_end(e);
 }
 
 void *errand_begin(Call *call, const ErrandKind *kind) {
@@ -27,6 +27,7 @@ void *errand_begin(Call *call, const ErrandKind *kind) {
     }
     e->call = call;
     e->kind = kind;
+    e->lasting = kind->lasting;
     e->grace = call->deadline - call->started;
     call_keep(call);
     call_on_cancel(call, on_cancel, e);
@@ -41,7 +42,7 @@ static void work(void *arg) {
 static void done(void *arg) {
     Errand *e = arg;
     e->busy = false;
-    if (atomic_load(&e->cancelled) && !e->kind->lasting) errand_end(e);
+    if (atomic_load(&e->cancelled) && !e->lasting) errand_end(e);
     else if (e->ok) e->next(e);
     else errand_refuse(e);
 }

@@ -8,8 +8,8 @@
  * lies in the call's memory, zeroed, and lasts until errand_end, which every errand comes to exactly once.
  *
  * When the client has gone or the deadline has passed (call.h) the errand is over as soon as no thread has it: errand_end is called, and with it
- * `release`, which takes back what is still under way; a job is cancelled. `next` does not run then. One that must be carried through (a deletion, say) has kind->lasting
- * set: its steps run all the same, and only its answer goes nowhere.
+ * `release`, which takes back what is still under way; a job is cancelled. `next` does not run then. One that must be carried through (a deletion, say)
+ * is `lasting`: its steps run all the same, and only its answer goes nowhere.
  * Everything runs in the loop's thread but `work`. */
 #ifndef CAJAL_ERRAND_H
 #define CAJAL_ERRAND_H
@@ -21,7 +21,7 @@ typedef struct {
     size_t size;                 /* of the struct around the Errand */
     void (*release)(void *arg);  /* what it owns beyond the call's memory, and jobs of its own; NULL: nothing */
     void (*refuse)(void *arg);   /* answers when work returned false; NULL: call_fail_err with err */
-    bool lasting;
+    bool lasting;                /* from its beginning */
 } ErrandKind;
 
 typedef struct {
@@ -29,6 +29,7 @@ typedef struct {
     const ErrandKind *kind;
     Err err;               /* code ERR_NONE: nothing is wrong */
     atomic_bool cancelled; /* nobody waits for it: work that takes long looks now and then */
+    bool lasting;          /* set in the loop, before the step from which on it is carried through */
     int64_t grace;         /* nanoseconds that a worker gets for a job nobody waits for any more; at first as long as the deadline was away */
     bool abandoned;        /* in `release`: its job was cancelled, and what was lent to it may still be written to */
     /* the module's */

@@ -1,6 +1,8 @@
 #include "server/runs/run_record.h"
-#include "schema/formats/json.h"
 #include "schema/base/time.h"
+#include "schema/formats/json.h"
+#include "server/http/errand.h"
+#include "server/runs/run_find.h"
 
 static void put_time(Buf *out, const char *key, int64_t us) {
     buf_printf(out, ",\"%s\":", key);
@@ -34,8 +36,61 @@ void run_record_put(Buf *out, const StoredRun *run) {
     buf_putc(out, '}');
 }
 
-void run_record_begin_whole(Buf *out, const StoredRun *run) {
-    put_head(out, run);
-    buf_printf(out, ",\"spec\":%s,%s,\"versions\":%s,\"attempts\":[%s],\"checkpoints\":[", run->spec, run->facts, run->progress.versions,
-               run->progress.attempts);
+/* ---- the whole record ---- */
+
+typedef struct {
+    Errand errand;
+    int64_t seq;
+    Buf body;
+} WholeRecord;
+
+static void release(void *arg) { buf_release(&((WholeRecord *)arg)->body); }
+
+static const ErrandKind kind = {.size = sizeof(WholeRecord), .release = release};
+
+/* Megabytes of specification, perhaps. */
+static bool read_run(void *arg) {
+    WholeRecord *w = arg;
+    const Call *call = w->errand.call;
+    StoredRun run;
+    ErrCode code = store_run_get_aside(call->server->store, call->param.text, &run);
+    if (code) return run_not_read(&w->errand.err, code, call->param.text);
+    put_head(&w->body, &run);
+    buf_printf(&w->body, ",\"spec\":%s,%s,\"versions\":%s,\"attempts\":[%s],\"checkpoints\":[", run.spec, run.facts, run.progress.versions,
+               run.progress.attempts);
+    stored_run_release(&run);
+    return true;
+}
+
+static void put_step(void *arg, const RunCheckpoint *c) {
+    Buf *out = arg;
+    buf_printf(out, out->len && out->data[out->len - 1] == '[' ? "%llu" : ",%llu", (unsigned long long)c->step);
+}
+
+/* The checkpoints are read last, so that a run which is done has its last one. */
+static void run_read(void *arg) {
+    WholeRecord *w = arg;
+    Errand *e = &w->errand;
+    ErrCode code = store_run_checkpoints(e->call->server->store, w->seq, put_step, &w->body);
+    buf_puts(&w->body, "]}");
+    if (code) {
+        run_not_read(&e->err, code, e->call->param.text);
+        errand_refuse(w);
+    } else if (!call_hold(e->call, w->body.len)) {
+        errand_fail(w, ERR_queue_full, "The requests in flight take too much memory.");
+    } else {
+        errand_answer(w, 200, "application/json", &w->body);
+    }
+}
+
+void run_record_answer(Call *call) {
+    StoredRun run;
+    if (!run_find(call, store_run_head, &run)) return;
+    WholeRecord *w = errand_begin(call, &kind);
+    if (w) {
+        w->seq = run.seq;
+        buf_init(&w->body);
+        errand_work(w, call->server->tasks, read_run, run_read);
+    }
+    stored_run_release(&run);
 }

@@ -1,23 +1,24 @@
 /* GET /runs/{id}/metrics */
 #include "schema/formats/json.h"
 #include "schema/limits.h"
+#include "server/http/errand.h"
+#include "server/runs/run_find.h"
 #include "server/routes.h"
-#include "server/store/store_runs.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-    Call *call;
+    Errand errand;
     int64_t seq;
     char id[RUN_ID + 1], keys[RUN_KEYS][RUN_KEY + 1];
     size_t nkeys;
     uint64_t from, most;
     Buf out;
-    ErrCode code;
-    Task task;
-    bool cancelled;
-} Query;
+} MetricsQuery;
+
+static void release(void *arg) { buf_release(&((MetricsQuery *)arg)->out); }
+
+static const ErrandKind kind = {.size = sizeof(MetricsQuery), .release = release};
 
 static void put_json(Buf *out, const char *key, const Thinner *t) {
     if (out->data[out->len - 1] != '{') buf_putc(out, ',');
@@ -37,53 +38,51 @@ static void put_csv(Buf *out, const char *key, const Thinner *t) {
         buf_printf(out, "%s,%llu,%.17g\n", key, (unsigned long long)t->points[i].step, t->points[i].value);
 }
 
-static void read_metrics(void *arg) {
-    Query *q = arg;
-    bool csv = q->call->form == FORM_CSV;
+static bool no_answer(Err *err, ErrCode code) { return err_set(err, code, "", "The database does not answer."); }
+
+static bool read_metrics(void *arg) {
+    MetricsQuery *q = arg;
+    const Call *call = q->errand.call;
+    const bool csv = call->form == FORM_CSV;
+    ErrCode code = ERR_NONE;
     if (csv) buf_puts(&q->out, "key,step,value\n");
     else buf_printf(&q->out, "{\"id\":\"%s\",\"metrics\":{", q->id);
-    for (size_t i = 0; i < q->nkeys && !q->code && !q->out.failed; i++) {
+    for (size_t i = 0; i < q->nkeys && !code && !q->out.failed; i++) {
         Thinner t;
-        q->code = store_run_points(q->call->server->store, q->seq, q->keys[i], q->from, q->most, &t);
+        code = store_run_points(call->server->store, q->seq, q->keys[i], q->from, q->most, &t);
         if (csv) put_csv(&q->out, q->keys[i], &t);
         else put_json(&q->out, q->keys[i], &t);
         thin_release(&t);
     }
     if (!csv) buf_puts(&q->out, "}}");
+    return !code || no_answer(&q->errand.err, code);
 }
 
 static void answer(void *arg) {
-    Query *q = arg;
-    if (q->code) call_fail(q->call, q->code, "The database does not answer.");
-    else if (!q->cancelled) call_answer(q->call, 200, form_type(q->call->form), &q->out);
-    call_on_cancel(q->call, NULL, NULL);
-    buf_release(&q->out);
-    call_drop(q->call);
-    free(q);
+    MetricsQuery *q = arg;
+    errand_answer(q, 200, form_type(q->errand.call->form), &q->out);
 }
 
-static void on_cancel(void *arg) { ((Query *)arg)->cancelled = true; }
+/* ---- in the loop; false: errand.err says why not ---- */
 
-static bool has_key(const Query *q, const char *key) {
+static bool has_key(const MetricsQuery *q, const char *key) {
     for (size_t i = 0; i < q->nkeys; i++)
         if (strcmp(q->keys[i], key) == 0) return true;
     return false;
 }
 
 /* The keys asked for, each once; else all there are. */
-static bool read_keys(Query *q) {
-    const char *at = call_query(q->call, "keys");
+static bool read_keys(MetricsQuery *q) {
+    Call *call = q->errand.call;
+    const char *at = call_query(call, "keys");
     if (!at || !*at) {
-        ErrCode code = store_run_keys(q->call->server->store, q->seq, q->keys, &q->nkeys);
-        if (code) call_fail(q->call, code, "The database does not answer.");
-        return code == ERR_NONE;
+        ErrCode code = store_run_keys(call->server->store, q->seq, q->keys, &q->nkeys);
+        return !code || no_answer(&q->errand.err, code);
     }
     for (; *at; at += *at == ',') {
         size_t len = strcspn(at, ",");
-        if (!len || len > RUN_KEY || q->nkeys == RUN_KEYS) {
-            call_fail(q->call, ERR_bad_request, "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
-            return false;
-        }
+        if (!len || len > RUN_KEY || q->nkeys == RUN_KEYS)
+            return err_set(&q->errand.err, ERR_bad_request, "", "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
         snprintf(q->keys[q->nkeys], RUN_KEY + 1, "%.*s", (int)len, at);
         q->nkeys += !has_key(q, q->keys[q->nkeys]);
         at += len;
@@ -91,47 +90,31 @@ static bool read_keys(Query *q) {
     return true;
 }
 
-static bool look_up(Query *q) {
-    StoredRun run;
-    ErrCode code = store_run_head(q->call->server->store, q->call->param.text, &run);
-    if (code) {
-        call_fail(q->call, code, code == ERR_not_found ? "There is no run %.100s." : "The record of run %.100s cannot be read.", q->call->param.text);
-        return false;
-    }
-    q->seq = run.seq;
-    strcpy(q->id, run.id);
-    stored_run_release(&run);
-    return true;
-}
-
 /* What the points take in an answer, at most. */
-static bool hold(Query *q) {
+static bool hold(MetricsQuery *q) {
     enum { JSON_POINT = 48, CSV_POINT = 48 + RUN_KEY }; /* a step and a number in full */
-    const size_t bytes = q->nkeys * q->most * (q->call->form == FORM_CSV ? CSV_POINT : JSON_POINT);
+    Err *err = &q->errand.err;
+    const size_t bytes = q->nkeys * q->most * (q->errand.call->form == FORM_CSV ? CSV_POINT : JSON_POINT);
     if (bytes > LIMIT_METRICS_ANSWER)
-        call_fail(q->call, ERR_too_large, "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
-    else if (!call_hold(q->call, bytes)) call_fail(q->call, ERR_queue_full, "The requests in flight take too much memory.");
-    else return true;
-    return false;
+        return err_set(err, ERR_too_large, "", "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
+    return call_hold(q->errand.call, bytes) || err_set(err, ERR_queue_full, "", "The requests in flight take too much memory.");
 }
 
 void handle_run_metrics(Call *call) {
-    Query *q = calloc(1, sizeof *q);
-    if (!q) {
-        call_fail(call, ERR_internal, "Memory is short.");
+    uint64_t from, most;
+    StoredRun run;
+    if (!call_query_uint(call, "from", 0, 0, INT64_MAX, &from) ||
+        !call_query_uint(call, "max_points", 1000, SERIES_LEAST_POINTS, LIMIT_POINTS, &most) || !run_find(call, store_run_head, &run))
         return;
+    MetricsQuery *q = errand_begin(call, &kind);
+    if (q) {
+        q->seq = run.seq;
+        q->from = from;
+        q->most = most;
+        strcpy(q->id, run.id);
+        buf_init(&q->out);
+        if (read_keys(q) && hold(q)) errand_work(q, call->server->tasks, read_metrics, answer);
+        else errand_refuse(q);
     }
-    q->call = call;
-    buf_init(&q->out);
-    bool ok = call_query_uint(call, "from", 0, 0, INT64_MAX, &q->from) &&
-              call_query_uint(call, "max_points", 1000, SERIES_LEAST_POINTS, LIMIT_POINTS, &q->most) && look_up(q) && read_keys(q) &&
-              hold(q);
-    if (!ok) {
-        free(q);
-        return;
-    }
-    call_keep(call);
-    call_on_cancel(call, on_cancel, q);
-    q->task = (Task){.work = read_metrics, .done = answer, .arg = q};
-    tasks_add(call->server->tasks, &q->task);
+    stored_run_release(&run);
 }

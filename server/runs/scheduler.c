@@ -1,6 +1,5 @@
 #include "server/runs/scheduler.h"
 #include "schema/base/map.h"
-#include "server/runs/events.h"
 #include "server/runs/launch.h"
 #include "server/runs/progress.h"
 #include <stdio.h>
@@ -32,6 +31,7 @@ typedef struct Turn {
     unsigned deaths;         /* since the last new checkpoint */
     uint64_t reached;        /* that checkpoint's step */
     RunWait *waits;
+    RunClaim claims[1 + RUN_SOURCES]; /* of the run, and of those that it takes weights from */
     struct Turn *prev, *next;
 } Turn;
 
@@ -43,6 +43,8 @@ struct Scheduler {
     Turn *first, *last; /* in order of creation */
     size_t count;
     Map turns;           /* by id */
+    RunClaims claims;
+    RunWatch *watches;
 };
 
 static void next(Scheduler *s);
@@ -62,8 +64,13 @@ static void insert(Scheduler *s, Turn *p) {
     s->count++;
 }
 
+static void drop_claims(Turn *p) {
+    for (int i = 0; i <= RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
+}
+
 static void turn_free(Turn *p) {
     loop_untimer(p->scheduler->server->loop, &p->stop);
+    drop_claims(p);
     launch_free(p->launch);
     training_free(p->t);
     free(p);
@@ -78,6 +85,13 @@ static void call_waits(Turn *p, bool over) {
     }
 }
 
+static void call_watches(Scheduler *s, int64_t seq) {
+    for (RunWatch *w = s->watches, *after; w; w = after) {
+        after = w->next;
+        if (w->seq == seq) w->changed(w->arg);
+    }
+}
+
 /* The run is over and written. */
 static void leave(Turn *p) {
     Scheduler *s = p->scheduler;
@@ -88,7 +102,7 @@ static void leave(Turn *p) {
     s->count--;
     call_waits(p, true);
     turn_free(p);
-    events_publish(s->server, seq);
+    call_watches(s, seq);
     next(s);
 }
 
@@ -177,6 +191,11 @@ static void on_saved(Training *t) {
     const Turn *p = t->owner;
     const Buf none = {0};
     if (p->phase == TRAINING) pool_send(p->worker, FRAME_saved, 0, &none, -1);
+}
+
+static void on_committed(Training *t) {
+    const Turn *p = t->owner;
+    call_watches(p->scheduler, t->seq);
 }
 
 static void on_changed(Training *t) {
@@ -309,32 +328,49 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 
 /* ---- the interface ---- */
 
-static Turn *enter(Scheduler *s, const StoredRun *run) {
+static bool claim_all(Turn *p, const StoredRun *run) {
+    RunClaims *claims = &p->scheduler->claims;
+    bool ok = run_claim(claims, &p->claims[0], RUN_USE, run->id);
+    for (int i = 0; ok && i < RUN_SOURCES && *p->t->sources[i]; i++) ok = run_claim(claims, &p->claims[1 + i], RUN_USE, p->t->sources[i]);
+    if (!ok) drop_claims(p);
+    return ok;
+}
+
+/* ERR_conflict: a claim stands against it; ERR_internal: memory is short. */
+static ErrCode enter(Scheduler *s, const StoredRun *run, Turn **out) {
     Turn *p = calloc(1, sizeof *p);
     Training *t = p ? training_new(s->server, run) : NULL;
-    if (!t || !map_put(&s->turns, run->id, strlen(run->id), p)) {
-        if (t) training_free(t);
-        free(p);
-        return NULL;
+    ErrCode code = ERR_internal;
+    if (t) {
+        *p = (Turn){.scheduler = s, .t = t};
+        code = !claim_all(p, run) ? ERR_conflict : map_put(&s->turns, run->id, strlen(run->id), p) ? ERR_NONE : ERR_internal;
     }
-    *p = (Turn){.scheduler = s, .t = t};
+    if (code) {
+        if (t) turn_free(p);
+        else free(p);
+        return code;
+    }
     t->owner = p;
     t->changed = on_changed;
+    t->committed = on_committed;
     t->saved = on_saved;
     insert(s, p);
-    return p;
+    *out = p;
+    return ERR_NONE;
 }
 
 bool scheduler_add(Scheduler *s, const StoredRun *run) {
-    Turn *p = enter(s, run);
-    if (p) next(s);
-    return p != NULL;
+    Turn *p;
+    ErrCode code = enter(s, run, &p);
+    if (!code) next(s);
+    return !code;
 }
 
-bool scheduler_resume(Scheduler *s, const StoredRun *run) {
-    Turn *p = enter(s, run);
-    if (p) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "");
-    return p != NULL;
+ErrCode scheduler_resume(Scheduler *s, const StoredRun *run) {
+    Turn *p;
+    ErrCode code = enter(s, run, &p);
+    if (!code) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "");
+    return code;
 }
 
 Training *scheduler_find(const Scheduler *s, const char *id) {
@@ -342,12 +378,12 @@ Training *scheduler_find(const Scheduler *s, const char *id) {
     return p ? p->t : NULL;
 }
 
-bool scheduler_needs(const Scheduler *s, const char *id) {
-    for (const Turn *p = s->first; p; p = p->next)
-        for (int i = 0; i < RUN_SOURCES && *p->t->sources[i]; i++)
-            if (strcmp(p->t->sources[i], id) == 0) return true;
-    return false;
+RunState scheduler_state(const Scheduler *s, const StoredRun *run) {
+    const Turn *p = turn_of(s, run->id);
+    return p ? p->t->state : run->progress.state;
 }
+
+RunClaims *scheduler_claims(Scheduler *s) { return &s->claims; }
 
 bool scheduler_full(const Scheduler *s) { return s->count >= s->server->config->max_queue; }
 
@@ -376,6 +412,18 @@ void scheduler_unwait(RunWait *wait) {
     wait->on = false;
 }
 
+void scheduler_watch(Scheduler *s, RunWatch *watch) {
+    watch->prev = NULL;
+    watch->next = s->watches;
+    if (watch->next) watch->next->prev = watch;
+    s->watches = watch;
+}
+
+void scheduler_unwatch(Scheduler *s, RunWatch *watch) {
+    *(watch->prev ? &watch->prev->next : &s->watches) = watch->next;
+    if (watch->next) watch->next->prev = watch->prev;
+}
+
 void scheduler_count(const Scheduler *s, size_t *queued, size_t *running) {
     *queued = *running = 0;
     for (const Turn *p = s->first; p; p = p->next) ++*(p->t->state == RUN_QUEUED ? queued : running);
@@ -401,11 +449,12 @@ static bool load(Scheduler *s, const char *id) {
     StoredRun run;
     if (store_run_get(s->server->store, id, &run) != ERR_NONE) return true;
     bool ran = run.progress.state == RUN_RUNNING;
-    Turn *p = enter(s, &run);
-    if (p && ran) training_lost_attempt(p->t);
-    if (p && ran) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
+    Turn *p;
+    const bool entered = enter(s, &run, &p) == ERR_NONE;
+    if (entered && ran) training_lost_attempt(p->t);
+    if (entered && ran) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
     stored_run_release(&run);
-    return p != NULL;
+    return entered;
 }
 
 bool scheduler_start(Scheduler *s) {

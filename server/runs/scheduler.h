@@ -5,8 +5,9 @@
  * daemon's, a cancel and a resume. A run is known here from its row being written until its last event is. All in the loop's thread. */
 #ifndef CAJAL_SCHEDULER_H
 #define CAJAL_SCHEDULER_H
-#include "server/workers/pool.h"
+#include "server/runs/run_claim.h"
 #include "server/runs/training.h"
+#include "server/workers/pool.h"
 
 enum { SCHEDULER_RETRIES = 3 };
 
@@ -18,6 +19,14 @@ typedef struct RunWait {
     struct RunWait *prev, *next, **head; /* the module's */
     bool on;
 } RunWait;
+
+/* Who wants to know when a run has new events in the database, or is over: a run that is known here or not. Embedded in its owner. */
+typedef struct RunWatch {
+    int64_t seq; /* the run's */
+    void (*changed)(void *arg);
+    void *arg;
+    struct RunWatch *prev, *next; /* the module's */
+} RunWatch;
 
 Scheduler *scheduler_new(Server *server, const PoolSpec *pool); /* its events, arg and idle are filled in here; NULL: memory is short */
 /* Queues what the database says is queued or was running. False: it does not answer. */
@@ -31,16 +40,21 @@ void scheduler_free(Scheduler *s);
 bool scheduler_full(const Scheduler *s);
 /* A run whose row has just been written as queued. False: memory is short (the next start finds it). */
 bool scheduler_add(Scheduler *s, const StoredRun *run);
-/* Queues a run again that is over, by its row. False: memory is short. */
-bool scheduler_resume(Scheduler *s, const StoredRun *run);
+/* Queues a run again that is over, by its row. ERR_conflict: it is being deleted, or a run that it takes weights from is; ERR_internal: memory is
+ * short. */
+ErrCode scheduler_resume(Scheduler *s, const StoredRun *run);
 /* NULL: it is neither queued nor running. */
 Training *scheduler_find(const Scheduler *s, const char *id);
-/* A queued or running run takes weights from it. */
-bool scheduler_needs(const Scheduler *s, const char *id);
+/* The run's state by now; its row's may be behind. */
+RunState scheduler_state(const Scheduler *s, const StoredRun *run);
+/* What is claimed of runs, by those known here and by requests under way. */
+RunClaims *scheduler_claims(Scheduler *s);
 /* Ends it, within moments. */
 void scheduler_cancel(Scheduler *s, const char *id);
 /* The run is known here. */
 void scheduler_wait(Scheduler *s, const char *id, RunWait *wait);
 void scheduler_unwait(RunWait *wait); /* harmless when off */
+void scheduler_watch(Scheduler *s, RunWatch *watch);
+void scheduler_unwatch(Scheduler *s, RunWatch *watch);
 void scheduler_count(const Scheduler *s, size_t *queued, size_t *running);
 #endif

@@ -1,6 +1,5 @@
 #include "server/runs/training.h"
 #include "server/runs/runfile.h"
-#include "server/runs/events.h"
 #include "schema/base/time.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -159,7 +158,7 @@ static void flush_done(void *arg) {
         batch_release(&t->now);
         if (t->next.dirty) training_save(t, t->state > RUN_RUNNING);
         start_write(t);
-        events_publish(t->server, t->seq);
+        t->committed(t);
     } else {
         t->server->metrics->store_failures++;
         say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");

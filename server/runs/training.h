@@ -1,7 +1,7 @@
 /* A run that is queued or running, as the daemon has it in memory: its progress, and what of it is not in the database yet.
  *
  * Events and points collect for a moment (TRAINING_FLUSH_NS) and are written together, in one transaction with the record; only then are they
- * published (events.h). Checkpoints are written to their files first, in the order they came; a worker that is ahead of the disk waits for it.
+ * told of (committed). Checkpoints are written to their files first, in the order they came; a worker that is ahead of the disk waits for it.
  * All in the loop's thread; files and database on task threads.
  * Ownership: a Training is its maker's (training_free), who does not free it while training_busy. */
 #ifndef CAJAL_TRAINING_H
@@ -59,8 +59,10 @@ typedef struct Training {
     size_t nkept;
     ErrCode trouble;          /* what failed in writing; ERR_NONE: nothing */
     char trouble_text[400];
-    void (*changed)(struct Training *t); /* a flush or a checkpoint has been written, or has failed: the maker's */
-    void (*saved)(struct Training *t);   /* of a checkpoint, before `changed`: there is room for another */
+    /* the maker's */
+    void (*changed)(struct Training *t);   /* a flush or a checkpoint has been written, or has failed */
+    void (*committed)(struct Training *t); /* of a flush that went well, before `changed`: new events are in the database */
+    void (*saved)(struct Training *t);     /* of a checkpoint, before `changed`: there is room for another */
     void *owner;
     /* the module's */
     Unwritten next, now;

@@ -1,23 +1,26 @@
-#include "server/runs/events.h"
+/* GET /runs/{id}/events: a run's events as they come, as Server-Sent Events or NDJSON, from any event on.
+ *
+ * Everything is read back from the database, so a reader sees what is committed, each event once and in order, whatever happened to it, to the daemon or
+ * to the connection in between. A reader that is slow has one small buffer, and is read for when it has taken that. */
+#include "server/runs/run_find.h"
 #include "server/runs/scheduler.h"
-#include <stdio.h>
+#include "server/routes.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { READ_BYTES = 64 * 1024 };
 #define BEAT_NS ((int64_t)15000000000)
 
-struct Watcher {
+typedef struct {
     Call *call;
-    int64_t seq;
-    char id[RUN_ID + 1];
     uint64_t after;  /* the last event read */
     bool sse;
     Buf out;
     size_t sent;
     Timer beat;
-    Watcher *prev, *next;
-};
+    RunWatch watch;
+} Watcher;
 
 /* Behind `text`, with which it begins; NULL: it does not. */
 static const char *behind(const char *at, const char *text) {
@@ -46,7 +49,7 @@ static bool refill(Watcher *w) {
     buf_clear(&w->out);
     w->sent = 0;
     buf_init(&lines);
-    ErrCode code = store_run_events(w->call->server->store, w->seq, w->after, READ_BYTES, w->sse ? &lines : &w->out, &w->after);
+    ErrCode code = store_run_events(w->call->server->store, w->watch.seq, w->after, READ_BYTES, w->sse ? &lines : &w->out, &w->after);
     for (const char *at = lines.len ? buf_text(&lines) : ""; *at;) {
         size_t len = strcspn(at, "\n");
         put_sse(&w->out, at, len);
@@ -60,7 +63,7 @@ static bool refill(Watcher *w) {
 static ptrdiff_t read_events(void *arg, char *to, size_t room) {
     Watcher *w = arg;
     /* Asked first: what is written before a run is over is then read. */
-    bool over = !scheduler_find(w->call->server->scheduler, w->id);
+    bool over = !scheduler_find(w->call->server->scheduler, w->call->param.text);
     if (w->sent == w->out.len && !refill(w)) return -1;
     size_t left = w->out.len - w->sent, n = left < room ? left : room;
     if (!n) return over ? -1 : 0;
@@ -84,33 +87,48 @@ static void on_beat(void *arg) {
 static void on_closed(void *arg) {
     Watcher *w = arg;
     Server *server = w->call->server;
-    *(w->prev ? &w->prev->next : &server->watchers) = w->next;
-    if (w->next) w->next->prev = w->prev;
+    scheduler_unwatch(server->scheduler, &w->watch);
     loop_untimer(server->loop, &w->beat);
     buf_release(&w->out);
     call_drop(w->call);
-    free(w);
 }
 
-void events_answer(Call *call, int64_t seq, const char *id, uint64_t after) {
+static void on_changed(void *arg) { call_stream_more(((Watcher *)arg)->call); }
+
+static void stream(Call *call, int64_t seq, uint64_t after) {
     Server *server = call->server;
-    Watcher *w = calloc(1, sizeof *w);
+    Watcher *w = call_alloc(call, 1, sizeof *w);
     if (!w) {
         call_fail(call, ERR_internal, "Memory is short.");
         return;
     }
-    *w = (Watcher){.call = call, .seq = seq, .after = after, .sse = call->form == FORM_SSE, .next = server->watchers};
-    snprintf(w->id, sizeof w->id, "%s", id);
+    *w = (Watcher){.call = call, .after = after, .sse = call->form == FORM_SSE, .watch = {.seq = seq, .changed = on_changed, .arg = w},
+                   .beat = {.fire = on_beat, .arg = w}};
     buf_init(&w->out);
     call_keep(call);
-    if (w->next) w->next->prev = w;
-    server->watchers = w;
-    w->beat = (Timer){.fire = on_beat, .arg = w};
+    scheduler_watch(server->scheduler, &w->watch);
     loop_timer(server->loop, &w->beat, loop_now() + BEAT_NS);
     call_answer_stream(call, form_type(call->form), &(Stream){.read = read_events, .closed = on_closed, .arg = w});
 }
 
-void events_publish(Server *server, int64_t seq) {
-    for (Watcher *w = server->watchers; w; w = w->next)
-        if (w->seq == seq) call_stream_more(w->call);
+/* The number of the last event that the client has seen, 0 for none. False: answered. */
+static bool read_after(Call *call, uint64_t *out) {
+    const char *last = call->headers.last_event_id, *text = last ? last : call_query(call, "after");
+    char *end;
+    errno = 0;
+    *out = text ? strtoull(text, &end, 10) : 0;
+    if (!text || (*text >= '0' && *text <= '9' && !*end && !errno && *out <= INT64_MAX)) return true;
+    call_fail(call, ERR_bad_request, "%s must be the number of an event.", last ? "Last-Event-ID" : "?after");
+    return false;
+}
+
+void handle_run_events(Call *call) {
+    StoredRun run;
+    uint64_t after;
+    if (!read_after(call, &after) || !run_find(call, store_run_head, &run)) return;
+    const bool over = !scheduler_find(call->server->scheduler, run.id);
+    /* 204 tells an EventSource not to come again. */
+    if (over && call->form == FORM_SSE && after >= run.progress.events) call_answer(call, 204, NULL, &(Buf){0});
+    else stream(call, run.seq, after);
+    stored_run_release(&run);
 }
