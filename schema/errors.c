@@ -1,4 +1,6 @@
 #include "schema/errors.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -27,4 +29,27 @@ ErrCode err_from_name(const char *name) {
     for (int c = 1; c < ERR_COUNT; c++)
         if (strcmp(rows[c].name, name) == 0) return (ErrCode)c;
     return ERR_NONE;
+}
+
+static void say(Err *err, ErrCode code, const char *pointer, const char *format, va_list args) {
+    if (err->code != ERR_NONE) return;
+    err->code = code;
+    snprintf(err->pointer, sizeof err->pointer, "%s", pointer);
+    vsnprintf(err->message, sizeof err->message, format, args);
+}
+
+bool err_set(Err *err, ErrCode code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(err, code, "", format, args);
+    va_end(args);
+    return false;
+}
+
+bool err_at(Err *err, ErrCode code, const char *pointer, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(err, code, pointer, format, args);
+    va_end(args);
+    return false;
 }

@@ -183,7 +183,7 @@ static double *read_constant(Link *k, const SpecBind *bind, const Type *type, co
     double *data = ARENA_ARRAY(&k->cx->arena, double, type->dim);
     const JsonKind kind = json_kind(node);
     Tensor t;
-    Err err;
+    Err err = {0};
     if (kind == JSON_BOOL && type->kind == TYPE_BOOL) {
         data[cJSON_IsTrue(node) ? 0 : 1] = 1;
         return data;

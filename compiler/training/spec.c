@@ -13,7 +13,7 @@ void spec_fail(SpecReader *r, const char *pointer, const char *format, ...) {
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    err_set(r->err, ERR_bad_run, pointer, "%s", message);
+    err_at(r->err, ERR_bad_run, pointer, "%s", message);
     longjmp(r->unwind, 1);
 }
 
@@ -225,10 +225,10 @@ bool spec_read(Spec *spec, const char *text, size_t len, Err *err) {
     *spec = (Spec){0};
     *err = (Err){0};
     arena_init(&spec->arena, LIMIT_RUN_BYTES);
-    if (len > LIMIT_JSON_BYTES) return err_set(err, ERR_too_large, "", "A specification has at most %zu bytes.", LIMIT_JSON_BYTES);
+    if (len > LIMIT_JSON_BYTES) return err_set(err, ERR_too_large, "A specification has at most %zu bytes.", LIMIT_JSON_BYTES);
     if (!json_parse(&spec->json, text, len, err)) return false;
     if (read_spec(&r)) return true;
-    if (err->code == ERR_NONE) err_set(err, ERR_too_large, "", "There is not enough memory to read this specification.");
+    if (err->code == ERR_NONE) err_set(err, ERR_too_large, "There is not enough memory to read this specification.");
     spec_release(spec);
     return false;
 }

@@ -9,7 +9,7 @@ static const struct {
 } types[] = {{0x08, 1, DT_U8}, {0x09, 1, DT_I64}, {0x0B, 2, DT_I64}, {0x0C, 4, DT_I64}, {0x0D, 4, DT_F32}, {0x0E, 8, DT_F64}};
 enum { NTYPES = sizeof types / sizeof *types };
 
-static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "", "The IDX file %s.", what); }
+static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "The IDX file %s.", what); }
 
 /* As a safetensors header's length these bytes would be beyond LIMIT_JSON_BYTES. */
 bool idx_is(const unsigned char *body, size_t len) { return len >= HEADER && !body[0] && !body[1] && body[2] >= 0x08 && body[2] <= 0x0E && body[3]; }

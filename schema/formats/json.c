@@ -3,22 +3,11 @@
 #include "schema/formats/number.h"
 #include "schema/limits.h"
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool err_set(Err *err, ErrCode code, const char *pointer, const char *format, ...) {
-    err->code = code;
-    snprintf(err->pointer, sizeof err->pointer, "%s", pointer);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(err->message, sizeof err->message, format, args);
-    va_end(args);
-    return false;
-}
-
-static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "", "There is not enough memory to read this body."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "There is not enough memory to read this body."); }
 
 /* Appends /key with ~ and / escaped (RFC 6901), cut where `room` ends. */
 static void pointer_push(char *pointer, size_t room, const char *key) {
@@ -73,10 +62,9 @@ static bool refuse_duplicates(JsonNode root, Err *err) {
         const char *twice = NULL;
         if (cJSON_IsObject(node) && !find_duplicate(node, &twice)) return no_memory(err);
         if (twice) {
-            path_pointer(path, depth, err->pointer, sizeof err->pointer);
-            err->code = ERR_bad_json;
-            snprintf(err->message, sizeof err->message, "The key \"%.100s\" stands twice in one object.", twice);
-            return false;
+            char pointer[sizeof err->pointer];
+            path_pointer(path, depth, pointer, sizeof pointer);
+            return err_at(err, ERR_bad_json, pointer, "The key \"%.100s\" stands twice in one object.", twice);
         }
         node = node->child;
         while (!node && depth > 1) node = path[--depth]->next;
@@ -253,14 +241,14 @@ static bool refuse_member(JsonNode node, const char *pointer, const Field *field
     char at[sizeof err->pointer], names[200];
     snprintf(at, sizeof at, "%s", pointer);
     pointer_push(at, sizeof at, node->string);
-    if (!field) return err_set(err, ERR_bad_request, at, "There is no key \"%.100s\" here.", node->string);
-    if (!is_kind(node, field->kind)) return err_set(err, ERR_bad_request, at, "\"%s\" must be %s.", field->key, kinds[field->kind]);
+    if (!field) return err_at(err, ERR_bad_request, at, "There is no key \"%.100s\" here.", node->string);
+    if (!is_kind(node, field->kind)) return err_at(err, ERR_bad_request, at, "\"%s\" must be %s.", field->key, kinds[field->kind]);
     list_names(field->names, names, sizeof names);
-    return err_set(err, ERR_bad_request, at, "\"%s\" must be one of %s.", field->key, names);
+    return err_at(err, ERR_bad_request, at, "\"%s\" must be one of %s.", field->key, names);
 }
 
 bool json_decode(JsonNode object, const char *pointer, const Field *fields, void *out, Err *err) {
-    if (json_kind(object) != JSON_OBJECT) return err_set(err, ERR_bad_request, pointer, "This must be an object.");
+    if (json_kind(object) != JSON_OBJECT) return err_at(err, ERR_bad_request, pointer, "This must be an object.");
     for (JsonNode node = object->child; node; node = node->next) {
         const Field *field = fields;
         while (field->key && strcmp(field->key, node->string)) field++;
@@ -269,6 +257,6 @@ bool json_decode(JsonNode object, const char *pointer, const Field *fields, void
     }
     for (const Field *field = fields; field->key; field++)
         if (field->required && !json_get(object, field->key))
-            return err_set(err, ERR_bad_request, pointer, "The key \"%s\" is missing.", field->key);
+            return err_at(err, ERR_bad_request, pointer, "The key \"%s\" is missing.", field->key);
     return true;
 }

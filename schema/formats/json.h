@@ -20,14 +20,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* An error on its way to a client: code and one sentence; `pointer` is a JSON Pointer into the body ("" = none). */
-typedef struct {
-    ErrCode code;
-    char message[400];
-    char pointer[200];
-} Err;
-bool err_set(Err *err, ErrCode code, const char *pointer, const char *format, ...) __attribute__((format(printf, 4, 5))); /* returns false */
-
 typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT, JSON_NUMBERS } JsonKind;
 typedef const cJSON *JsonNode;
 

@@ -15,10 +15,10 @@ typedef struct {
     Err *err;
 } Fill;
 
-static bool fill_bad(Fill *f, const char *why) { return err_set(f->err, ERR_bad_tensor, "", "%s", why); }
+static bool fill_bad(Fill *f, const char *why) { return err_set(f->err, ERR_bad_tensor, "%s", why); }
 
 static bool fill_open(Fill *f) {
-    if (f->depth == MOST_RANK) return err_set(f->err, ERR_bad_tensor, "", "A tensor has at most %d axes.", MOST_RANK);
+    if (f->depth == MOST_RANK) return err_set(f->err, ERR_bad_tensor, "A tensor has at most %d axes.", MOST_RANK);
     if (f->leaf && f->depth == f->out->rank) return fill_bad(f, "The arrays are ragged: one stands where others have a number.");
     f->counts[f->depth++] = 0;
     return true;
@@ -31,7 +31,7 @@ static bool fill_number(Fill *f, double v) {
     if (t->count == f->room) {
         size_t room = f->room ? f->room * 2 : 16, bytes;
         double *data = __builtin_mul_overflow(room, sizeof *data, &bytes) ? NULL : realloc(t->data, bytes);
-        if (!data) return err_set(f->err, ERR_too_large, "", "There is not enough memory for this tensor.");
+        if (!data) return err_set(f->err, ERR_too_large, "There is not enough memory for this tensor.");
         t->data = data;
         f->room = room;
     }
@@ -45,7 +45,7 @@ static bool fill_close(Fill *f) {
     if (n == 0) return fill_bad(f, "An array in a tensor must not be empty.");
     if (!f->closed[axis]) f->closed[axis] = true, f->out->shape[axis] = n;
     if (f->out->shape[axis] != n)
-        return err_set(f->err, ERR_bad_tensor, "", "The arrays are ragged: one has %zu entries, the first beside it %zu.", n,
+        return err_set(f->err, ERR_bad_tensor, "The arrays are ragged: one has %zu entries, the first beside it %zu.", n,
                        f->out->shape[axis]);
     if (axis) f->counts[axis - 1]++;
     return true;

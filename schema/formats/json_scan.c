@@ -32,11 +32,11 @@ typedef struct {
 } Scan;
 
 static bool bad(Scan *s, const char *where, const char *what) {
-    return err_set(s->err, ERR_bad_json, "", "The body is not acceptable JSON: %s at byte %zu.", what,
+    return err_set(s->err, ERR_bad_json, "The body is not acceptable JSON: %s at byte %zu.", what,
                    (size_t)(where - s->begin));
 }
 
-static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "", "There is not enough memory to read this body."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "There is not enough memory to read this body."); }
 
 static bool unexpected(Scan *s) {
     static const char *const wanted[] = {"a value", "a value or `]`", "a key in double quotes", "a key in double quotes or `}`",
@@ -172,7 +172,7 @@ static bool cut_out(Scan *s, const Level *level) {
 
 static bool open_level(Scan *s, bool array) {
     if (s->depth == LIMIT_JSON_DEPTH)
-        return err_set(s->err, ERR_too_large, "", "The body nests more than %d deep, at byte %zu.", LIMIT_JSON_DEPTH,
+        return err_set(s->err, ERR_too_large, "The body nests more than %d deep, at byte %zu.", LIMIT_JSON_DEPTH,
                        (size_t)(s->at - s->begin));
     s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->json->nspans, .values = s->values,
                                     .array = array, .numbers = array};
@@ -276,6 +276,6 @@ bool json_scan(Json *json, size_t len, Buf *out, Err *err) {
         break;
     }
     if (ok && s.values > LIMIT_JSON_VALUES)
-        ok = err_set(err, ERR_too_large, "", "The body has more than %d values outside arrays of numbers.", LIMIT_JSON_VALUES);
+        ok = err_set(err, ERR_too_large, "The body has more than %d values outside arrays of numbers.", LIMIT_JSON_VALUES);
     return ok && (!out->failed || no_memory(err));
 }

@@ -11,7 +11,7 @@ typedef struct {
     const char *at, *end;
 } Scan;
 
-static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "", "The npy header %s.", what); }
+static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "The npy header %s.", what); }
 
 static void skip(Scan *s) {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r')) s->at++;
@@ -114,7 +114,7 @@ bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
         free(t.name);
         free(out->items);
         *out = (Bulk){0};
-        return err_set(err, ERR_internal, "", "Memory is short.");
+        return err_set(err, ERR_internal, "Memory is short.");
     }
     out->items[out->n++] = t;
     return true;

@@ -16,7 +16,7 @@ static const Field fields[] = {{"dtype", FIELD_STRING, offsetof(Entry, dtype), t
                                {NULL, 0, 0, false, NULL}};
 
 static bool bad(Err *err, const char *name, const char *what) {
-    return err_set(err, ERR_bad_tensor, "", "The tensor \"%.100s\" %s.", name, what);
+    return err_set(err, ERR_bad_tensor, "The tensor \"%.100s\" %s.", name, what);
 }
 
 /* Up to `room` non-negative integers; SIZE_MAX: the list is something else. */
@@ -35,7 +35,8 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     const char *name = node->string;
     size_t offsets[2], d = 0;
     Entry e = {0};
-    if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, err))
+    Err form = {0}; /* says less than the tensor's name */
+    if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, &form))
         return bad(err, name, "has no proper dtype, shape and data_offsets");
     while (d < DT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
     if (d == DT_COUNT) return bad(err, name, "is of none of the dtypes F32, F64, I64, U8, BOOL");
@@ -51,7 +52,7 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     if (offsets[1] - offsets[0] != t->bytes) return bad(err, name, "has data_offsets that do not fit its shape and dtype");
     t->offset = data + offsets[0];
     t->name = strdup(name);
-    return t->name || err_set(err, ERR_internal, "", "Memory is short.");
+    return t->name || err_set(err, ERR_internal, "Memory is short.");
 }
 
 static int by_offset(const void *a, const void *b) {
@@ -69,16 +70,16 @@ static bool tiles(Bulk *bulk, size_t data, size_t len, Err *err) {
         if (t->offset != at) return bad(err, t->name, t->offset < at ? "overlaps another one" : "leaves a gap before it");
         at += t->bytes;
     }
-    return at == len || err_set(err, ERR_bad_tensor, "", "There are bytes behind the last tensor.");
+    return at == len || err_set(err, ERR_bad_tensor, "There are bytes behind the last tensor.");
 }
 
 static bool read_entries(Json *json, size_t data, size_t len, Bulk *out, Err *err) {
     size_t n = 0;
-    if (json_kind(json->root) != JSON_OBJECT) return err_set(err, ERR_bad_tensor, "", "The safetensors header is no JSON object.");
+    if (json_kind(json->root) != JSON_OBJECT) return err_set(err, ERR_bad_tensor, "The safetensors header is no JSON object.");
     for (JsonNode node = json->root->child; node; node = node->next) n++;
-    if (n > LIMIT_TENSORS) return err_set(err, ERR_bad_tensor, "", "There are more than %d tensors.", LIMIT_TENSORS);
+    if (n > LIMIT_TENSORS) return err_set(err, ERR_bad_tensor, "There are more than %d tensors.", LIMIT_TENSORS);
     out->items = calloc(n ? n : 1, sizeof *out->items);
-    if (!out->items) return err_set(err, ERR_internal, "", "Memory is short.");
+    if (!out->items) return err_set(err, ERR_internal, "Memory is short.");
     for (JsonNode node = json->root->child; node; node = node->next) {
         if (strcmp(node->string, "__metadata__") == 0) continue;
         if (!read_entry(json, node, data, len - data, &out->items[out->n++], err)) return false;
@@ -91,7 +92,7 @@ static bool read_header(const unsigned char *body, size_t len, Json *json, size_
     Reader r = reader_of(body, len);
     uint64_t header = read_u64(&r);
     if (r.failed || header > len - 8 || header > LIMIT_JSON_BYTES)
-        return err_set(err, ERR_bad_tensor, "", "The safetensors header's length does not fit the body.");
+        return err_set(err, ERR_bad_tensor, "The safetensors header's length does not fit the body.");
     *data = 8 + (size_t)header;
     if (json_parse(json, (const char *)body + 8, (size_t)header, err)) return true;
     err->code = ERR_bad_tensor;
@@ -112,7 +113,7 @@ bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err
 bool safetensors_note(const unsigned char *body, size_t len, const char *key, char *out, size_t room) {
     size_t data;
     Json json;
-    Err err;
+    Err err = {0};
     if (!read_header(body, len, &json, &data, &err)) return false;
     JsonNode notes = json_get(json.root, "__metadata__"), note = json_get(notes, key);
     const bool ok = note && json_kind(note) == JSON_STRING && strlen(note->valuestring) < room;

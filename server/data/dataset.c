@@ -20,30 +20,30 @@ bool dataset_name_ok(const char *name) {
 bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, Err *err) {
     *out = (DatasetColumn){.dtype = t->dtype == DT_BOOL ? DT_U8 : t->dtype, .offset = t->offset};
     if (!dataset_name_ok(t->name))
-        return err_set(err, ERR_bad_tensor, "", "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\".", t->name,
+        return err_set(err, ERR_bad_tensor, "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\".", t->name,
                        DATASET_NAME);
     if (t->rank == 0 || t->rank - 1 > WIRE_ROW_RANK)
-        return err_set(err, ERR_bad_tensor, "", "The column %s needs an axis of rows, and at most %d others.", t->name, WIRE_ROW_RANK);
-    if (t->count == 0) return err_set(err, ERR_bad_tensor, "", "The column %s is empty.", t->name);
+        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, WIRE_ROW_RANK);
+    if (t->count == 0) return err_set(err, ERR_bad_tensor, "The column %s is empty.", t->name);
     out->rank = t->rank - 1;
     out->count = t->count / t->shape[0];
     out->bytes = out->count * dtype_size(out->dtype);
     memcpy(out->dims, t->shape + 1, out->rank * sizeof *out->dims);
     *rows = t->shape[0];
     out->name = strdup(t->name);
-    return out->name || err_set(err, ERR_internal, "", "Memory is short.");
+    return out->name || err_set(err, ERR_internal, "Memory is short.");
 }
 
 /* ---- a file's header ---- */
 
-static bool damaged(Err *err, const char *what) { return err_set(err, ERR_internal, "", "The stored file of the data set is damaged: %s.", what); }
+static bool damaged(Err *err, const char *what) { return err_set(err, ERR_internal, "The stored file of the data set is damaged: %s.", what); }
 
 static bool take_columns(Dataset *d, const Bulk *bulk, Err *err) {
     if (bulk->n == 0 || bulk->n > WIRE_COLUMNS) return damaged(err, "its columns");
     d->columns = calloc(bulk->n, sizeof *d->columns);
-    if (!d->columns) return err_set(err, ERR_internal, "", "Memory is short.");
+    if (!d->columns) return err_set(err, ERR_internal, "Memory is short.");
     for (; d->ncolumns < bulk->n; d->ncolumns++) {
-        Err why;
+        Err why = {0};
         uint64_t rows;
         const BulkTensor *t = &bulk->items[d->ncolumns];
         if (!dataset_column_of(t, &d->columns[d->ncolumns], &rows, &why)) return damaged(err, why.message);
@@ -69,7 +69,7 @@ bool dataset_read(int fd, Dataset *out, Err *err) {
     d.bytes = (uint64_t)st.st_size;
     bool ok = pread(fd, header + 8, len, 8) == (ssize_t)len || damaged(err, "it is too short");
     if (ok) {
-        Err why;
+        Err why = {0};
         /* which looks at the header only */
         ok = safetensors_read(header, d.bytes, &bulk, &why) || damaged(err, why.message);
         ok = ok && take_columns(&d, &bulk, err);

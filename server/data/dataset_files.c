@@ -90,7 +90,7 @@ static bool open_content(DatasetFiles *c, const char *sha256, Dataset *out, Err 
     FileName name;
     file_name(sha256, name);
     int fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(err, ERR_internal, "", "The stored file of the data set cannot be opened: %s.", strerror(errno));
+    if (fd < 0) return err_set(err, ERR_internal, "The stored file of the data set cannot be opened: %s.", strerror(errno));
     if (!dataset_read(fd, out, err)) {
         close(fd);
         return false;
@@ -111,8 +111,8 @@ static bool is_as_recorded(const Dataset *d, const char *name, const StoredDatas
 
 static bool find_row(DatasetFiles *c, const char *name, StoredDataset *row, Err *err) {
     ErrCode code = store_dataset_get(c->store, name, row);
-    if (code == ERR_not_found) return err_set(err, code, "", "There is no data set %s.", name);
-    return code == ERR_NONE || err_set(err, code, "", "The database does not give the data set %s.", name);
+    if (code == ERR_not_found) return err_set(err, code, "There is no data set %s.", name);
+    return code == ERR_NONE || err_set(err, code, "The database does not give the data set %s.", name);
 }
 
 bool dataset_files_find(DatasetFiles *c, const char *name, Dataset *out, Err *err) {
@@ -120,11 +120,12 @@ bool dataset_files_find(DatasetFiles *c, const char *name, Dataset *out, Err *er
     char before[DATASET_SHA + 1] = "";
     for (int i = 0; i < FINDS; i++) {
         StoredDataset row;
+        *err = (Err){0}; /* the last attempt's counts */
         if (!find_row(c, name, &row, err)) return false;
         bool moved = strcmp(before, row.sha256) != 0, found = open_content(c, row.sha256, out, err);
         if (found && !is_as_recorded(out, name, &row)) {
             dataset_release(out);
-            found = err_set(err, ERR_internal, "", "The stored file of the data set %s is not the one that was put.", name);
+            found = err_set(err, ERR_internal, "The stored file of the data set %s is not the one that was put.", name);
         }
         if (found) out->record = row.record;
         else stored_dataset_release(&row);

@@ -49,7 +49,7 @@ static const ErrandKind showing = {.size = sizeof(Showing), .release = release};
 static bool show(void *arg) {
     Showing *s = arg;
     return dataset_put_rows(&s->body, &s->dataset, s->from, s->count) ||
-           err_set(&s->errand.err, ERR_internal, "", "The stored file of the data set cannot be read.");
+           err_set(&s->errand.err, ERR_internal, "The stored file of the data set cannot be read.");
 }
 
 static void shown(void *arg) {

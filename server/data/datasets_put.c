@@ -40,9 +40,9 @@ static ErrCode spill(void *arg, const void *bytes, size_t len) {
 static bool fail_inflating(Put *p, ErrCode code, int cause) {
     size_t most = (size_t)p->errand.call->server->config->max_body;
     switch (code) {
-    case ERR_bad_tensor: return err_set(&p->errand.err, code, "", "The body is no gzip file, or a damaged one.");
-    case ERR_body_too_large: return err_set(&p->errand.err, code, "", "A body may have at most %zu bytes, inflated.", most);
-    default: return err_set(&p->errand.err, code, "", "The body cannot be inflated: %s.", cause ? strerror(cause) : "memory is short");
+    case ERR_bad_tensor: return err_set(&p->errand.err, code, "The body is no gzip file, or a damaged one.");
+    case ERR_body_too_large: return err_set(&p->errand.err, code, "A body may have at most %zu bytes, inflated.", most);
+    default: return err_set(&p->errand.err, code, "The body cannot be inflated: %s.", cause ? strerror(cause) : "memory is short");
     }
 }
 
@@ -71,7 +71,7 @@ static bool store_draft(Put *p, Draft *draft) {
     char path[DATASET_FILES_PATH], sha256[DATASET_SHA + 1];
     const char *base = !p->column ? NULL : p->base.fd >= 0 ? p->base.sha256 : "";
     int fd = dataset_files_temporary(p->dataset_files, path);
-    if (fd < 0) return err_set(&p->errand.err, file_code(errno), "", "The data set cannot be written: %s.", strerror(errno));
+    if (fd < 0) return err_set(&p->errand.err, file_code(errno), "The data set cannot be written: %s.", strerror(errno));
     bool ok = draft_write(draft, fd, &p->errand.cancelled, sha256, &p->errand.err) && dataset_read(fd, &p->stored, &p->errand.err);
     if (ok) {
         memcpy(p->stored.sha256, sha256, sizeof sha256);

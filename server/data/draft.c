@@ -14,15 +14,15 @@ static const unsigned char npy_magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 /* ---- columns ---- */
 
 static bool room_for(Draft *draft, size_t n, Err *err) {
-    if (n > WIRE_COLUMNS) return err_set(err, ERR_too_large, "", "A data set may have at most %d columns.", WIRE_COLUMNS);
+    if (n > WIRE_COLUMNS) return err_set(err, ERR_too_large, "A data set may have at most %d columns.", WIRE_COLUMNS);
     DraftColumn *columns = realloc(draft->columns, n * sizeof *columns);
-    if (!columns) return err_set(err, ERR_internal, "", "Memory is short.");
+    if (!columns) return err_set(err, ERR_internal, "Memory is short.");
     draft->columns = columns;
     return true;
 }
 
 static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body, Err *err) {
-    if (bulk->n == 0) return err_set(err, ERR_bad_tensor, "", "There is no column in it.");
+    if (bulk->n == 0) return err_set(err, ERR_bad_tensor, "There is no column in it.");
     if (!room_for(draft, bulk->n, err)) return false;
     for (; draft->n < bulk->n; draft->n++) {
         const BulkTensor *t = &bulk->items[draft->n];
@@ -33,7 +33,7 @@ static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body,
         bool first = draft->n == 0;
         if (first) draft->rows = rows;
         if (first || rows == draft->rows) continue;
-        err_set(err, ERR_bad_tensor, "", "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
+        err_set(err, ERR_bad_tensor, "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
                 draft->columns->column.name, (size_t)draft->rows);
         free(c->column.name);
         return false;
@@ -71,12 +71,11 @@ bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char 
     bool is_idx = idx_is(body, len), is_npy = len >= sizeof npy_magic && memcmp(body, npy_magic, sizeof npy_magic) == 0;
     *draft = (Draft){.base = -1};
     if ((is_idx || is_npy) && !column)
-        return err_set(err, ERR_bad_request, "", "%s holds one column: say ?column= which.", is_idx ? "An IDX file" : "An npy file");
+        return err_set(err, ERR_bad_request, "%s holds one column: say ?column= which.", is_idx ? "An IDX file" : "An npy file");
     if (is_idx) return read_idx(draft, body, len, column, err);
     if (is_npy) return read_npy(draft, body, len, column, err);
     if (column)
-        return err_set(err, ERR_bad_request, "",
-                       "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
+        return err_set(err, ERR_bad_request, "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
     return read_safetensors(draft, body, len, err);
 }
 
@@ -92,12 +91,12 @@ bool draft_add(Draft *draft, const Dataset *base, Err *err) {
         const DatasetColumn *c = &base->columns[i];
         if (has_column(draft, c->name)) continue;
         if (base->rows != draft->rows)
-            return err_set(err, ERR_shape_mismatch, "", "The column has %zu rows, the data set's column %s has %zu.", (size_t)draft->rows, c->name,
+            return err_set(err, ERR_shape_mismatch, "The column has %zu rows, the data set's column %s has %zu.", (size_t)draft->rows, c->name,
                            (size_t)base->rows);
         DraftColumn *added = &draft->columns[draft->n];
         *added = (DraftColumn){.column = *c, .from = c->offset};
         added->column.name = strdup(c->name);
-        if (!added->column.name) return err_set(err, ERR_internal, "", "Memory is short.");
+        if (!added->column.name) return err_set(err, ERR_internal, "Memory is short.");
         draft->n++;
     }
     draft->base = base->fd;
@@ -120,11 +119,11 @@ typedef struct {
 } Sink;
 
 static bool failed(Err *err, int cause) {
-    return err_set(err, file_code(cause), "", "The data set cannot be written: %s.", strerror(cause));
+    return err_set(err, file_code(cause), "The data set cannot be written: %s.", strerror(cause));
 }
 
 static bool put(Sink *sink, const unsigned char *bytes, size_t len) {
-    if (atomic_load(sink->stop)) return err_set(sink->err, ERR_internal, "", "The request was given up.");
+    if (atomic_load(sink->stop)) return err_set(sink->err, ERR_internal, "The request was given up.");
     crypto_hash_sha256_update(&sink->sha, bytes, len);
     return file_write(sink->fd, bytes, len) || failed(sink->err, errno);
 }
@@ -134,7 +133,7 @@ static bool put_plain(Sink *sink, const Draft *draft, const DraftColumn *c, uint
     for (uint64_t done = 0; done < total;) {
         size_t n = total - done < PIECE ? (size_t)(total - done) : PIECE;
         if (!c->data && pread(draft->base, piece, n, (off_t)(c->from + done)) != (ssize_t)n)
-            return err_set(sink->err, ERR_internal, "", "The stored data set cannot be read.");
+            return err_set(sink->err, ERR_internal, "The stored data set cannot be read.");
         if (!put(sink, c->data ? c->data + done : piece, n)) return false;
         done += n;
     }
@@ -193,8 +192,8 @@ bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATA
     buf_init(&header);
     crypto_hash_sha256_init(&sink.sha);
     qsort(draft->columns, draft->n, sizeof *draft->columns, by_size_and_name);
-    bool ok = put_header(draft, &header) || err_set(err, ERR_too_large, "", "A data set may have at most %zu bytes.", LIMIT_DATASET_BYTES);
-    if (ok && (header.failed || !piece)) ok = err_set(err, ERR_internal, "", "Memory is short.");
+    bool ok = put_header(draft, &header) || err_set(err, ERR_too_large, "A data set may have at most %zu bytes.", LIMIT_DATASET_BYTES);
+    if (ok && (header.failed || !piece)) ok = err_set(err, ERR_internal, "Memory is short.");
     ok = ok && put(&sink, header.data, header.len) && put_columns(&sink, draft, piece);
     if (ok && fsync(fd) != 0) ok = failed(err, errno);
     crypto_hash_sha256_final(&sink.sha, digest);

@@ -139,12 +139,12 @@ static void variant_found(void *arg) {
 static bool suits(Eval *ev) {
     const Variant *base = ev->resolve.variant;
     if (ev->nargs > base->total_args)
-        return err_set(&ev->errand.err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args,
+        return err_at(&ev->errand.err, ERR_too_many_args, "/args", "The program takes %u arguments, and %u are given.", base->total_args,
                        ev->nargs);
     if (ev->kind != EVAL_MATRIX) return true;
-    if (base->ninputs) return err_set(&ev->errand.err, ERR_missing_input, "", "Only a closed program is a matrix; this one has inputs.");
+    if (base->ninputs) return err_set(&ev->errand.err, ERR_missing_input, "Only a closed program is a matrix; this one has inputs.");
     return base->type->kind == TYPE_LIN || base->type->kind == TYPE_SMOOTH ||
-           err_set(&ev->errand.err, ERR_not_a_function, "", "Only a function is a matrix; /eval gives this program's vector.");
+           err_set(&ev->errand.err, ERR_not_a_function, "Only a function is a matrix; /eval gives this program's vector.");
 }
 
 static const Derive derives[] = {[EVAL_VALUE] = DERIVE_NONE, [EVAL_GRAD] = DERIVE_VJP, [EVAL_JVP] = DERIVE_JVP, [EVAL_MATRIX] = DERIVE_NONE};

@@ -19,7 +19,7 @@ static const Type *type_at(const Eval *ev, size_t i) {
     return i < ev->ninputs ? v->inputs[i] : v->args[i - ev->ninputs];
 }
 
-static bool no_memory(Eval *ev) { return err_set(&ev->errand.err, ERR_internal, "", "Memory is short."); }
+static bool no_memory(Eval *ev) { return err_set(&ev->errand.err, ERR_internal, "Memory is short."); }
 
 enum { NAME_ROOM = 200, NAME_SHOWN = 100 };
 
@@ -70,7 +70,7 @@ static size_t input_named(const Eval *ev, const char *name) {
 }
 
 static bool unknown(Eval *ev, const char *pointer, const char *name) {
-    return err_set(&ev->errand.err, ERR_unknown_input, pointer, "The program has no input \"%.100s\".", name);
+    return err_at(&ev->errand.err, ERR_unknown_input, pointer, "The program has no input \"%.100s\".", name);
 }
 
 /* ---- what is given, and for what ---- */
@@ -87,7 +87,7 @@ static bool gather_inputs(Eval *ev, JsonNode object, const char *pointer, Given 
 static bool gather_args(Eval *ev, JsonNode list, const char *pointer, Given *out) {
     size_t n = 0;
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
-        if (n == ev->nargs) return err_set(&ev->errand.err, ERR_bad_request, pointer, "There are more tangents than arguments.");
+        if (n == ev->nargs) return err_at(&ev->errand.err, ERR_bad_request, pointer, "There are more tangents than arguments.");
         out[n++].node = item;
     }
     return true;
@@ -148,7 +148,7 @@ static bool want_name(Eval *ev, const char *name) {
 
 static bool want_arg(Eval *ev, double i) {
     if (!(i >= 0 && i < ev->nargs && i == (double)(uint32_t)i))
-        return err_set(&ev->errand.err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %g.", i);
+        return err_at(&ev->errand.err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %g.", i);
     return ev->wanted[ev->ninputs + (size_t)i] = true;
 }
 
@@ -170,7 +170,7 @@ static bool read_wrt(Eval *ev) {
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
         bool ok = json_kind(item) == JSON_STRING   ? want_name(ev, item->valuestring)
                   : json_kind(item) == JSON_NUMBER ? want_arg(ev, item->valuedouble)
-                                                   : err_set(&ev->errand.err, ERR_bad_request, "/wrt",
+                                                   : err_at(&ev->errand.err, ERR_bad_request, "/wrt",
                                                              "wrt names inputs, and arguments by number.");
         if (!ok) return false;
     }
@@ -192,8 +192,8 @@ static bool read_value(Eval *ev, size_t i) {
     name_at(ev, i, name, pointer);
     bool tangent = i >= vars(ev);
     bool absent = !g->tensor && (!g->node || (tangent && json_kind(g->node) == JSON_NULL));
-    if (absent) return tangent || err_set(&ev->errand.err, ERR_missing_input, pointer, "%s is missing.", name);
-    if (!type->vector) return err_set(&ev->errand.err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
+    if (absent) return tangent || err_at(&ev->errand.err, ERR_missing_input, pointer, "%s is missing.", name);
+    if (!type->vector) return err_at(&ev->errand.err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
     const ValueForm form = form_of(ev, i);
     if (g->tensor) return value_of_bulk(g->tensor, ev->errand.call->body.data, type, form, name, &ev->values[i], &ev->errand.err);
     return value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->errand.err);
@@ -206,7 +206,7 @@ static bool join_batch(Eval *ev, size_t i) {
     if (!v->data || !v->batched) return true;
     if (ev->batched && v->rows != ev->rows) {
         name_at(ev, i, name, pointer);
-        return err_set(&ev->errand.err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name,
+        return err_at(&ev->errand.err, ERR_shape_mismatch, pointer, "%s has %zu rows, and another value of this call has %zu.", name,
                        v->rows, ev->rows);
     }
     ev->batched = true;
@@ -222,7 +222,7 @@ static bool spread_cotangent(Eval *ev, bool batched) {
     if (v->data && (v->batched || !batched)) return true;
     size_t cols = v->data && !v->discrete ? v->cols : ev->output_type->dim, bytes;
     if (__builtin_mul_overflow(cols, rows * sizeof(double), &bytes) || bytes > LIMIT_JOB_BYTES)
-        return err_set(&ev->errand.err, ERR_too_large, "", "The cotangent for all rows is too large.");
+        return err_set(&ev->errand.err, ERR_too_large, "The cotangent for all rows is too large.");
     if (!value_fill(&spread, rows, cols, v->data ? 0 : 1)) return no_memory(ev);
     spread.batched = batched;
     if (v->data) {
@@ -242,7 +242,7 @@ static bool check_tangents(Eval *ev) {
         Value *v = &ev->values[i];
         name_at(ev, i, name, pointer);
         if (v->data && v->batched != ev->values[i - vars(ev)].batched)
-            return err_set(&ev->errand.err, ERR_shape_mismatch, pointer,
+            return err_at(&ev->errand.err, ERR_shape_mismatch, pointer,
                            "%s must have a batch axis where its value has one, and only there.", name);
         if (!v->data && !value_fill(v, 1, 1, 0)) return no_memory(ev);
     }
@@ -259,7 +259,7 @@ static bool read_values(Eval *ev) {
     bool batched = ev->batched;
     if (!read_value(ev, cotangent_at(ev))) return false;
     if (ev->values[cotangent_at(ev)].discrete)
-        return err_set(&ev->errand.err, ERR_bad_tensor, "/cotangent", "The cotangent is a tensor like the output.");
+        return err_at(&ev->errand.err, ERR_bad_tensor, "/cotangent", "The cotangent is a tensor like the output.");
     return join_batch(ev, cotangent_at(ev)) && spread_cotangent(ev, batched);
 }
 
@@ -279,7 +279,7 @@ static bool add_result(Eval *ev, OutRole role, uint32_t index, uint32_t output, 
     if (batched) r->shape[r->rank++] = ev->rows;
     r->rank += type_shape(type, r->shape + r->rank);
     return ev->request.engine == ENGINE_INTERPRETER || output == UINT32_MAX || v->outputs[output].size == type->dim ||
-           err_set(&ev->errand.err, ERR_internal, "", "An output of the compiled graph has another size than its type.");
+           err_set(&ev->errand.err, ERR_internal, "An output of the compiled graph has another size than its type.");
 }
 
 /* Where each result stands among the graph's outputs: the value, the tangent, the gradients by input, then argument; variables. */
@@ -333,7 +333,7 @@ static bool in_place(const Eval *ev, const Value *v) {
 }
 
 static bool too_large(Eval *ev) {
-    return err_set(&ev->errand.err, ERR_too_large, "", "Values and results of this call take more than %zu bytes.", LIMIT_JOB_BYTES);
+    return err_set(&ev->errand.err, ERR_too_large, "Values and results of this call take more than %zu bytes.", LIMIT_JOB_BYTES);
 }
 
 /* Which slot each value goes to; values whose variable the graph does not need stay behind. */
@@ -407,7 +407,7 @@ static bool fits_json(Eval *ev) {
     if (ev->errand.call->form != FORM_JSON) return true;
     ev->json_size = json_size(ev);
     return ev->json_size <= LIMIT_JSON_ANSWER ||
-           err_set(&ev->errand.err, ERR_too_large, "", "As JSON the answer may take %zu bytes, which is above %zu; ask for one of the binary forms, with Accept.",
+           err_set(&ev->errand.err, ERR_too_large, "As JSON the answer may take %zu bytes, which is above %zu; ask for one of the binary forms, with Accept.",
                    ev->json_size, LIMIT_JSON_ANSWER);
 }
 
@@ -510,11 +510,11 @@ static bool choose_bound(Eval *ev) {
     for (const char *name = want->outputs; model && name < end; name += strlen(name) + 1) {
         uint32_t v = model_variable(model, name);
         for (uint32_t i = 0; i < ev->nbound; i++)
-            if (ev->bound[i] == v) return err_set(&ev->errand.err, ERR_bad_request, "/outputs", "The output %.100s stands there twice.", name);
-        if (v >= ev->resolve.variant->nbound) return err_set(&ev->errand.err, ERR_unknown_input, "/outputs", "There is no variable %.100s.", name);
+            if (ev->bound[i] == v) return err_at(&ev->errand.err, ERR_bad_request, "/outputs", "The output %.100s stands there twice.", name);
+        if (v >= ev->resolve.variant->nbound) return err_at(&ev->errand.err, ERR_unknown_input, "/outputs", "There is no variable %.100s.", name);
         ev->bound[ev->nbound++] = v;
     }
-    return !n || ev->errand.call->form != FORM_NPY || err_set(&ev->errand.err, ERR_bad_request, "/outputs", "An npy file holds one tensor.");
+    return !n || ev->errand.call->form != FORM_NPY || err_at(&ev->errand.err, ERR_bad_request, "/outputs", "An npy file holds one tensor.");
 }
 
 bool eval_prepare(void *arg) {
@@ -526,11 +526,11 @@ bool eval_prepare(void *arg) {
     ev->wanted = call_alloc(ev->errand.call, n, sizeof *ev->wanted);
     ev->results = call_alloc(ev->errand.call, vars(ev) + 2 + ev->nbound, sizeof *ev->results);
     if (!ev->given || !ev->values || !ev->wanted || !ev->results) return no_memory(ev);
-    if (!ev->output_type->vector) return err_set(&ev->errand.err, ERR_not_tabulable, "", "The result is a smooth function, which is no tensor.");
+    if (!ev->output_type->vector) return err_set(&ev->errand.err, ERR_not_tabulable, "The result is a smooth function, which is no tensor.");
     if (ev->request.decode && ev->output_type->kind != TYPE_BOOL && ev->output_type->kind != TYPE_NAT)
-        return err_set(&ev->errand.err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");
+        return err_at(&ev->errand.err, ERR_bad_request, "/decode", "Only results of type 2 and N can be decoded.");
     if (ev->request.decode && ev->errand.call->form != FORM_JSON)
-        return err_set(&ev->errand.err, ERR_bad_request, "/decode", "Only JSON answers are decoded; this one is wanted in a binary form.");
+        return err_at(&ev->errand.err, ERR_bad_request, "/decode", "Only JSON answers are decoded; this one is wanted in a binary form.");
     if (!(ev->bulk.n ? gather_bulk(ev) : gather_json(ev)) || (ev->kind == EVAL_GRAD && !read_wrt(ev))) return false;
     return read_values(ev) && choose_results(ev) && make_run(ev);
 }

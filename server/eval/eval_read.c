@@ -30,7 +30,7 @@ static bool read_enum(Eval *ev, const char *key, const char *const *names, int *
             *out = i;
             return true;
         }
-    return err_set(&ev->errand.err, ERR_bad_request, "", "?%s=%.50s is not known.", key, text);
+    return err_set(&ev->errand.err, ERR_bad_request, "?%s=%.50s is not known.", key, text);
 }
 
 /* ?step= and ?outputs=a,b of a binary body. */
@@ -39,13 +39,13 @@ static bool read_run_query(Eval *ev) {
     const char *step = call_query(ev->errand.call, "step"), *outputs = call_query(ev->errand.call, "outputs");
     size_t len = outputs ? strlen(outputs) : 0;
     if (!step && !outputs) return true;
-    if (!want->run) return err_set(&ev->errand.err, ERR_bad_request, "", "?step and ?outputs go with a ?run.");
+    if (!want->run) return err_set(&ev->errand.err, ERR_bad_request, "?step and ?outputs go with a ?run.");
     if (step && (!*step || strspn(step, "0123456789") != strlen(step) || strlen(step) > 18))
-        return err_set(&ev->errand.err, ERR_bad_request, "", "?step is the step of one of the run's checkpoints.");
+        return err_set(&ev->errand.err, ERR_bad_request, "?step is the step of one of the run's checkpoints.");
     want->at_step = step != NULL;
     want->step = step ? strtoull(step, NULL, 10) : 0;
     char *names = len <= LONGEST_OUTPUTS ? call_alloc(ev->errand.call, len + 1, 1) : NULL;
-    if (!names) return err_set(&ev->errand.err, ERR_too_large, "", "?outputs takes at most %d bytes.", LONGEST_OUTPUTS);
+    if (!names) return err_set(&ev->errand.err, ERR_too_large, "?outputs takes at most %d bytes.", LONGEST_OUTPUTS);
     for (size_t i = 0; i < len; i++) names[i] = outputs[i] == ',' ? 0 : outputs[i];
     want->outputs = names;
     want->outputs_len = len ? len + 1 : 0;
@@ -61,19 +61,19 @@ bool eval_read_query(Eval *ev) {
     }
     if (!(ev->errand.call->body.kind & BODY_BINARY))
         return !call_query_count(ev->errand.call) ||
-               err_set(&ev->errand.err, ERR_bad_request, "", "A JSON body has all its options in itself, and none in the query.");
+               err_set(&ev->errand.err, ERR_bad_request, "A JSON body has all its options in itself, and none in the query.");
     const char *program = call_query(ev->errand.call, "program"), *run = call_query(ev->errand.call, "run"), *wrt = call_query(ev->errand.call, "wrt");
     const char *named = run ? run : program;
     int decode = 0;
     if (!named || (run && program) || strlen(named) > LONGEST_HASH)
-        return err_set(&ev->errand.err, ERR_bad_request, "", "A binary body comes with ?program=sha256:… or ?run=….");
-    if (wrt && strlen(wrt) > LONGEST_WRT) return err_set(&ev->errand.err, ERR_bad_request, "", "?wrt is too long.");
+        return err_set(&ev->errand.err, ERR_bad_request, "A binary body comes with ?program=sha256:… or ?run=….");
+    if (wrt && strlen(wrt) > LONGEST_WRT) return err_set(&ev->errand.err, ERR_bad_request, "?wrt is too long.");
     named = arena_strndup(&ev->errand.call->memory, named, strlen(named));
     if (run) r->model.run = named;
     else r->spec.program = named;
     if (wrt && *wrt) ev->wrt_text = arena_strndup(&ev->errand.call->memory, wrt, strlen(wrt));
     if (!read_run_query(ev)) return false;
-    if (!named || (wrt && *wrt && !ev->wrt_text)) return err_set(&ev->errand.err, ERR_internal, "", "Memory is short.");
+    if (!named || (wrt && *wrt && !ev->wrt_text)) return err_set(&ev->errand.err, ERR_internal, "Memory is short.");
     if (!read_enum(ev, "dtype", dtypes, &r->f64) || !read_enum(ev, "decode", booleans, &decode)) return false;
     r->decode = decode == 1;
     return ev->kind != EVAL_VALUE || read_enum(ev, "engine", engines, &r->engine);
@@ -88,7 +88,7 @@ static bool read_outputs(Eval *ev) {
     for (JsonNode item = r->outputs ? json_items(&ev->json, r->outputs) : NULL; item; item = item->next) {
         if (json_kind(item) != JSON_STRING || !*item->valuestring) {
             buf_release(&names);
-            return err_set(&ev->errand.err, ERR_bad_request, "/outputs", "outputs are names of the program's variables.");
+            return err_at(&ev->errand.err, ERR_bad_request, "/outputs", "outputs are names of the program's variables.");
         }
         buf_put(&names, item->valuestring, strlen(item->valuestring) + 1);
     }
@@ -97,7 +97,7 @@ static bool read_outputs(Eval *ev) {
     r->model.outputs = copy;
     r->model.outputs_len = names.len;
     buf_release(&names);
-    return copy || err_set(&ev->errand.err, ERR_too_large, "/outputs", "The names of outputs take at most %d bytes.", LONGEST_OUTPUTS);
+    return copy || err_at(&ev->errand.err, ERR_too_large, "/outputs", "The names of outputs take at most %d bytes.", LONGEST_OUTPUTS);
 }
 
 /* What goes with a run and what with a program. */
@@ -105,10 +105,10 @@ static bool check_run(Eval *ev) {
     EvalRequest *r = &ev->request;
     const ProgramSpec *spec = &r->spec;
     if (r->inputs && r->columns)
-        return err_set(&ev->errand.err, ERR_bad_request, "/columns", "Give columns as the data set has them, or inputs as the network sees them, not both.");
-    if (spec->context || spec->nat) return err_set(&ev->errand.err, ERR_bad_request, spec->context ? "/context" : "/nat", "A run has its own program.");
-    if (r->args && json_count(&ev->json, r->args)) return err_set(&ev->errand.err, ERR_too_many_args, "/args", "A trained run takes columns, and no arguments.");
-    if (r->engine == ENGINE_INTERPRETER) return err_set(&ev->errand.err, ERR_bad_request, "/engine", "A trained run has no interpreter.");
+        return err_at(&ev->errand.err, ERR_bad_request, "/columns", "Give columns as the data set has them, or inputs as the network sees them, not both.");
+    if (spec->context || spec->nat) return err_at(&ev->errand.err, ERR_bad_request, spec->context ? "/context" : "/nat", "A run has its own program.");
+    if (r->args && json_count(&ev->json, r->args)) return err_at(&ev->errand.err, ERR_too_many_args, "/args", "A trained run takes columns, and no arguments.");
+    if (r->engine == ENGINE_INTERPRETER) return err_at(&ev->errand.err, ERR_bad_request, "/engine", "A trained run has no interpreter.");
     r->model.at_step = json_get(ev->json.root, "step") != NULL;
     r->model.stored = r->columns != NULL;
     if (r->columns) r->inputs = r->columns;
@@ -122,13 +122,13 @@ static bool read_json(Eval *ev) {
     if (!json_parse(&ev->json, (const char *)body->data, body->len, &ev->errand.err)) return false;
     if (!json_decode(ev->json.root, "", fields_of[ev->kind], &ev->request, &ev->errand.err)) return false;
     int named = !!spec->source + !!spec->term + !!spec->program + !!r->model.run;
-    if (named != 1) return err_set(&ev->errand.err, ERR_bad_request, "", "Give exactly one of program, source, term and run.");
+    if (named != 1) return err_set(&ev->errand.err, ERR_bad_request, "Give exactly one of program, source, term and run.");
     if (r->model.run) return check_run(ev);
     if (r->columns || r->outputs || json_get(ev->json.root, "step"))
-        return err_set(&ev->errand.err, ERR_bad_request, r->columns ? "/columns" : r->outputs ? "/outputs" : "/step", "This goes with a run.");
+        return err_at(&ev->errand.err, ERR_bad_request, r->columns ? "/columns" : r->outputs ? "/outputs" : "/step", "This goes with a run.");
     if (!spec->program) return frontend_make(&ev->frontend, &ev->json, spec, ev->errand.call->server->config->max_nat);
     return !(spec->context || spec->nat) ||
-           err_set(&ev->errand.err, ERR_bad_request, spec->context ? "/context" : "/nat",
+           err_at(&ev->errand.err, ERR_bad_request, spec->context ? "/context" : "/nat",
                    "A program given by its hash has its own context and nat.");
 }
 
@@ -140,7 +140,7 @@ static bool check_names(Eval *ev) {
     ev->request.model.stored = stored > 0;
     for (size_t i = 0; i < ev->bulk.n && stored; i++)
         if (strncmp(ev->bulk.items[i].name, "inputs.", 7) == 0)
-            return err_set(&ev->errand.err, ERR_bad_request, "", "Give columns as the data set has them, or inputs as the network sees them, not both.");
+            return err_set(&ev->errand.err, ERR_bad_request, "Give columns as the data set has them, or inputs as the network sees them, not both.");
     return true;
 }
 

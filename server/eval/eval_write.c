@@ -178,7 +178,7 @@ static bool put_safetensors(Eval *ev) {
 static bool put_binary(Eval *ev) {
     const EvalResult *r = &ev->results[0];
     if (ev->errand.call->form == FORM_NPY) npy_put_header(&ev->head, ev->request.f64 ? DT_F64 : DT_F32, r->shape, r->rank);
-    else if (!put_safetensors(ev)) return err_set(&ev->errand.err, ERR_internal, "", "Memory is short.");
+    else if (!put_safetensors(ev)) return err_set(&ev->errand.err, ERR_internal, "Memory is short.");
     ev->body_at = ev->results_at;
     ev->body_len = ev->area_size - ev->results_at;
     if (ev->inline_results) buf_put(&ev->head, ev->inline_results, ev->body_len);
@@ -189,5 +189,5 @@ bool eval_write(void *arg) {
     Eval *ev = arg;
     if (ev->errand.call->form == FORM_JSON) put_json(ev);
     else if (!put_binary(ev)) return false;
-    return !ev->head.failed || err_set(&ev->errand.err, ERR_internal, "", "Memory is short.");
+    return !ev->head.failed || err_set(&ev->errand.err, ERR_internal, "Memory is short.");
 }

@@ -27,7 +27,7 @@ bool value_fill(Value *out, size_t rows, size_t cols, double v) {
     return true;
 }
 
-static bool no_memory(const Want *w) { return err_set(w->err, ERR_internal, w->pointer, "Memory is short."); }
+static bool no_memory(const Want *w) { return err_at(w->err, ERR_internal, w->pointer, "Memory is short."); }
 
 static void put_shape(char *out, size_t room, const size_t *shape, size_t rank) {
     size_t n = (size_t)snprintf(out, room, "[");
@@ -44,7 +44,7 @@ static bool mismatch(const Want *w, const char *what) {
     snprintf(type, sizeof type, "%s", buf_text(&text));
     buf_release(&text);
     put_shape(shape, sizeof shape, extents, type_shape(w->type, extents));
-    return err_set(w->err, ERR_shape_mismatch, w->pointer, "%s %s, but its type is %s, shape %s.", w->name, what, type, shape);
+    return err_at(w->err, ERR_shape_mismatch, w->pointer, "%s %s, but its type is %s, shape %s.", w->name, what, type, shape);
 }
 
 static bool wrong_shape(const Want *w, const size_t *given, size_t rank) {
@@ -66,7 +66,7 @@ static size_t unit_of(const Type *type) {
 static bool fit(const Want *w, const size_t *given, size_t rank, Value *out) {
     size_t shape[LIMIT_TYPE_RANK], n = type_shape(w->type, shape), unit = unit_of(w->type);
     for (size_t i = 0; i < rank; i++)
-        if (given[i] == 0) return err_set(w->err, ERR_bad_tensor, w->pointer, "%s has an empty axis.", w->name);
+        if (given[i] == 0) return err_at(w->err, ERR_bad_tensor, w->pointer, "%s has an empty axis.", w->name);
     if (rank != n && rank != n + 1) return wrong_shape(w, given, rank);
     const size_t *row = given + (rank - n);
     bool shorter = unit && row[0] < shape[0] && row[0] % unit == 0;
@@ -79,14 +79,14 @@ static bool fit(const Want *w, const size_t *given, size_t rank, Value *out) {
     out->batched = rank > n;
     out->rows = out->batched ? given[0] : 1;
     if (out->rows <= LIMIT_ROWS) return true;
-    return err_set(w->err, ERR_too_large, w->pointer, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
+    return err_at(w->err, ERR_too_large, w->pointer, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
 }
 
 /* ---- discrete values ---- */
 
 static bool take_discrete(const Want *w, bool boolean, Value *out, size_t rows, bool batched) {
     if (w->type->kind != (boolean ? TYPE_BOOL : TYPE_NAT)) return mismatch(w, boolean ? "is a boolean" : "is a natural");
-    if (rows > LIMIT_ROWS) return err_set(w->err, ERR_too_large, w->pointer, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
+    if (rows > LIMIT_ROWS) return err_at(w->err, ERR_too_large, w->pointer, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
     *out = (Value){.dtype = boolean ? DT_U8 : DT_I64, .discrete = boolean ? 2 : 1, .batched = batched, .rows = rows, .cols = 1};
     out->data = out->owned = malloc(rows * dtype_size((DType)out->dtype));
     return out->owned || no_memory(w);
@@ -95,7 +95,7 @@ static bool take_discrete(const Want *w, bool boolean, Value *out, size_t rows, 
 static bool put_natural(const Want *w, double v, int64_t *out) {
     if (!(v >= 0) || v != floor(v)) return mismatch(w, "is no natural");
     if (v >= (double)w->type->dim)
-        return err_set(w->err, ERR_nat_bound_exceeded, w->pointer, "%s is %.17g, and a natural below %zu is wanted.", w->name, v,
+        return err_at(w->err, ERR_nat_bound_exceeded, w->pointer, "%s is %.17g, and a natural below %zu is wanted.", w->name, v,
                        w->type->dim);
     *out = (int64_t)v;
     return true;
@@ -105,7 +105,7 @@ static bool list_of_booleans(const Want *w, Json *json, JsonNode list, Value *ou
     size_t n = json_count(json, list), i = 0;
     if (!take_discrete(w, true, out, n, true)) return false;
     for (JsonNode item = json_items(json, list); item; item = item->next) {
-        if (json_kind(item) != JSON_BOOL) return err_set(w->err, ERR_bad_tensor, w->pointer, "%s mixes booleans with something else.",
+        if (json_kind(item) != JSON_BOOL) return err_at(w->err, ERR_bad_tensor, w->pointer, "%s mixes booleans with something else.",
                                                          w->name);
         ((uint8_t *)out->owned)[i++] = cJSON_IsTrue(item);
     }
@@ -118,7 +118,7 @@ static bool list_of_naturals(const Want *w, Json *json, JsonNode list, Value *ou
         snprintf(w->err->pointer, sizeof w->err->pointer, "%s", w->pointer);
         return false;
     }
-    bool ok = t.rank == 1 || err_set(w->err, ERR_bad_tensor, w->pointer, "%s: values is a plain list.", w->name);
+    bool ok = t.rank == 1 || err_at(w->err, ERR_bad_tensor, w->pointer, "%s: values is a plain list.", w->name);
     ok = ok && take_discrete(w, false, out, t.count, true);
     for (size_t i = 0; ok && i < t.count; i++) ok = put_natural(w, t.data[i], &((int64_t *)out->owned)[i]);
     tensor_release(&t);
@@ -131,7 +131,7 @@ static bool list_of_values(const Want *w, Json *json, JsonNode node, Value *out)
     } got = {0};
     static const Field fields[] = {{"values", FIELD_ARRAY, 0, true, NULL}, {NULL, 0, 0, false, NULL}};
     if (!json_decode(node, w->pointer, fields, &got, w->err)) return false;
-    if (json_count(json, got.values) == 0) return err_set(w->err, ERR_bad_tensor, w->pointer, "%s has no values.", w->name);
+    if (json_count(json, got.values) == 0) return err_at(w->err, ERR_bad_tensor, w->pointer, "%s has no values.", w->name);
     if (json_kind(got.values) == JSON_NUMBERS) return list_of_naturals(w, json, got.values, out);
     return list_of_booleans(w, json, got.values, out);
 }
@@ -184,7 +184,7 @@ static bool read_json(const Want *w, Json *json, JsonNode node, Value *out) {
     case JSON_OBJECT: return list_of_values(w, json, node, out);
     case JSON_NUMBERS:
     case JSON_ARRAY: return dense_of_json(w, json, node, out);
-    default: return err_set(w->err, ERR_bad_request, w->pointer,
+    default: return err_at(w->err, ERR_bad_request, w->pointer,
                             "%s is a boolean, a natural, nested arrays of numbers, or {\"values\": […]}.", w->name);
     }
 }
@@ -205,18 +205,17 @@ static int64_t discrete_at(const BulkTensor *t, const unsigned char *data, size_
 
 static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned char *data, Value *out) {
     bool boolean = w->type->kind == TYPE_BOOL;
-    if (t->rank > 1) return err_set(w->err, ERR_bad_tensor, "",
-                                    "%s: a tensor of U8, I64 or BOOL has shape [] or [rows]; numbers are F32 or F64.", w->name);
-    if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "", "%s has an empty axis.", w->name);
+    if (t->rank > 1) return err_set(w->err, ERR_bad_tensor, "%s: a tensor of U8, I64 or BOOL has shape [] or [rows]; numbers are F32 or F64.", w->name);
+    if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "%s has an empty axis.", w->name);
     if (w->type->kind != TYPE_BOOL && w->type->kind != TYPE_NAT) return mismatch(w, "is discrete");
     if (t->dtype == DT_BOOL && !boolean) return mismatch(w, "is a boolean");
-    if (t->count > LIMIT_ROWS) return err_set(w->err, ERR_too_large, "", "%s has more than %zu rows.", w->name, LIMIT_ROWS);
+    if (t->count > LIMIT_ROWS) return err_set(w->err, ERR_too_large, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
     for (size_t i = 0; i < t->count; i++) {
         int64_t v = discrete_at(t, data, i);
-        if (boolean && (v < 0 || v > 1)) return err_set(w->err, ERR_bad_tensor, "", "%s: %lld is no boolean.", w->name, (long long)v);
-        if (v < 0) return err_set(w->err, ERR_bad_tensor, "", "%s: %lld is no natural.", w->name, (long long)v);
+        if (boolean && (v < 0 || v > 1)) return err_set(w->err, ERR_bad_tensor, "%s: %lld is no boolean.", w->name, (long long)v);
+        if (v < 0) return err_set(w->err, ERR_bad_tensor, "%s: %lld is no natural.", w->name, (long long)v);
         if ((uint64_t)v >= w->type->dim)
-            return err_set(w->err, ERR_nat_bound_exceeded, "", "%s: %lld, and a natural below %zu is wanted.", w->name, (long long)v,
+            return err_set(w->err, ERR_nat_bound_exceeded, "%s: %lld, and a natural below %zu is wanted.", w->name, (long long)v,
                            w->type->dim);
     }
     *out = (Value){.dtype = (uint8_t)t->dtype, .discrete = boolean ? 2 : 1, .batched = t->rank == 1, .rows = t->count, .cols = 1, .data = data};
@@ -225,8 +224,8 @@ static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned 
 
 /* One real number a row. */
 static bool numbers_of_bulk(const Want *w, const BulkTensor *t, Value *out) {
-    if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "", "%s has an empty axis.", w->name);
-    if (t->count > LIMIT_ROWS) return err_set(w->err, ERR_too_large, "", "%s has more than %zu rows.", w->name, LIMIT_ROWS);
+    if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "%s has an empty axis.", w->name);
+    if (t->count > LIMIT_ROWS) return err_set(w->err, ERR_too_large, "%s has more than %zu rows.", w->name, LIMIT_ROWS);
     out->batched = t->rank == 1;
     out->rows = t->count;
     out->cols = 1;

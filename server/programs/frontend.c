@@ -16,16 +16,16 @@ static bool read_nat(const ProgramSpec *spec, uint64_t nat_limit, Nat *nat, Err 
     NatSpec got = {nat->dim, nat->overflow};
     if (!spec->nat) return true;
     if (!json_decode(spec->nat, "/nat", fields, &got, err)) return false;
-    if (got.dim == 0) return err_set(err, ERR_bad_request, "/nat/dim", "A natural's size is at least 1.");
+    if (got.dim == 0) return err_at(err, ERR_bad_request, "/nat/dim", "A natural's size is at least 1.");
     if (got.dim > nat_limit)
-        return err_set(err, ERR_nat_bound_exceeded, "/nat/dim", "Naturals of this service have at most size %llu.",
+        return err_at(err, ERR_nat_bound_exceeded, "/nat/dim", "Naturals of this service have at most size %llu.",
                        (unsigned long long)nat_limit);
     *nat = (Nat){.dim = got.dim, .overflow = (NatPolicy)got.overflow};
     return true;
 }
 
 static void refuse_contexts(Frontend *f) {
-    err_set(&f->err, ERR_bad_request, "/context", "The text has a context of its own; give one of the two.");
+    err_at(&f->err, ERR_bad_request, "/context", "The text has a context of its own; give one of the two.");
 }
 
 static void read_program(Frontend *f, Json *json, const ProgramSpec *spec, Nat nat) {
@@ -56,7 +56,7 @@ bool frontend_make(Frontend *f, Json *json, const ProgramSpec *spec, uint64_t na
     *f = (Frontend){0};
     cx_init(&f->cx);
     f->cx.nat_limit = nat_limit;
-    if (!spec->source == !spec->term) return err_set(&f->err, ERR_bad_request, "", "Give exactly one of source and term.");
+    if (!spec->source == !spec->term) return err_set(&f->err, ERR_bad_request, "Give exactly one of source and term.");
     if (!read_nat(spec, nat_limit, &nat, &f->err)) return false;
     CX_TRY(&f->cx) {
         read_program(f, json, spec, nat);

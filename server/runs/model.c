@@ -68,7 +68,7 @@ static bool copy_needed(ProgramInputs *out, JsonNode columns) {
 /* From the record's members. */
 static bool read_inputs(ProgramInputs *inputs, const Model *m) {
     Json json = {0};
-    Err err;
+    Err err = {0};
     Buf text;
     buf_init(&text);
     buf_printf(&text, "{%s}", m->run.facts);

@@ -7,7 +7,7 @@
 
 enum { CHUNK = 64 * 1024, POINTER = 2 * LIMIT_RUN_NAME + 32 };
 
-static bool no_memory(Err *err) { return err_set(err, ERR_internal, "", "Memory is short."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_internal, "Memory is short."); }
 
 /* ---- columns ---- */
 
@@ -55,9 +55,9 @@ static bool refuse(const Values *v, const unsigned char *at, uint64_t row, Err *
     const char *name = (const char *)c->name, *data = v->data->name;
     const unsigned long long line = row;
     if (v->places)
-        return err_set(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" has %lld in row %llu; here it is from 0 to %lld.", len, name,
+        return err_at(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" has %lld in row %llu; here it is from 0 to %lld.", len, name,
                        data, (long long)integer_at(at, c->dtype), line, (long long)v->places - 1);
-    return err_set(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" is %g in row %llu; as a target of bce it is from 0 to 1.", len,
+    return err_at(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" is %g in row %llu; as a target of bce it is from 0 to 1.", len,
                    name, data, scaled_at(v, at), line);
 }
 
@@ -70,7 +70,7 @@ static bool check_values(const Values *v, Err *err) {
     for (uint64_t done = 0; ok && done < all;) {
         const size_t n = all - done < CHUNK / size ? (size_t)(all - done) : CHUNK / size;
         if (pread(v->fd, chunk, n * size, (off_t)(c->offset + done * size)) != (ssize_t)(n * size))
-            ok = err_set(err, ERR_internal, "", "The data set %s cannot be read.", v->data->name);
+            ok = err_set(err, ERR_internal, "The data set %s cannot be read.", v->data->name);
         for (size_t i = 0; ok && i < n; i++, done++) ok = fits(v, chunk + i * size) || refuse(v, chunk + i * size, done / row, err);
     }
     free(chunk);
@@ -96,12 +96,12 @@ static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err)
 
 /* An opened checkpoint's tensors. */
 static bool read_file(const LaunchFile *file, Bulk *out, Err *err) {
-    Err why;
+    Err why = {0};
     void *map = mmap(NULL, file->chosen.bytes, PROT_READ, MAP_PRIVATE, file->fd, 0);
-    if (map == MAP_FAILED) return err_set(err, ERR_internal, "", "The checkpoint cannot be read.");
+    if (map == MAP_FAILED) return err_set(err, ERR_internal, "The checkpoint cannot be read.");
     const bool ok = safetensors_read(map, file->chosen.bytes, out, &why);
     munmap(map, file->chosen.bytes);
-    return ok || err_set(err, ERR_internal, "", "The checkpoint does not read: %s", why.message);
+    return ok || err_set(err, ERR_internal, "The checkpoint does not read: %s", why.message);
 }
 
 typedef struct {
@@ -111,7 +111,7 @@ typedef struct {
 
 static void refuse_source(void *arg, const char *id, const char *pointer) {
     const Unusable *u = arg;
-    if (!u->err->code && strcmp(id, u->id) == 0) err_set(u->err, ERR_bad_run, pointer, "The run %s has no checkpoint that can be used.", id);
+    if (!u->err->code && strcmp(id, u->id) == 0) err_at(u->err, ERR_bad_run, pointer, "The run %s has no checkpoint that can be used.", id);
 }
 
 static bool read_source(const RunCheck *c, LaunchFile *file, Bulk *out, Err *err) {
@@ -122,7 +122,7 @@ static bool read_source(const RunCheck *c, LaunchFile *file, Bulk *out, Err *err
 
 static bool read_begin(const RunCheck *c, Bulk *out, Err *err) {
     if (launch_file_open(c->server, c->begin)) return read_file(c->begin, out, err);
-    return err_set(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment, or is damaged.",
+    return err_at(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment, or is damaged.",
                    (unsigned long long)c->begin->rows->step);
 }
 
@@ -163,11 +163,11 @@ static bool check_taken(const RunCheck *c, Json *json, JsonNode weight, const Bu
     if (!from || !name) return true;
     const JsonNode run = json_get(from, "run"), theirs = json_get(from, "name");
     const uint32_t source = run ? source_of(c, run->valuestring) : c->data->nsources;
-    if (source == c->data->nsources || !theirs) return err_set(err, ERR_internal, "", "A worker's reply was malformed.");
+    if (source == c->data->nsources || !theirs) return err_set(err, ERR_internal, "A worker's reply was malformed.");
     const BulkTensor *t = tensor_named(&sources[source], theirs->valuestring);
     if (t && has_shape(json, json_get(weight, "shape"), t)) return true;
     place_of(name->valuestring, pointer);
-    return err_set(err, ERR_bad_run, pointer, t ? "The weight \"%.100s\" of the run %s has another shape than \"%.100s\" here."
+    return err_at(err, ERR_bad_run, pointer, t ? "The weight \"%.100s\" of the run %s has another shape than \"%.100s\" here."
                                                 : "There is no weight \"%.100s\" in the run %s for \"%.100s\".",
                    theirs->valuestring, run->valuestring, name->valuestring);
 }
@@ -179,12 +179,12 @@ static bool check_begin(const RunCheck *c, Json *json, JsonNode weights, const B
         const JsonNode name = json_get(at, "name");
         const BulkTensor *t = name ? tensor_named(begin, name->valuestring) : NULL;
         if (!t || t->dtype != c->spec->dtype || !has_shape(json, json_get(at, "shape"), t))
-            return err_set(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has no weight \"%.100s\" of this shape and dtype.",
+            return err_at(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has no weight \"%.100s\" of this shape and dtype.",
                            (unsigned long long)c->begin->chosen.step, name ? name->valuestring : "");
         known++;
     }
     for (size_t i = 0; i < begin->n; i++) others += strncmp(begin->items[i].name, "optimizer.", 10) == 0;
-    return known + others == begin->n || err_set(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has weights that this run has not.",
+    return known + others == begin->n || err_at(err, ERR_bad_run, "/from_step", "The checkpoint of step %llu has weights that this run has not.",
                                                  (unsigned long long)c->begin->chosen.step);
 }
 
@@ -203,7 +203,7 @@ static bool check_weights(const RunCheck *c, Json *json, JsonNode weights, Err *
 
 static bool check_facts(const RunCheck *c, Json *json, Err *err) {
     const JsonNode columns = json_get(json->root, "columns"), weights = json_get(json->root, "weights");
-    if (!columns || !weights) return err_set(err, ERR_internal, "", "A worker's reply was malformed.");
+    if (!columns || !weights) return err_set(err, ERR_internal, "A worker's reply was malformed.");
     for (JsonNode at = json_items(json, columns); at; at = at->next)
         if (!check_column(c, json, at, err)) return false;
     return check_weights(c, json, weights, err);
@@ -213,7 +213,7 @@ bool run_check(const RunCheck *c, Err *err) {
     Json json = {0};
     Buf text;
     if (c->begin && c->begin->rows->step > c->steps)
-        return err_set(err, ERR_bad_run, "/from_step", "The run has only %llu steps.", (unsigned long long)c->steps);
+        return err_at(err, ERR_bad_run, "/from_step", "The run has only %llu steps.", (unsigned long long)c->steps);
     buf_init(&text);
     buf_printf(&text, "{%s}", c->facts);
     const bool ok = (!text.failed || no_memory(err)) && json_parse(&json, (const char *)text.data, text.len, err) && check_facts(c, &json, err);

@@ -61,7 +61,7 @@ static bool digest(int from, uint64_t bytes, int to, unsigned char sum[16]) {
 }
 
 static bool refuse(Err *err, uint64_t step, int cause) {
-    return err_set(err, file_code(cause), "", "The checkpoint of step %llu could not be written: %s.",
+    return err_set(err, file_code(cause), "The checkpoint of step %llu could not be written: %s.",
                    (unsigned long long)step, strerror(cause));
 }
 
@@ -91,7 +91,7 @@ bool runfile_share(const char *data, const char *from, const char *to, uint64_t 
     const int cause = errno;
     runfile_remove_all(data, to);
     if (cause != ENOENT) return refuse(err, step, cause);
-    return err_set(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment.", (unsigned long long)step);
+    return err_at(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment.", (unsigned long long)step);
 }
 
 int runfile_open(const char *data, const char *id, const RunCheckpoint *c) {

@@ -24,9 +24,9 @@ static bool delete_run(void *arg) {
     Err *err = &d->errand.err;
     const char *id = d->claim.id;
     ErrCode code = store_run_delete(server->store, id);
-    if (code == ERR_conflict) return err_set(err, code, "", "The run is queued or running; cancel it first.");
+    if (code == ERR_conflict) return err_set(err, code, "The run is queued or running; cancel it first.");
     if (code == ERR_not_found) return run_not_read(err, code, id);
-    if (code) return err_set(err, code, "", "The database refused.");
+    if (code) return err_set(err, code, "The database refused.");
     runfile_remove_all(server->config->data, id);
     for (int i = 0; i < 2; i++)
         if (*d->sums[i]) dataset_files_collect(server->dataset_files, d->sums[i]);

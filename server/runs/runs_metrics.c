@@ -38,7 +38,7 @@ static void put_csv(Buf *out, const char *key, const Thinner *t) {
         buf_printf(out, "%s,%llu,%.17g\n", key, (unsigned long long)t->points[i].step, t->points[i].value);
 }
 
-static bool no_answer(Err *err, ErrCode code) { return err_set(err, code, "", "The database does not answer."); }
+static bool no_answer(Err *err, ErrCode code) { return err_set(err, code, "The database does not answer."); }
 
 static bool read_metrics(void *arg) {
     MetricsQuery *q = arg;
@@ -82,7 +82,7 @@ static bool read_keys(MetricsQuery *q) {
     for (; *at; at += *at == ',') {
         size_t len = strcspn(at, ",");
         if (!len || len > RUN_KEY || q->nkeys == RUN_KEYS)
-            return err_set(&q->errand.err, ERR_bad_request, "", "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
+            return err_set(&q->errand.err, ERR_bad_request, "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
         snprintf(q->keys[q->nkeys], RUN_KEY + 1, "%.*s", (int)len, at);
         q->nkeys += !has_key(q, q->keys[q->nkeys]);
         at += len;
@@ -96,8 +96,8 @@ static bool hold(MetricsQuery *q) {
     Err *err = &q->errand.err;
     const size_t bytes = q->nkeys * q->most * (q->errand.call->form == FORM_CSV ? CSV_POINT : JSON_POINT);
     if (bytes > LIMIT_METRICS_ANSWER)
-        return err_set(err, ERR_too_large, "", "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
-    return call_hold(q->errand.call, bytes) || err_set(err, ERR_queue_full, "", "The requests in flight take too much memory.");
+        return err_set(err, ERR_too_large, "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
+    return call_hold(q->errand.call, bytes) || err_set(err, ERR_queue_full, "The requests in flight take too much memory.");
 }
 
 void handle_run_metrics(Call *call) {

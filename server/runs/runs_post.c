@@ -67,7 +67,7 @@ static void refuse(void *arg) {
 
 static const ErrandKind kind = {.size = sizeof(Posting), .release = release, .refuse = refuse};
 
-static bool no_memory(Posting *p) { return err_set(&p->errand.err, ERR_internal, "", "Memory is short."); }
+static bool no_memory(Posting *p) { return err_set(&p->errand.err, ERR_internal, "Memory is short."); }
 
 /* ---- the specification ---- */
 
@@ -83,7 +83,7 @@ static char *patched(Posting *p) {
     double v = step && json_kind(step) == JSON_NUMBER ? step->valuedouble : -1;
     p->has_step = step != NULL;
     if (step && !(v >= 0 && v <= 9007199254740992.0 && v == (double)(uint64_t)v))
-        ok = err_set(&p->errand.err, ERR_bad_request, "/from_step", "from_step is the step of one of the run's checkpoints.");
+        ok = err_at(&p->errand.err, ERR_bad_request, "/from_step", "from_step is the step of one of the run's checkpoints.");
     if (ok) p->from_step = step ? (uint64_t)v : 0;
     if (ok) merge_patch(&text, &target, &patch, "from_step");
     json_release(&patch);
@@ -102,14 +102,14 @@ static bool read_program(Posting *p) {
     if (!p->frontend.err.code) return false;
     char pointer[sizeof p->errand.err.pointer];
     snprintf(pointer, sizeof pointer, "/program%.150s", p->frontend.err.pointer);
-    return err_set(&p->errand.err, p->frontend.err.code, pointer, "%s", p->frontend.err.message);
+    return err_at(&p->errand.err, p->frontend.err.code, pointer, "%s", p->frontend.err.message);
 }
 
 /* U+0001 to U+001F, U+007F to U+009F: what a terminal would obey. Not asked of runs that are there. */
 static bool check_name(Posting *p) {
     for (const unsigned char *c = (const unsigned char *)p->spec.name; *c; c++)
         if (*c < 0x20 || *c == 0x7F || (*c == 0xC2 && c[1] < 0xA0))
-            return err_set(&p->errand.err, ERR_bad_run, "/name", "A run's name has no control characters.");
+            return err_at(&p->errand.err, ERR_bad_run, "/name", "A run's name has no control characters.");
     return true;
 }
 
@@ -129,14 +129,14 @@ static bool find_data(Posting *p, const char *name, const char *pointer, Dataset
     Err err = {0};
     if (dataset_files_find(p->errand.call->server->dataset_files, name, out, &err)) return true;
     out->fd = -1;
-    if (err.code == ERR_not_found) return err_set(&p->errand.err, ERR_bad_run, pointer, "There is no data set \"%.100s\".", name);
-    return err_set(&p->errand.err, err.code, pointer, "%s", err.message);
+    if (err.code == ERR_not_found) return err_at(&p->errand.err, ERR_bad_run, pointer, "There is no data set \"%.100s\".", name);
+    return err_at(&p->errand.err, err.code, pointer, "%s", err.message);
 }
 
 /* For as long as this errand is under way; then the run is in the queue and has claims of its own. */
 static bool claim(Posting *p, uint32_t i, const char *id, const char *pointer) {
     if (run_claim(scheduler_claims(p->errand.call->server->scheduler), &p->claims[i], RUN_USE, id)) return true;
-    return err_set(&p->errand.err, ERR_conflict, pointer, "The run %.50s is being deleted.", id);
+    return err_at(&p->errand.err, ERR_conflict, pointer, "The run %.50s is being deleted.", id);
 }
 
 static void add_source(void *arg, const char *id, const char *pointer) {
@@ -146,12 +146,12 @@ static void add_source(void *arg, const char *id, const char *pointer) {
     for (uint32_t i = 0; i < f->nsources; i++)
         if (strcmp(f->sources[i], id) == 0) return;
     if (f->nsources == RUN_SOURCES) {
-        err_set(&p->errand.err, ERR_bad_run, pointer, "Weights come from at most %d runs.", RUN_SOURCES);
+        err_at(&p->errand.err, ERR_bad_run, pointer, "Weights come from at most %d runs.", RUN_SOURCES);
         return;
     }
     LaunchFile *file = &p->sources[f->nsources];
-    if (launch_file_find(p->errand.call->server, id, file)) err_set(&p->errand.err, ERR_bad_run, pointer, "There is no run \"%.50s\".", id);
-    else if (!file->n) err_set(&p->errand.err, ERR_bad_run, pointer, "The run %s has no checkpoint yet.", id);
+    if (launch_file_find(p->errand.call->server, id, file)) err_at(&p->errand.err, ERR_bad_run, pointer, "There is no run \"%.50s\".", id);
+    else if (!file->n) err_at(&p->errand.err, ERR_bad_run, pointer, "The run %s has no checkpoint yet.", id);
     else claim(p, f->nsources, id, pointer);
     f->sources[f->nsources++] = id;
 }
@@ -165,9 +165,9 @@ static void match_step(void *arg, const RunCheckpoint *c) {
 static bool find_begin(Posting *p) {
     if (!p->has_step) return true;
     ErrCode code = store_run_checkpoints(p->errand.call->server->store, p->parent.seq, match_step, p);
-    if (code) return err_set(&p->errand.err, code, "", "The database does not answer.");
+    if (code) return err_set(&p->errand.err, code, "The database does not answer.");
     if (!claim(p, RUN_SOURCES, p->parent.id, "")) return false;
-    return p->begin.bytes || err_set(&p->errand.err, ERR_conflict, "/from_step", "The run %s has no checkpoint of step %llu.", p->parent.id,
+    return p->begin.bytes || err_at(&p->errand.err, ERR_conflict, "/from_step", "The run %s has no checkpoint of step %llu.", p->parent.id,
                                      (unsigned long long)p->from_step);
 }
 
@@ -226,7 +226,7 @@ static void put_data(Buf *out, const char *key, const RunDataFacts *d) {
 /* The record's members that do not change. info: the worker's, an object. */
 static char *make_facts(const Posting *p, const unsigned char *info, size_t len) {
     Json json = {0};
-    Err err;
+    Err err = {0};
     Buf out;
     buf_init(&out);
     buf_puts(&out, "\"data\":{");
@@ -287,8 +287,7 @@ static bool check(void *arg) {
 }
 
 static bool not_stored(Err *err, ErrCode code) {
-    return err_set(err, code, "",
-                   code == ERR_conflict       ? "A data set of the run was replaced or deleted meanwhile."
+    return err_set(err, code, code == ERR_conflict       ? "A data set of the run was replaced or deleted meanwhile."
                    : code == ERR_storage_full ? "There is no room to store the run."
                                               : "The database refused.");
 }
@@ -339,7 +338,7 @@ static void explain_link(Posting *p, const LinkedMsg *m) {
     if (m->at_kind == AT_NOTHING) {
         char pointer[sizeof p->errand.err.pointer];
         snprintf(pointer, sizeof pointer, "%.*s", (int)m->pointer_len, (const char *)m->pointer);
-        err_set(&p->errand.err, code, pointer, "%.*s", (int)m->message_len, (const char *)m->message);
+        err_at(&p->errand.err, code, pointer, "%.*s", (int)m->message_len, (const char *)m->message);
         errand_refuse(p);
         return;
     }
@@ -382,7 +381,7 @@ static void found(void *arg) {
     Posting *p = arg;
     Resolve *r = &p->resolve;
     if (r->failure.code == ERR_not_found && p->spec.program) {
-        err_set(&p->errand.err, ERR_bad_run, "/program/program", "There is no program %.100s.", p->spec.program);
+        err_at(&p->errand.err, ERR_bad_run, "/program/program", "There is no program %.100s.", p->spec.program);
         errand_refuse(p);
     } else if (r->failure.code) {
         frontend_explain(&p->frontend, p->errand.call, &r->failure);

@@ -48,7 +48,7 @@ static bool copy_weights(WeightsQuery *w, const Bulk *bulk, size_t n, const unsi
     size_t size = 0, at = 0; /* no more than the file's */
     for (size_t i = 0; i < n; i++) size += bulk->items[i].bytes;
     safetensors_put_header(&w->head, bulk->items, n);
-    if (w->head.failed || !area_create(&w->area, size ? size : 1)) return err_set(&w->errand.err, ERR_internal, "", "Memory is short.");
+    if (w->head.failed || !area_create(&w->area, size ? size : 1)) return err_set(&w->errand.err, ERR_internal, "Memory is short.");
     for (size_t i = 0; i < n; i++) {
         memcpy((char *)w->area.data + at, file + bulk->items[i].offset, bulk->items[i].bytes);
         at += bulk->items[i].bytes;
@@ -59,7 +59,7 @@ static bool copy_weights(WeightsQuery *w, const Bulk *bulk, size_t n, const unsi
 static bool read_file(WeightsQuery *w, int fd, const RunCheckpoint *c) {
     Bulk bulk = {0};
     void *file = mmap(NULL, c->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (file == MAP_FAILED) return err_set(&w->errand.err, ERR_internal, "", "The checkpoint cannot be read.");
+    if (file == MAP_FAILED) return err_set(&w->errand.err, ERR_internal, "The checkpoint cannot be read.");
     bool ok = safetensors_read(file, c->bytes, &bulk, &w->errand.err);
     if (!ok) w->errand.err.code = ERR_internal;
     ok = ok && copy_weights(w, &bulk, select_weights(&bulk), file);

@@ -55,7 +55,7 @@ static bool read_sources(Training *t, const StoredRun *run) {
 /* The last values, as the record has them. */
 static void read_latest(Training *t, const char *latest) {
     Json json = {0};
-    Err err;
+    Err err = {0};
     if (json_parse(&json, latest, strlen(latest), &err) && json_kind(json.root) == JSON_OBJECT)
         for (JsonNode at = json.root->child; at; at = at->next) {
             uint32_t key = training_key(t, at->string, strlen(at->string));
@@ -338,7 +338,7 @@ void training_point(Training *t, const char *key, size_t len, Point point) {
 
 void training_set_versions(Training *t, const char *json, size_t len) {
     Json read = {0};
-    Err err;
+    Err err = {0};
     bool object = json_parse(&read, json, len, &err) && json_kind(read.root) == JSON_OBJECT;
     char *copy = object ? strndup(json, len) : NULL;
     json_release(&read);

@@ -77,18 +77,18 @@ static void draw_weights(TrainModel *m) {
 
 static void save_weights(Run *run, const char *path) {
     Area area;
-    Fault fault = {0};
-    if (!checkpoint_write(&run->model.file, &area, &fault)) die(path, fault.message);
+    Err err = {0};
+    if (!checkpoint_write(&run->model.file, &area, &err)) die(path, err.message);
     FILE *f = fopen(path, "w");
     if (!f || fwrite(area.data, 1, area.size, f) != area.size || fclose(f)) die(path, "cannot be written");
     area_release(&area);
 }
 
 static double step(Run *run) {
-    Fault fault = {0};
+    Err err = {0};
     TrainModel *m = &run->model;
     const Spec *spec = &run->spec;
-    if (!feed_batch(&run->feed, spec->seed, run->at, &fault) || !model_step(m, &run->feed, &run->workspace, &fault)) die("a step", fault.message);
+    if (!feed_batch(&run->feed, spec->seed, run->at, &err) || !model_step(m, &run->feed, &run->workspace, &err)) die("a step", err.message);
     const double loss = model_loss(m), norm = optim_norm(&m->optim), clip = spec->clip_norm;
     const double rate = schedule_rate(&spec->schedule, spec->optimizer.lr, run->at++, spec->steps);
     optim_step(&m->optim, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1);
@@ -106,7 +106,7 @@ static void take_steps(Run *run, int n) {
 
 int main(int argc, char **argv) {
     static Run run;
-    Fault fault = {0};
+    Err err = {0};
     char line[32];
     if (argc != 7) die("usage", "train SPEC PROGRAM ROWS DATA WEIGHTS THREADS");
     const uint64_t rows = strtoull(argv[3], NULL, 10), bytes = rows * SIDE * SIDE * sizeof(float);
@@ -118,9 +118,9 @@ int main(int argc, char **argv) {
     const DataMsg data = {.kind = DATA_TRAIN, .rows = rows, .bytes = 2 * bytes, .ncolumns = 2, .columns = columns};
     read_spec(&run, argv[1]);
     link_all(&run, argv[2], &(LinkData){.columns = linked, .ncolumns = 2, .rows = rows});
-    if (!model_init(&run.model, &run.spec, run.linked, run.step, run.forward, threads, &fault)) die("the model", fault.message);
+    if (!model_init(&run.model, &run.spec, run.linked, run.step, run.forward, threads, &err)) die("the model", err.message);
     const int fd = open(argv[4], O_RDONLY | O_CLOEXEC);
-    if (!feed_open(&run.feed, fd, &data, run.linked, false, run.model.f64, run.spec.batch_size, &fault)) die("the data", fault.message);
+    if (!feed_open(&run.feed, fd, &data, run.linked, false, run.model.f64, run.spec.batch_size, &err)) die("the data", err.message);
     run.workspace.threads = threads;
     draw_weights(&run.model);
     save_weights(&run, argv[5]);

@@ -39,16 +39,16 @@ static void set_consts(Graph *g, bool positive) {
 /* most: bounds of the results where they are exact; NULL: they are not. */
 static void compare(Evaluation *e, const NaiveOutput *most) {
     const Graph *g = e->g;
-    Fault fault = {0};
+    Err err = {0};
     Workspace w = {0};
     NaiveOutput *want = calloc(g->noutputs + (size_t)1, sizeof *want);
     ExecOutput *got = calloc(g->noutputs + (size_t)1, sizeof *got);
     if (!naive_eval(g, ROWS, e->inputs, want)) fuzz_require(false, "a graph that evaluates once does again");
     for (uint32_t o = 0; o < g->noutputs; o++)
         got[o] = (ExecOutput){calloc(want[o].size * ROWS, sizeof(double)), want[o].batched};
-    Plan *plan = plan_new(&(PlanSpec){.graph = g, .f64 = true, .batched = e->batched, .wanted = e->wanted}, &fault);
-    bool ran = plan && exec_run(plan, e->tensors, got, ROWS, 2, &w, &fault);
-    fuzz_require(ran || fault.code == ERR_too_large || fault.code == ERR_not_tabulable, "a graph can be planned and run");
+    Plan *plan = plan_new(&(PlanSpec){.graph = g, .f64 = true, .batched = e->batched, .wanted = e->wanted}, &err);
+    bool ran = plan && exec_run(plan, e->tensors, got, ROWS, 2, &w, &err);
+    fuzz_require(ran || err.code == ERR_too_large || err.code == ERR_not_tabulable, "a graph can be planned and run");
     for (uint32_t o = 0; ran && o < g->noutputs; o++)
         for (size_t i = 0; i < want[o].size * (want[o].batched ? ROWS : 1); i++)
             if (most && most[o].data[i] < EXACT)

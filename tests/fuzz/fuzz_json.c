@@ -8,7 +8,7 @@
 static void check_string(const char *text) {
     Buf out;
     Json json;
-    Err err;
+    Err err = {0};
     buf_init(&out);
     json_put_string(&out, text);
     bool ok = json_parse(&json, (char *)out.data, out.len, &err);
@@ -20,7 +20,7 @@ static void check_string(const char *text) {
 /* Opens all that can be opened. Nodes nest at most LIMIT_JSON_DEPTH deep, opened ones included. */
 static void walk(Json *json, JsonNode node) {
     Tensor tensor;
-    Err err;
+    Err err = {0};
     size_t n = 0;
     switch (json_kind(node)) {
     case JSON_STRING: check_string(node->valuestring); return;

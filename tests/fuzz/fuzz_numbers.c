@@ -12,7 +12,7 @@ static bool same_float(float a, float b) { return (isnan(a) && isnan(b)) || !mem
 static void write_and_read(const Tensor *want, const float *narrow) {
     Buf out;
     Json json;
-    Err err;
+    Err err = {0};
     Tensor got;
     buf_init(&out);
     json_put_tensor(&out, narrow ? (const void *)narrow : want->data, !narrow, want->shape, want->rank);
@@ -42,7 +42,7 @@ static void check_tensor(const Tensor *t) {
 
 static void from_json(const char *text, size_t len) {
     Json json;
-    Err err;
+    Err err = {0};
     Tensor t;
     if (!json_parse(&json, text, len, &err)) return;
     if (json_numbers(&json, json.root, &t, &err)) {

@@ -52,7 +52,7 @@ static void check_spec(const Spec *spec) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     Spec spec;
-    Err err;
+    Err err = {0};
     uint32_t layers = 0;
     if (!spec_read(&spec, (const char *)bytes, size, &err)) {
         fuzz_require(err.code == ERR_bad_run || err.code == ERR_bad_json || err.code == ERR_too_large, "a specification is refused as one");

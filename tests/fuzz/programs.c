@@ -38,7 +38,7 @@ Program *programs_of_json(Cx *cx, Json *json, Program **made) {
     static const Field nat_fields[] = {{"dim", FIELD_UINT, offsetof(Policy, dim), false, NULL},
                                        {"overflow", FIELD_ENUM, offsetof(Policy, overflow), false, policies},
                                        {NULL, 0, 0, false, NULL}};
-    Err err;
+    Err err = {0};
     Body body = {0};
     Policy policy = {.dim = NAT_DEFAULT.dim};
     if (!json_decode(json->root, "", body_fields, &body, &err)) return NULL;
@@ -125,7 +125,7 @@ static void check_text(const Canonical *was, const Cx *cx, const Program *p) {
 static void check_json(const Canonical *was, const Cx *cx, const Program *p) {
     Canonical again = {0};
     Json json;
-    Err err;
+    Err err = {0};
     Buf text;
     buf_init(&text);
     buf_printf(&text, "{\"nat\":{\"dim\":%llu,\"overflow\":\"%s\"},\"context\":{", (unsigned long long)p->nat.dim, nat_policy_name(p->nat.overflow));

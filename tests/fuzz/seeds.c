@@ -109,7 +109,7 @@ static void put_compiled(const Seeds *s, Cx *cx, const Program *p) {
 
 static void seed(const Seeds *s, const char *line, size_t len) {
     Json json;
-    Err err;
+    Err err = {0};
     Cx cx;
     if (!json_parse(&json, line, len, &err)) return;
     put_body(s, line);

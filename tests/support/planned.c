@@ -49,15 +49,15 @@ uint32_t planned_op(Graph *g, const LayerCase *op) {
 
 void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *batched) {
     bool wanted[PLANNED_OUTPUTS];
-    Fault fault = {0};
+    Err err = {0};
     Workspace w = {.threads = way->threads};
     ExecInput in[PLANNED_SLOTS] = {0};
     ExecOutput out[PLANNED_OUTPUTS] = {0};
     memset(wanted, true, sizeof wanted);
     size_t element = way->f64 ? sizeof(double) : sizeof(float);
     Plan *plan = plan_new(&(PlanSpec){.graph = c->g, .f64 = way->f64, .batched = c->batched, .wanted = wanted, .isa_below = way->below,
-                                      .no_tape = way->no_tape, .keep_bytes = way->segments, .rows = way->known ? way->rows : 0}, &fault);
-    if (!plan) fail_msg("%s", fault.message);
+                                      .no_tape = way->no_tape, .keep_bytes = way->segments, .rows = way->known ? way->rows : 0}, &err);
+    if (!plan) fail_msg("%s", err.message);
     for (uint32_t s = 0; s < c->g->nslots; s++) {
         size_t at = c->batched[s] ? way->first * c->g->slots[s].size : 0;
         in[s] = (ExecInput){.data = way->f64 ? (void *)(c->data[s] + at) : c->data32[s] + at, .dtype = way->f64 ? DT_F64 : DT_F32,
@@ -68,7 +68,7 @@ void planned_run(const Planned *c, const PlannedWay *way, void **outs, bool *bat
         outs[o] = malloc((batched[o] ? way->rows : 1) * c->g->nodes[c->g->outputs[o].node].size * element);
         out[o] = (ExecOutput){outs[o], batched[o]};
     }
-    if (!exec_run(plan, in, out, way->rows, way->tile, &w, &fault)) fail_msg("%s", fault.message);
+    if (!exec_run(plan, in, out, way->rows, way->tile, &w, &err)) fail_msg("%s", err.message);
     workspace_release(&w);
     plan_free(plan);
 }

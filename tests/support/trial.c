@@ -34,7 +34,7 @@ static void link_in(Cx *cx, Trial *m, const LinkData *train, const LinkData *tes
 }
 
 bool trial_link(Trial *m, const char *text, const LinkData *train, const LinkData *test) {
-    Err err;
+    Err err = {0};
     *m = (Trial){0};
     if (!spec_read(&m->spec, text, strlen(text), &err)) fail_msg("%s: %s", err.pointer, err.message);
     cx_init(&m->cx);

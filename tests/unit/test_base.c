@@ -1,5 +1,6 @@
 #include "schema/base/arena.h"
 #include "schema/base/buf.h"
+#include "schema/errors.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -167,10 +168,27 @@ static void test_reader_refuses(void **state) {
     assert_int_equal(len, 0);
 }
 
+/* ---- errors ---- */
+
+static void test_first_error_stays(void **state) {
+    (void)state;
+    Err err = {0};
+    assert_false(err_at(&err, ERR_bad_request, "/a/b", "%d is too many.", 3));
+    assert_false(err_set(&err, ERR_internal, "Memory is short."));
+    assert_int_equal(err.code, ERR_bad_request);
+    assert_string_equal(err.message, "3 is too many.");
+    assert_string_equal(err.pointer, "/a/b");
+    err = (Err){0};
+    err_set(&err, ERR_internal, "Memory is short.");
+    assert_int_equal(err.code, ERR_internal);
+    assert_string_equal(err.pointer, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_reset), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf),
         cmocka_unit_test(test_printing), cmocka_unit_test(test_numbers), cmocka_unit_test(test_reader_refuses),
+        cmocka_unit_test(test_first_error_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

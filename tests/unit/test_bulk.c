@@ -22,7 +22,7 @@ static void test_safetensors_read_back(void **state) {
     unsigned char data[57] = {1, 2, 3};
     Buf out = {0};
     Bulk bulk;
-    Err err;
+    Err err = {0};
     safetensors_put_header(&out, written, 3);
     assert_int_equal(out.len % 8, 0);
     buf_put(&out, data, sizeof data);
@@ -48,7 +48,7 @@ static void test_npy_reads_back(void **state) {
         unsigned char data[24 * 8] = {0};
         Buf out = {0};
         Bulk bulk;
-        Err err;
+        Err err = {0};
         npy_put_header(&out, DT_F64, shapes[which], rank);
         assert_int_equal(out.len % 64, 0);
         buf_put(&out, data, counts[which] * 8);

@@ -139,9 +139,9 @@ IMAGE_TEST(double, f64, 1e-13)
 /* The instruction set that a plan below `below` gets. */
 static Plan isa_of(Isa below) {
     Graph *g = graph_new();
-    Fault fault = {0};
+    Err err = {0};
     graph_output(g, OUT_VALUE, 0, t_node(g, OP_zero, INS(), DIMS(1), ATTRS()));
-    Plan *p = plan_new(&(PlanSpec){.graph = g, .wanted = (bool[]){true}, .isa_below = below}, &fault), found = {0};
+    Plan *p = plan_new(&(PlanSpec){.graph = g, .wanted = (bool[]){true}, .isa_below = below}, &err), found = {0};
     assert_non_null(p);
     found.isa = p->isa;
     plan_free(p);
@@ -328,7 +328,7 @@ static void run_net(const Net *net, const Way *way, bool peaks, void **outs) {
     bool batched[SLOTS] = {0}, wanted[OUTPUTS];
     ExecInput in[SLOTS];
     ExecOutput out[OUTPUTS];
-    Fault fault = {0};
+    Err err = {0};
     Workspace w = {.threads = way->threads};
     const Graph *g = net->g;
     for (uint32_t i = 0; i < g->nslots; i++) {
@@ -338,16 +338,16 @@ static void run_net(const Net *net, const Way *way, bool peaks, void **outs) {
     }
     memset(wanted, true, sizeof wanted);
     Plan *p = plan_new(&(PlanSpec){.graph = g, .f64 = way->f64, .batched = batched, .wanted = wanted, .isa_below = way->below, .no_tape = true,
-                                   .rows = way->known ? net->rows : 0}, &fault);
-    if (!p) fail_msg("%s", fault.message);
+                                   .rows = way->known ? net->rows : 0}, &err);
+    if (!p) fail_msg("%s", err.message);
     assert_int_equal(count_steps(p, KERNEL_OF(p, conv_peaks)) > 0, peaks);
     for (uint32_t o = 0; o < g->noutputs; o++) {
         outs[o] = calloc(g->nodes[g->outputs[o].node].size * net->rows, sizeof(double));
         out[o] = (ExecOutput){outs[o], p->outputs[o].batched};
     }
     for (int again = 0; again < 2; again++) /* the second run finds the first one's memory */
-        if (!exec_run(p, in, out, net->rows, way->tile, &w, &fault)) fail_msg("%s", fault.message);
-    if (way->known) assert_false(exec_run(p, in, out, net->rows + 1, way->tile, &w, &fault));
+        if (!exec_run(p, in, out, net->rows, way->tile, &w, &err)) fail_msg("%s", err.message);
+    if (way->known) assert_false(exec_run(p, in, out, net->rows + 1, way->tile, &w, &err));
     workspace_release(&w);
     plan_free(p);
 }
@@ -406,12 +406,12 @@ static void test_packed_once(void **state) {
     for (int again = 0; again < 2; again++) {
         const NetSpec spec = {.C = 2, .O = 4, .H = 9, .W = 9, .kernel = 3, .pad = 1, .window = 3, .step = 3, .bias = true, .relu = true, .again = again};
         const bool batched[SLOTS] = {true}, wanted[OUTPUTS] = {[0 ... OUTPUTS - 1] = true};
-        Fault fault = {0};
+        Err err = {0};
         Net net;
         make_derived(&net, network(&spec), 4, false, &r);
         assert_int_equal(net.g->slots[0].role, SLOT_COLUMN);
-        Plan *p = plan_new(&(PlanSpec){.graph = net.g, .batched = batched, .wanted = wanted, .no_tape = true, .rows = 4}, &fault);
-        if (!p) fail_msg("%s", fault.message);
+        Plan *p = plan_new(&(PlanSpec){.graph = net.g, .batched = batched, .wanted = wanted, .no_tape = true, .rows = 4}, &err);
+        if (!p) fail_msg("%s", err.message);
         packs[again] = count_steps(p, KERNEL_OF(p, pack));
         conv_packs[again] = count_steps(p, KERNEL_OF(p, conv_pack));
         plan_free(p);

@@ -42,7 +42,7 @@ static void test_idx_converts_every_type(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Buf in;
         Idx idx;
-        Err err;
+        Err err = {0};
         unsigned char out[16];
         put_idx_header(&in, cases[i].type, (const uint32_t[]){2}, 1);
         for (int k = 0; k < 2; k++) put_be(&in, cases[i].in[k], cases[i].width);
@@ -363,6 +363,7 @@ static void test_a_write_can_be_stopped_and_can_fail(void **state) {
     assert_true(draft_read(&draft, x_idx, sizeof x_idx, "x", &err));
     assert_false(draft_write(&draft, fd, &stop, sha256, &err));
     assert_int_equal(err.code, ERR_internal);
+    err = (Err){0};
     close(fd);
     FILE *full = fopen("/dev/full", "w");
     assert_non_null(full);
@@ -383,6 +384,7 @@ static void test_size_is_limited(void **state) {
         draft.columns = calloc(1, sizeof *draft.columns);
         draft.columns[draft.n++] = (DraftColumn){.column = {.name = strdup("x"), .dtype = DT_U8, .count = bytes, .bytes = bytes}};
         draft.rows = (uint64_t)1 << 40;
+        err = (Err){0};
         assert_false(draft_write(&draft, fd, &go_on, sha256, &err));
         assert_int_equal(err.code, ERR_too_large);
         draft_release(&draft);
@@ -395,11 +397,12 @@ static void test_damaged_files(void **state) {
     (void)state;
     Buf body;
     Dataset d;
-    Err err;
+    Err err = {0};
     put_both(&body);
     for (size_t cut = 0; cut < body.len; cut += cut < 8 ? 1 : 7) {
         int fd = open_temporary();
         assert_int_equal(write(fd, body.data, cut), (ssize_t)cut);
+        err = (Err){0};
         assert_false(dataset_read(fd, &d, &err));
         assert_int_equal(err.code, ERR_internal);
         assert_non_null(strstr(err.message, "damaged"));
@@ -407,6 +410,7 @@ static void test_damaged_files(void **state) {
     }
     int fd = open_temporary();
     assert_int_equal(write(fd, "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10), 10);
+    err = (Err){0};
     assert_false(dataset_read(fd, &d, &err));
     close(fd);
     buf_release(&body);

@@ -168,7 +168,7 @@ static void test_a_descriptor_outlives_its_data_set(void **state) {
     Box *box = *state;
     char sha256[DATASET_SHA + 1];
     Dataset d;
-    Err err;
+    Err err = {0};
     Buf rows = {0};
     put(box, "a", 7, sha256);
     assert_true(dataset_files_find(box->files, "a", &d, &err));
@@ -200,7 +200,7 @@ static void test_a_run_holds_its_data(void **state) {
     meddle(box, "UPDATE run_data SET held = 0");
     put(box, "a", 8, b);
     Dataset d;
-    Err err;
+    Err err = {0};
     assert_true(dataset_files_find_sha(box->files, a, &d, &err));
     assert_null(d.record);
     assert_string_equal(d.sha256, a);

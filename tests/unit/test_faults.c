@@ -471,7 +471,7 @@ static bool runs(const void *what, Buf *answer) {
     Cache cache;
     Workspace w = {0};
     Maps maps = {0};
-    Fault fault_said = {0};
+    Err fault_said = {0};
     TensorMsg tensors[3];
     ResultMsg result = {.batched = true};
     double area[400] = {0};

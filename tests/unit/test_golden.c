@@ -46,7 +46,7 @@ static void read_program(Cx *cx, Json *json, const char *path, const char *text,
         syntax_text(cx, *made, text, len);
         return;
     }
-    Err err;
+    Err err = {0};
     if (!json_parse(json, text, len, &err)) fail_msg("%s: %s", path, err.message);
     JsonNode nat = json_get(json->root, "nat");
     *made = program_new(cx, nat ? nat_of(json_get(nat, "overflow")->valuestring, (uint64_t)json_get(nat, "dim")->valuedouble) : NAT_DEFAULT);

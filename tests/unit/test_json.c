@@ -18,7 +18,7 @@ static ErrCode parse(Json *json, const char *text, Err *err) {
 }
 
 static void must_parse(Json *json, const char *text) {
-    Err err;
+    Err err = {0};
     if (parse(json, text, &err)) fail_msg("%s: %s", text, err.message);
 }
 
@@ -41,13 +41,15 @@ static void test_strictness(void **state) {
     }
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         Json json;
-        Err err;
+        Err err = {0};
         if (parse(&json, refused[i], &err) != ERR_bad_json) fail_msg("accepted, or not bad_json: %s", refused[i]);
         assert_true(strlen(err.message) > 10);
     }
     Json json;
-    Err err;
+    Err err = {0};
     assert_false(json_parse(&json, "1\0", 2, &err));
+    assert_int_equal(err.code, ERR_bad_json);
+    err = (Err){0};
     assert_false(json_parse(&json, "\"\0\"", 3, &err));
     assert_int_equal(err.code, ERR_bad_json);
 }
@@ -55,7 +57,7 @@ static void test_strictness(void **state) {
 static void test_messages(void **state) {
     (void)state;
     Json json;
-    Err err;
+    Err err = {0};
     parse(&json, "{\"a\": [1, }", &err);
     assert_string_equal(err.message, "The body is not acceptable JSON: `}` where a value should be at byte 10.");
     parse(&json, "[true", &err);
@@ -75,7 +77,7 @@ static void test_depth(void **state) {
             text[n] = '1';
             memset(text + n + (size_t)numbers, ']', n);
             Json json;
-            Err err;
+            Err err = {0};
             bool ok = json_parse(&json, text, 2 * n + (size_t)numbers, &err);
             assert_int_equal(ok, !over);
             if (ok) json_release(&json);
@@ -93,7 +95,7 @@ static void test_many_keys(void **state) {
     size_t len = text.len;
     buf_putc(&text, '}');
     Json json;
-    Err err;
+    Err err = {0};
     assert_true(json_parse(&json, (char *)text.data, text.len, &err));
     assert_true(json_get(json.root, "k199999")->valuedouble == 199999);
     json_release(&json);
@@ -153,7 +155,7 @@ static void test_items(void **state) {
 static void test_tensors(void **state) {
     (void)state;
     Json json;
-    Err err;
+    Err err = {0};
     Tensor t;
     must_parse(&json, "[[[1, -2.5e0,3],[\"NaN\",\"Infinity\",\"-Infinity\"]]]");
     assert_true(json_numbers(&json, json.root, &t, &err));
@@ -172,6 +174,7 @@ static void test_tensors(void **state) {
                                           "[\"nan\"]", "[[1],[true]]", "{}", "[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         must_parse(&json, refused[i]);
+        err = (Err){0};
         if (json_numbers(&json, json.root, &t, &err) || err.code != ERR_bad_tensor) fail_msg("%s", refused[i]);
         assert_null(t.data);
         json_release(&json);
@@ -199,7 +202,7 @@ static const Field request_fields[] = {{"term", FIELD_NODE, offsetof(Request, te
 static void test_decode(void **state) {
     (void)state;
     Json json;
-    Err err;
+    Err err = {0};
     Request r = {.dim = 10, .rate = 0.5};
     must_parse(&json, "{\"overflow\":\"saturate\",\"source\":\"x\",\"list\":[1],\"decode\":true,\"dim\":9007199254740992}");
     assert_true(json_decode(json.root, "", request_fields, &r, &err));
@@ -213,6 +216,7 @@ static void test_decode(void **state) {
                    {"{\"source\":\"\",\"decode\":null}", "/in/decode"}, {"{\"a/b\":0}", "/in/a~1b"}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         must_parse(&json, refused[i].text);
+        err = (Err){0};
         assert_false(json_decode(json.root, "/in", request_fields, &r, &err));
         assert_int_equal(err.code, ERR_bad_request);
         assert_string_equal(err.pointer, refused[i].pointer);

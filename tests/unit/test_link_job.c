@@ -102,7 +102,7 @@ static SeenCheckpoint train(Trainer *t, const char *spec) {
 
 static double weight(const SeenCheckpoint *c, const char *name, size_t i) {
     Bulk bulk;
-    Err err;
+    Err err = {0};
     double v = NAN;
     assert_true(safetensors_read(c->file, c->len, &bulk, &err));
     for (size_t k = 0; k < bulk.n; k++)

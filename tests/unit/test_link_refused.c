@@ -79,7 +79,7 @@ static void test_refused(void **state) {
         const char *at = strstr(right, r->from);
         char spec[4096];
         Trial m;
-        Err err;
+        Err err = {0};
         if (!at) fail_msg("no %s", r->from);
         snprintf(spec, sizeof spec, "%.*s%s%s", (int)(at - right), right, r->to, at + strlen(r->from));
         char *text = trial_quoted(spec);

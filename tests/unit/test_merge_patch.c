@@ -8,7 +8,7 @@
 
 static void check(const char *target, const char *patch, const char *skip, const char *wanted) {
     Json t = {0}, p = {0};
-    Err err;
+    Err err = {0};
     Buf out;
     assert_true(json_parse(&t, target, strlen(target), &err));
     assert_true(json_parse(&p, patch, strlen(patch), &err));

@@ -34,12 +34,12 @@ static void compare(const Planned *c, uint64_t seed, const NaiveOutput *want, vo
 
 static void run_case(const Planned *c, uint64_t seed, const NaiveOutput *want, bool f64, size_t tile, Workspace *w) {
     bool wanted[3] = {true, true, true};
-    Fault fault = {0};
+    Err err = {0};
     Isa below = seed % (ISA_COUNT + 1); /* every instruction set this CPU has */
     PlanSpec spec = {.graph = c->g, .f64 = f64, .batched = c->batched, .wanted = wanted, .isa_below = below, .no_tape = seed / 5 % 2, .keep_bytes = seed % 7 < 3};
-    Plan *plan = plan_new(&spec, &fault);
+    Plan *plan = plan_new(&spec, &err);
     w->threads = seed % 8 ? 1 : 3;
-    if (!plan) fail_msg("seed %llu: %s", (unsigned long long)seed, fault.message);
+    if (!plan) fail_msg("seed %llu: %s", (unsigned long long)seed, err.message);
     ExecInput inputs[PLANNED_SLOTS] = {0};
     ExecOutput outputs[3] = {0};
     void *got[3] = {0};
@@ -55,8 +55,8 @@ static void run_case(const Planned *c, uint64_t seed, const NaiveOutput *want, b
         assert_int_equal(posix_memalign(&got[o], align, bytes), 0);
         outputs[o] = (ExecOutput){got[o], want[o].batched};
     }
-    if (!exec_run(plan, inputs, outputs, c->rows, tile, w, &fault))
-        fail_msg("seed %llu: %s", (unsigned long long)seed, fault.message);
+    if (!exec_run(plan, inputs, outputs, c->rows, tile, w, &err))
+        fail_msg("seed %llu: %s", (unsigned long long)seed, err.message);
     compare(c, seed, want, got, f64, tile);
     for (uint32_t o = 0; o < c->g->noutputs; o++) free(got[o]);
     plan_free(plan);

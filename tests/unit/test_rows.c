@@ -84,7 +84,7 @@ static void run(const Case *c, size_t first, size_t rows, size_t tile, unsigned 
     ExecInput inputs[MOST_SLOTS] = {0};
     ExecOutput outputs[2 + MOST_SLOTS] = {0};
     Workspace w = {.threads = threads};
-    Fault fault = {0};
+    Err err = {0};
     for (uint32_t i = 0; i < g->nslots; i++)
         inputs[i] = (ExecInput){.data = (char *)c->data[i] + (c->batched[i] ? first * g->slots[i].size * c->element : 0),
                                 .dtype = c->f64 ? DT_F64 : DT_F32,
@@ -96,7 +96,7 @@ static void run(const Case *c, size_t first, size_t rows, size_t tile, unsigned 
         out[o] = malloc(rows * g->nodes[g->outputs[o].node].size * c->element);
         outputs[o] = (ExecOutput){out[o], true};
     }
-    if (!exec_run(c->plan, inputs, outputs, rows, tile, &w, &fault)) fail_msg("%s", fault.message);
+    if (!exec_run(c->plan, inputs, outputs, rows, tile, &w, &err)) fail_msg("%s", err.message);
     workspace_release(&w);
 }
 
@@ -120,12 +120,12 @@ static void check_case(const Subject *s, Derive derive, bool f64, Isa below, Rng
     Case c = {.f64 = f64, .element = f64 ? sizeof(double) : sizeof(float)};
     bool wanted[2 + MOST_SLOTS];
     void *all[2 + MOST_SLOTS];
-    Fault fault = {0};
+    Err err = {0};
     memset(wanted, true, sizeof wanted);
     compile(&c, s, derive);
     make_inputs(&c, s, r);
-    c.plan = plan_new(&(PlanSpec){.graph = c.graph, .f64 = f64, .batched = c.batched, .wanted = wanted, .isa_below = below}, &fault);
-    if (!c.plan) fail_msg("%s: %s", s->source, fault.message);
+    c.plan = plan_new(&(PlanSpec){.graph = c.graph, .f64 = f64, .batched = c.batched, .wanted = wanted, .isa_below = below}, &err);
+    if (!c.plan) fail_msg("%s: %s", s->source, err.message);
     run(&c, 0, s->rows, 0, 2, all);
     for (int i = 0; i < 3; i++) {
         size_t most = i ? s->rows : 40, rows = 1 + rng_below(r, (uint32_t)most), first = rng_below(r, (uint32_t)(s->rows - rows + 1));

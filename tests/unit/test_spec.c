@@ -48,7 +48,7 @@ static bool read_as(Spec *spec, const char *from, const char *to, Err *err) {
 }
 
 static void must_read(Spec *spec, const char *from, const char *to) {
-    Err err;
+    Err err = {0};
     if (!read_as(spec, from, to, &err)) fail_msg("%s: %s: %s", to, err.pointer, err.message);
 }
 
@@ -282,7 +282,7 @@ static void test_refused(void **state) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const Refused *r = &refused[i];
         Spec s;
-        Err err;
+        Err err = {0};
         const bool ok = read_as(&s, r->from, r->to, &err);
         if (ok != !r->pointer) fail_msg("%s: %s", r->to, ok ? "accepted" : err.message);
         if (ok) {
@@ -302,7 +302,7 @@ static void test_loss_alone(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[600];
         Spec s;
-        Err err;
+        Err err = {0};
         snprintf(text, sizeof text, "{'program': {'source': 'x'}, 'bind': {'x': {'column': 'a'}}, 'data': {'train': 's'%s}, 'loss': {'l1': {'target': 'y'}},"
                  " 'optimizer': 'sgd', 'batch_size': 1, 'steps': 1, 'evaluate': {'every': 1%s}}", cases[i].test, cases[i].metrics);
         for (char *c = text; *c; c++)
@@ -317,7 +317,7 @@ static void test_loss_alone(void **state) {
 static void test_cycle(void **state) {
     (void)state;
     Spec s;
-    Err err;
+    Err err = {0};
     assert_false(read_as(&s, "'n': {'net': 'a', 'of': ['image']}", "'n': {'net': 'a', 'of': ['o']}, 'o': {'net': 'a', 'of': ['n']}", &err));
     assert_int_equal(err.code, ERR_bad_run);
     assert_string_equal(err.pointer, "/bind/n/of");
@@ -352,7 +352,7 @@ static void test_runs(void **state) {
 static void test_not_json(void **state) {
     (void)state;
     Spec s;
-    Err err;
+    Err err = {0};
     assert_false(spec_read(&s, "{", 1, &err));
     assert_int_equal(err.code, ERR_bad_json);
     assert_false(read_as(&s, "'seed': 7", "'seed': 7, 'seed': 8", &err));
@@ -372,7 +372,7 @@ static void test_experiments(void **state) {
         FILE *in = entries[i]->d_name[0] == '.' ? NULL : fopen(path, "rb");
         if (in) {
             Spec s;
-            Err err;
+            Err err = {0};
             const size_t len = fread(text, 1, sizeof text, in);
             if (!spec_read(&s, text, len, &err)) fail_msg("%s: %s: %s", path, err.pointer, err.message);
             spec_release(&s);

@@ -33,7 +33,7 @@ static void read_json(Reading *r, const char *term, const char *context) {
     *r = (Reading){0};
     cx_init(&r->cx);
     Buf body;
-    Err err;
+    Err err = {0};
     buf_init(&body);
     buf_printf(&body, "{\"term\":%s,\"context\":%s}", term, context);
     if (!json_parse(&r->json, (char *)body.data, body.len, &err)) fail_msg("%s: %s", term, err.message);

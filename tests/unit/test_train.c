@@ -55,7 +55,7 @@ static void run(unsigned threads, const TestSet *train, const TestSet *test, con
 /* A checkpoint's tensor as doubles, by name. */
 static size_t tensor(const SeenCheckpoint *c, const char *name, double *out, size_t room) {
     Bulk bulk;
-    Err err;
+    Err err = {0};
     size_t n = 0;
     assert_true(safetensors_read(c->file, c->len, &bulk, &err));
     for (size_t i = 0; i < bulk.n; i++) {

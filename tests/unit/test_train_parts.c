@@ -328,15 +328,15 @@ static void test_feed(void **state) {
     (void)state;
     Data d;
     Feed f;
-    Fault fault = {0};
+    Err err = {0};
     data_init(&d);
     for (int f64 = 0; f64 < 2; f64++) {
-        assert_true(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &fault));
+        assert_true(feed_open(&f, d.fd, &d.msg, &d.linked, false, f64, BATCH, &err));
         for (uint64_t epoch = 0; epoch < 3; epoch++) {
             uint32_t order[ROWS];
             random_order(random_key(99, "order", epoch), order, ROWS);
             for (uint64_t b = 0; b < ROWS / BATCH; b++) { /* the short last batch is dropped */
-                assert_true(feed_batch(&f, 99, epoch * (ROWS / BATCH) + b, &fault));
+                assert_true(feed_batch(&f, 99, epoch * (ROWS / BATCH) + b, &err));
                 for (size_t r = 0; r < BATCH; r++) check_row(&f, r, order[b * BATCH + r]);
             }
         }
@@ -346,16 +346,16 @@ static void test_feed(void **state) {
         feed_release(&f);
     }
     d.slots[4].size = 4; /* row 4 holds 4 */
-    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, true, BATCH, &fault));
-    assert_int_equal(fault.code, ERR_bad_run);
-    assert_non_null(strstr(fault.message, "\"e\" has 4 in row 4"));
+    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, true, BATCH, &err));
+    assert_int_equal(err.code, ERR_bad_run);
+    assert_non_null(strstr(err.message, "\"e\" has 4 in row 4"));
     d.slots[4].size = 5;
-    fault = (Fault){0};
+    err = (Err){0};
     d.msg.bytes++; /* the file is shorter */
-    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, true, BATCH, &fault));
-    fault = (Fault){0};
+    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, false, true, BATCH, &err));
+    err = (Err){0};
     d.msg.bytes--;
-    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, true, true, BATCH, &fault)); /* no test column */
+    assert_false(feed_open(&f, d.fd, &d.msg, &d.linked, true, true, BATCH, &err)); /* no test column */
     close(d.fd);
 }
 
@@ -379,32 +379,32 @@ static void saved_init(Saved *s, const char *spec, float first) {
     strcpy(s->c.spec, spec);
 }
 
-static bool read_back(Saved *into, const Area *file, bool *fresh, Fault *fault) {
-    *fault = (Fault){0};
-    return checkpoint_read(&into->c, file->data, file->size, fresh, fault);
+static bool read_back(Saved *into, const Area *file, bool *fresh, Err *err) {
+    *err = (Err){0};
+    return checkpoint_read(&into->c, file->data, file->size, fresh, err);
 }
 
 static void test_checkpoint(void **state) {
     (void)state;
     Saved s, t;
     Area file;
-    Fault fault = {0};
+    Err err = {0};
     bool fresh;
     static const uint32_t turned[] = {3, 2};
     saved_init(&s, "abc", 1);
-    assert_true(checkpoint_write(&s.c, &file, &fault));
+    assert_true(checkpoint_write(&s.c, &file, &err));
     saved_init(&t, "abc", 0);
-    assert_true(read_back(&t, &file, &fresh, &fault));
+    assert_true(read_back(&t, &file, &fresh, &err));
     assert_true(!fresh && t.c.step == 12 && t.c.updates == 11 && t.c.owes);
     assert_memory_equal(t.a, s.a, sizeof s.a);
     assert_memory_equal(t.m, s.m, sizeof s.m);
     /* another specification without this state: a fork */
     saved_init(&t, "abd", 0);
     t.c.n = 2;
-    assert_true(read_back(&t, &file, &fresh, &fault) && fresh && t.c.updates == 0);
+    assert_true(read_back(&t, &file, &fresh, &err) && fresh && t.c.updates == 0);
     saved_init(&t, "abd", 5);
     t.tensors[2].name = "optimizer.momentum.bind.a";
-    assert_true(read_back(&t, &file, &fresh, &fault) && fresh && t.m[5] == 0 && t.a[0] == 1);
+    assert_true(read_back(&t, &file, &fresh, &err) && fresh && t.m[5] == 0 && t.a[0] == 1);
     /* what does not fit: too few, too many, another shape, another dtype, not of ours */
     for (int change = 0; change < 5; change++) {
         saved_init(&t, "abc", 0);
@@ -413,15 +413,15 @@ static void test_checkpoint(void **state) {
         if (change == 2) t.tensors[0].dims = turned;
         if (change == 3) t.c.f64 = true;
         if (change == 4) file.size -= 4;
-        assert_false(read_back(&t, &file, &fresh, &fault));
-        assert_int_equal(fault.code, ERR_bad_run);
+        assert_false(read_back(&t, &file, &fresh, &err));
+        assert_int_equal(err.code, ERR_bad_run);
         if (change == 4) file.size += 4;
         assert_true(t.a[0] == 0); /* nothing was taken */
     }
     double w[6];
-    fault = (Fault){0};
-    assert_true(checkpoint_weight(file.data, file.size, "bind.a", s.tensors[0].dims, 2, w, &fault) && w[5] == 6);
-    assert_false(checkpoint_weight(file.data, file.size, "bind.b", s.tensors[0].dims, 2, w, &fault));
+    err = (Err){0};
+    assert_true(checkpoint_weight(file.data, file.size, "bind.a", s.tensors[0].dims, 2, w, &err) && w[5] == 6);
+    assert_false(checkpoint_weight(file.data, file.size, "bind.b", s.tensors[0].dims, 2, w, &err));
     area_release(&file);
 }
 
@@ -431,10 +431,10 @@ static void test_checkpoint_damaged(void **state) {
     Rng r = rng_new("checkpoint");
     Saved s, t;
     Area file;
-    Fault fault = {0};
+    Err err = {0};
     bool fresh;
     saved_init(&s, "abc", 1);
-    assert_true(checkpoint_write(&s.c, &file, &fault));
+    assert_true(checkpoint_write(&s.c, &file, &err));
     unsigned refused = 0;
     for (int i = 0; i < 3000; i++) {
         const size_t len = rng_below(&r, 3) ? file.size : rng_below(&r, (uint32_t)file.size);
@@ -443,7 +443,7 @@ static void test_checkpoint_damaged(void **state) {
         memcpy(copy, file.data, len);
         for (uint32_t k = rng_below(&r, 4); k && len; k--) copy[rng_below(&r, (uint32_t)len)] = (unsigned char)rng_next(&r);
         saved_init(&t, "abc", 0);
-        refused += !checkpoint_read(&t.c, copy, len, &fresh, &fault);
+        refused += !checkpoint_read(&t.c, copy, len, &fresh, &err);
         free(copy);
     }
     assert_true(refused > 1000 && refused < 3000);

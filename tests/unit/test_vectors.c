@@ -37,7 +37,7 @@ static Nat read_nat(JsonNode row) {
 /* Fills the case up to the gradient graph; the diagnostic, if any, is in c->cx.diag. */
 static void open_case(Case *c, const char *line, bool lower) {
     memset(c, 0, sizeof *c);
-    Err err;
+    Err err = {0};
     if (!json_parse(&c->json, line, strlen(line), &err)) fail_msg("%s", err.message);
     JsonNode row = c->json.root, args = json_get(row, "args");
     c->name = json_get(row, "name")->valuestring;
@@ -69,7 +69,7 @@ static double *vector(Case *c, JsonNode value, size_t size) {
     else if (json_kind(value) == JSON_NUMBER) out[(size_t)value->valuedouble] = 1;
     else {
         Tensor t;
-        Err err;
+        Err err = {0};
         if (!json_numbers(&c->json, value, &t, &err)) fail_msg("%s: %s", c->name, err.message);
         assert_true(t.count <= size);
         memcpy(out, t.data, t.count * sizeof *out);

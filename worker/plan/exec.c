@@ -88,44 +88,44 @@ void exec_phase(Exec *x, Phase phase) {
 }
 
 /* Discrete values must be places of their slot: afterwards the load kernel need not look. */
-static bool check_discrete(const ExecInput *in, size_t rows, const Slot *slot, Fault *fault) {
+static bool check_discrete(const ExecInput *in, size_t rows, const Slot *slot, Err *err) {
     for (size_t r = 0; r < rows; r++) {
         int64_t v = in->dtype == DT_I64 ? ((const int64_t *)in->data)[r] : ((const uint8_t *)in->data)[r];
         if (v < 0 || (in->discrete == 2 && v > 1))
-            return fault_set(fault, ERR_bad_tensor, "%lld is no %s.", (long long)v, in->discrete == 2 ? "boolean" : "natural");
+            return err_set(err, ERR_bad_tensor, "%lld is no %s.", (long long)v, in->discrete == 2 ? "boolean" : "natural");
         if (in->discrete != 2 && (uint64_t)v >= slot->size)
-            return fault_set(fault, ERR_nat_bound_exceeded, "The natural %lld does not fit the input's size, %zu.", (long long)v,
+            return err_set(err, ERR_nat_bound_exceeded, "The natural %lld does not fit the input's size, %zu.", (long long)v,
                              slot->size);
     }
     return true;
 }
 
-static bool check_input(const ExecInput *in, size_t rows, const Slot *slot, Fault *fault) {
-    if (!in->data) return fault_set(fault, ERR_missing_input, "An input has no tensor.");
+static bool check_input(const ExecInput *in, size_t rows, const Slot *slot, Err *err) {
+    if (!in->data) return err_set(err, ERR_missing_input, "An input has no tensor.");
     if (!in->discrete) {
-        if (in->dtype != DT_F32 && in->dtype != DT_F64) return fault_set(fault, ERR_bad_tensor, "A dense tensor is F32 or F64.");
+        if (in->dtype != DT_F32 && in->dtype != DT_F64) return err_set(err, ERR_bad_tensor, "A dense tensor is F32 or F64.");
         if (!in->cols || in->cols > slot->size)
-            return fault_set(fault, ERR_shape_mismatch, "A tensor has %zu elements a row where %zu fit.", in->cols, slot->size);
+            return err_set(err, ERR_shape_mismatch, "A tensor has %zu elements a row where %zu fit.", in->cols, slot->size);
         return true;
     }
     if (in->dtype == DT_F32 || in->dtype == DT_F64)
-        return fault_set(fault, ERR_bad_tensor, "A discrete tensor is I64, U8 or BOOL.");
+        return err_set(err, ERR_bad_tensor, "A discrete tensor is I64, U8 or BOOL.");
     if (in->discrete == 2 && slot->size != 2)
-        return fault_set(fault, ERR_shape_mismatch, "A boolean stands where none is wanted.");
-    return check_discrete(in, in->batched ? rows : 1, slot, fault);
+        return err_set(err, ERR_shape_mismatch, "A boolean stands where none is wanted.");
+    return check_discrete(in, in->batched ? rows : 1, slot, err);
 }
 
-static bool check(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, Fault *fault) {
-    if (p->rows && rows != p->rows) return fault_set(fault, ERR_internal, "A plan for %zu rows was given %zu.", p->rows, rows);
-    if (!rows || rows > LIMIT_ROWS) return fault_set(fault, ERR_too_large, "A batch has 1 to %zu rows.", LIMIT_ROWS);
+static bool check(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, Err *err) {
+    if (p->rows && rows != p->rows) return err_set(err, ERR_internal, "A plan for %zu rows was given %zu.", p->rows, rows);
+    if (!rows || rows > LIMIT_ROWS) return err_set(err, ERR_too_large, "A batch has 1 to %zu rows.", LIMIT_ROWS);
     if (p->macs_shared + p->macs_row * (double)rows > LIMIT_JOB_MACS)
-        return fault_set(fault, ERR_too_large, "This call needs about %.2g multiply-adds; the limit is %.2g.",
+        return err_set(err, ERR_too_large, "This call needs about %.2g multiply-adds; the limit is %.2g.",
                          p->macs_shared + p->macs_row * (double)rows, LIMIT_JOB_MACS);
     for (uint32_t s = 0; s < p->graph->nslots; s++)
-        if (p->slot_values[s] != VALUE_NONE && !check_input(&inputs[s], rows, &p->graph->slots[s], fault)) return false;
+        if (p->slot_values[s] != VALUE_NONE && !check_input(&inputs[s], rows, &p->graph->slots[s], err)) return false;
     for (uint32_t o = 0; o < p->graph->noutputs; o++)
         if (outputs[o].data && p->outputs[o].batched && !outputs[o].batched)
-            return fault_set(fault, ERR_bad_request, "Output %u has one row for each of the batch.", o);
+            return err_set(err, ERR_bad_request, "Output %u has one row for each of the batch.", o);
     return true;
 }
 
@@ -206,13 +206,13 @@ static void bind_outputs(const Team *team) {
 }
 
 bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t most, Workspace *w,
-              Fault *fault) {
-    if (!check(p, inputs, outputs, rows, fault)) return false;
+              Err *err) {
+    if (!check(p, inputs, outputs, rows, err)) return false;
     size_t tile = exec_tile(p, rows, most);
     if (!tile)
-        return fault_set(fault, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
+        return err_set(err, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
     Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = aligned(slab_bytes(p, tile)), .w = w};
-    if (!reserve(w, team.n * team.slab, team.n * p->table)) return fault_set(fault, ERR_internal, "The worker is out of memory.");
+    if (!reserve(w, team.n * team.slab, team.n * p->table)) return err_set(err, ERR_internal, "The worker is out of memory.");
     team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs,
                         .box = w->box};
     join_team(&team, 0);

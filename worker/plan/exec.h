@@ -59,7 +59,7 @@ struct Exec {
 size_t exec_tile(const Plan *plan, size_t rows, size_t most);
 /* inputs by slot, outputs by output. `tile`: 0, or the largest tile to use, and then all threads, however little work (tests). */
 bool exec_run(const Plan *plan, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t tile, Workspace *w,
-              Fault *fault);
+              Err *err);
 /* One phase's steps; for iterations. */
 void exec_phase(Exec *x, Phase phase);
 #endif

@@ -4,17 +4,17 @@
 #include "worker/plan/tape.h"
 #include <stdlib.h>
 
-static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
 
 void *planner_alloc(Planner *b, size_t count, size_t size) {
     Plan *p = b->plan;
     if ((p->nowned & (p->nowned - 1)) == 0) { /* grows at powers of two */
         void **owned = realloc(p->owned, (p->nowned ? p->nowned * 2 : 1) * sizeof *owned);
-        if (!owned) return no_memory(b->fault), NULL;
+        if (!owned) return no_memory(b->err), NULL;
         p->owned = owned;
     }
     void *made = calloc(count ? count : 1, size);
-    if (!made) return no_memory(b->fault), NULL;
+    if (!made) return no_memory(b->err), NULL;
     return p->owned[p->nowned++] = made;
 }
 
@@ -24,7 +24,7 @@ Plan *planner_own(Planner *b, Plan *sub) {
     Plan **subs = realloc(p->subs, (p->nsubs + 1) * sizeof *subs);
     if (!subs) {
         plan_free(sub);
-        no_memory(b->fault);
+        no_memory(b->err);
         return NULL;
     }
     p->subs = subs;
@@ -37,7 +37,7 @@ static bool grow(Planner *b, void **array, uint32_t count, uint32_t *room, size_
     if (count < *room) return true;
     uint32_t more = *room ? *room * 2 : 64;
     void *p = realloc(*array, (size_t)more * size);
-    if (!p) return no_memory(b->fault);
+    if (!p) return no_memory(b->err);
     *array = p;
     *room = more;
     return true;
@@ -179,7 +179,7 @@ static bool find_needed(Planner *b) {
         const GNode *n = &g->nodes[i];
         const uint32_t *ins = node_ins(g, n);
         if (!b->nodes[i].needed) continue;
-        if (n->op == OP_call) return fault_set(b->fault, ERR_not_tabulable, "The graph calls a network that was not linked.");
+        if (n->op == OP_call) return err_set(b->err, ERR_not_tabulable, "The graph calls a network that was not linked.");
         if (b->nodes[i].late && b->nodes[i].batched) b->plan->single_tile = true;
         for (uint32_t k = 0, reads = planner_reads(b, i); k < reads; k++)
             if (!planner_skips(g, n, k)) need(b, ins[k]);
@@ -199,7 +199,7 @@ static bool find_needed(Planner *b) {
 static bool order_steps(Planner *b, uint32_t *at) {
     Plan *p = b->plan;
     Step *sorted = calloc(p->nsteps ? p->nsteps : 1, sizeof *sorted);
-    if (!sorted) return no_memory(b->fault);
+    if (!sorted) return no_memory(b->err);
     uint32_t n = 0;
     for (int phase = 0; phase < PHASES; phase++) {
         p->phase_at[phase] = n;
@@ -252,14 +252,14 @@ static bool place_region(Planner *b, bool batched, size_t *total) {
     for (uint32_t i = 0; ok && i < n; i++) p->values[which[i]].offset = items[i].offset;
     free(items);
     free(which);
-    return ok || no_memory(b->fault);
+    return ok || no_memory(b->err);
 }
 
 static bool convert_consts(Planner *b) {
     const Graph *g = b->g;
     if (b->plan->f64 || !g->nconsts) return true;
     float *c = b->plan->consts32 = malloc(g->nconsts * sizeof *c);
-    if (!c) return no_memory(b->fault);
+    if (!c) return no_memory(b->err);
     for (size_t i = 0; i < g->nconsts; i++) c[i] = (float)g->consts[i];
     return true;
 }
@@ -283,7 +283,7 @@ static bool build(Planner *b) {
     if (planner_ok(b) && b->tape) planner_tape_finish(b);
     if (!planner_ok(b)) return false;
     uint32_t *at = calloc(p->nsteps ? p->nsteps : 1, sizeof *at);
-    if (!at) return no_memory(b->fault);
+    if (!at) return no_memory(b->err);
     bool ok = order_steps(b, at);
     if (ok) find_lives(b, at);
     free(at);
@@ -302,11 +302,11 @@ static Isa best_isa(Isa below) {
     return below != ISA_BASE && best >= below ? below - 1 : best;
 }
 
-Plan *plan_new(const PlanSpec *spec, Fault *fault) {
+Plan *plan_new(const PlanSpec *spec, Err *err) {
     const Graph *g = spec->graph;
     Plan *p = calloc(1, sizeof *p);
-    Planner b = {.spec = spec, .g = g, .plan = p, .fault = fault};
-    if (!p) return no_memory(fault), NULL;
+    Planner b = {.spec = spec, .g = g, .plan = p, .err = err};
+    if (!p) return no_memory(err), NULL;
     *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .rows = spec->rows, .isa = best_isa(spec->isa_below)};
     b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
     p->slot_values = calloc(g->nslots ? g->nslots : 1, sizeof *p->slot_values);
@@ -317,7 +317,7 @@ Plan *plan_new(const PlanSpec *spec, Fault *fault) {
         for (uint32_t o = 0; o < g->noutputs; o++) p->outputs[o].value = VALUE_NONE;
         ok = build(&b);
     } else {
-        no_memory(fault);
+        no_memory(err);
     }
     free(b.nodes);
     free(b.lives);

@@ -7,12 +7,12 @@
  * iterations), EACH (a tile; an iteration), AFTER (what needs sums over all tiles). Values are placed by their lifetimes over
  * that order.
  * Ownership: a Plan refers to its Graph, which must outlive it; it owns its sub-plans. Read-only once made.
- * Errors: plan_new returns NULL and sets the fault: not_tabulable (a network that was not linked), too_large, internal (out of
+ * Errors: plan_new returns NULL and sets the err: not_tabulable (a network that was not linked), too_large, internal (out of
  * memory). */
 #ifndef CAJAL_PLAN_H
 #define CAJAL_PLAN_H
 #include "schema/graph/graph.h"
-#include "worker/fault.h"
+#include "schema/errors.h"
 #include "worker/kernels/conv_shape.h"
 
 #define VALUE_NONE UINT32_MAX
@@ -225,7 +225,7 @@ typedef struct {
     const bool *sums;        /* summed over rows before; then not batched */
 } PlanSpec;
 
-Plan *plan_new(const PlanSpec *spec, Fault *fault);
+Plan *plan_new(const PlanSpec *spec, Err *err);
 void plan_free(Plan *plan);
 static inline size_t plan_element(const Plan *plan) { return plan->f64 ? sizeof(double) : sizeof(float); }
 #endif

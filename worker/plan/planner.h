@@ -1,7 +1,7 @@
 /* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c, planner_iter.c,
  * planner_layers.c and planner_conv.c (a node to its steps), planner_sums.c (sums over the batch), planner_fuse.c (several nodes as one step).
  *
- * Everything fails by setting the fault (sticky); functions then return harmless values, and plan_new gives up at the end. */
+ * Everything fails by setting the err (sticky); functions then return harmless values, and plan_new gives up at the end. */
 #ifndef CAJAL_PLANNER_H
 #define CAJAL_PLANNER_H
 #include "worker/plan/plan.h"
@@ -55,7 +55,7 @@ typedef struct {
     const PlanSpec *spec;
     const Graph *g;
     Plan *plan;
-    Fault *fault;
+    Err *err;
     NodeInfo *nodes;
     Life *lives;
     uint32_t values_room;
@@ -67,11 +67,11 @@ typedef struct {
     size_t gathered; /* elements, of all sums (planner_sums.c) */
 } Planner;
 
-/* Zeroed memory that lives as long as the plan; NULL sets the fault. */
+/* Zeroed memory that lives as long as the plan; NULL sets the err. */
 void *planner_alloc(Planner *b, size_t count, size_t size);
 uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase);
 static inline const PlanValue *planner_get(const Planner *b, uint32_t v) { return &b->plan->values[v]; }
-static inline bool planner_ok(const Planner *b) { return b->fault->code == ERR_NONE; }
+static inline bool planner_ok(const Planner *b) { return b->err->code == ERR_NONE; }
 
 /* What a step touches beside step->in[0..nin) and step->out; VALUE_NONE entries are skipped. */
 typedef struct {
@@ -130,7 +130,7 @@ uint32_t planner_contract(Planner *b, uint32_t node, bool summed, NodeInfo *top)
 
 /* planner_layers.c: the node's value. */
 uint32_t planner_layer(Planner *b, uint32_t node);
-/* Of a pooling op or its derivative; NULL sets the fault. */
+/* Of a pooling op or its derivative; NULL sets the err. */
 WindowDetail *planner_pool_window(Planner *b, uint32_t node);
 
 /* planner_fuse.c */

@@ -28,7 +28,7 @@ static ConvDetail *detail(Planner *b, const GNode *n) {
 }
 
 static uint32_t too_large(Planner *b) {
-    fault_set(b->fault, ERR_too_large, "A convolution needs more working memory than a job may take.");
+    err_set(b->err, ERR_too_large, "A convolution needs more working memory than a job may take.");
     return 0;
 }
 

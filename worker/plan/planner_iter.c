@@ -27,7 +27,7 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     SubPlan sub = {.shared = VALUE_NONE, .rows = VALUE_NONE};
     bool *batched = calloc(g->nslots + 1, sizeof *batched);
     if (!batched) {
-        fault_set(b->fault, ERR_internal, "The worker is out of memory.");
+        err_set(b->err, ERR_internal, "The worker is out of memory.");
         return sub;
     }
     for (uint32_t s = 0; s < g->nslots; s++) batched[s] = slot_batched(&g->slots[s], c);
@@ -37,7 +37,7 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     spec.keep_bytes = b->spec->keep_bytes;
     spec.batched = batched;
     spec.is_step = true;
-    sub.plan = planner_own(b, plan_new(&spec, b->fault));
+    sub.plan = planner_own(b, plan_new(&spec, b->err));
     free(batched);
     if (!sub.plan) return sub;
     if (sub.plan->shared_size) sub.shared = fresh(b, sub.plan->shared_size, false);
@@ -132,7 +132,7 @@ static void read_out(Planner *b, const GNode *n, const int64_t *attrs, uint32_t 
     uint32_t nin = m.ncounts + m.ncomps + m.ncaps;
     m.flags = calloc((size_t)m.ncaps + 2 * (size_t)b->g->subs[n->sub]->noutputs + 1, sizeof *m.flags);
     if (!m.flags) {
-        fault_set(b->fault, ERR_internal, "The worker is out of memory.");
+        err_set(b->err, ERR_internal, "The worker is out of memory.");
         return;
     }
     IterDetail *d = iter_detail(&m);
@@ -247,7 +247,7 @@ static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
                          .batched = b->nodes[i].batched};
     for (uint32_t j = 0; j < ncaps; j++) ids[j] = b->nodes[ins[2 + j]].value;
     if (__builtin_mul_overflow(k, size, &all)) {
-        fault_set(b->fault, ERR_too_large, "The gradient of an iteration needs more memory than a job may take.");
+        err_set(b->err, ERR_too_large, "The gradient of an iteration needs more memory than a job may take.");
         return NULL;
     }
     keep_states(b, d);

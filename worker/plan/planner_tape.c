@@ -58,7 +58,7 @@ void planner_tape(Planner *b) {
             return;
         }
     }
-    if (!ok) fault_set(b->fault, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(b->err, ERR_internal, "The worker is out of memory.");
     else tape_release(t);
     free(t);
 }

@@ -37,11 +37,11 @@ void cache_release(Cache *cache) {
     map_release(&cache->graphs);
 }
 
-bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Fault *fault) {
+bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Err *err) {
     char why[200];
-    if (!key) return fault_set(fault, ERR_bad_request, "Key 0 is the interpreter's.");
+    if (!key) return err_set(err, ERR_bad_request, "Key 0 is the interpreter's.");
     Graph *g = graph_read(bytes, len, why, sizeof why);
-    if (!g) return fault_set(fault, ERR_internal, "The graph does not read: %s", why);
+    if (!g) return err_set(err, ERR_internal, "The graph does not read: %s", why);
     Loaded *l = calloc(1, sizeof *l);
     if (l) {
         l->graph = g;
@@ -50,7 +50,7 @@ bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Fault
     }
     free(l);
     graph_free(g);
-    return fault_set(fault, ERR_internal, "The worker is out of memory.");
+    return err_set(err, ERR_internal, "The worker is out of memory.");
 }
 
 void cache_drop(Cache *cache, uint64_t key) { loaded_free(map_remove(&cache->graphs, &key, sizeof key)); }
@@ -75,16 +75,16 @@ static PlanEntry *find(Loaded *l, const bool *key, size_t len) {
     return NULL;
 }
 
-const Plan *loaded_plan(Loaded *l, PlanSpec spec, Fault *fault) {
+const Plan *loaded_plan(Loaded *l, PlanSpec spec, Err *err) {
     const Graph *g = spec.graph = l->graph;
     size_t len = 1 + (size_t)g->nslots + g->noutputs;
     PlanEntry *e = malloc(sizeof *e + len * sizeof *e->key);
-    if (!e) return fault_set(fault, ERR_internal, "The worker is out of memory."), NULL;
+    if (!e) return err_set(err, ERR_internal, "The worker is out of memory."), NULL;
     e->key[0] = spec.f64;
     if (g->nslots) memcpy(e->key + 1, spec.batched, g->nslots * sizeof *e->key);
     if (g->noutputs) memcpy(e->key + 1 + g->nslots, spec.wanted, g->noutputs * sizeof *e->key);
     PlanEntry *old = find(l, e->key, len);
-    if (!old) e->plan = plan_new(&spec, fault);
+    if (!old) e->plan = plan_new(&spec, err);
     if (old || !e->plan) {
         free(e);
         return old ? old->plan : NULL;

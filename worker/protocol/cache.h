@@ -17,13 +17,13 @@ typedef struct Loaded Loaded;
 
 void cache_init(Cache *cache);
 void cache_release(Cache *cache);
-/* Reads the file form; a graph with that key is replaced. Faults: bad_request (key 0 is the interpreter's), internal (a damaged
+/* Reads the file form; a graph with that key is replaced. Errors: bad_request (key 0 is the interpreter's), internal (a damaged
  * file). */
-bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Fault *fault);
+bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Err *err);
 void cache_drop(Cache *cache, uint64_t key); /* an unknown key is no error */
 /* NULL when there is none. */
 Loaded *cache_find(Cache *cache, uint64_t key);
 const Graph *loaded_graph(const Loaded *loaded);
 /* spec->graph is set here. Errors: plan_new's. */
-const Plan *loaded_plan(Loaded *loaded, PlanSpec spec, Fault *fault);
+const Plan *loaded_plan(Loaded *loaded, PlanSpec spec, Err *err);
 #endif

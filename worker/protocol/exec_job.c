@@ -6,7 +6,7 @@
 
 typedef struct {
     const ExecMsg *m;
-    Fault *fault;
+    Err *err;
     unsigned char *base; /* the area, wherever it is */
     unsigned char *heap; /* it is here, */
     Area area;           /* or here, */
@@ -20,13 +20,13 @@ static bool job_open(Job *job, Maps *maps, Frame *frame) {
     if (frame->area >= 0) {
         int fd = frame->area;
         frame->area = -1;
-        if (!maps_open(maps, fd, m->area_size, &job->mapped)) return fault_set(job->fault, ERR_internal, "The area cannot be mapped.");
+        if (!maps_open(maps, fd, m->area_size, &job->mapped)) return err_set(job->err, ERR_internal, "The area cannot be mapped.");
         job->base = job->mapped.area.data;
         return true;
     }
     if (m->area_size - m->results_at <= WIRE_INLINE_AREA) job->base = job->heap = calloc(1, m->area_size + 1);
     else if (area_create(&job->area, m->area_size)) job->base = job->area.data;
-    if (!job->base) return fault_set(job->fault, ERR_internal, "The worker is out of memory.");
+    if (!job->base) return err_set(job->err, ERR_internal, "The worker is out of memory.");
     if (m->inline_len) memcpy(job->base, m->inline_area, m->inline_len);
     return true;
 }
@@ -35,7 +35,7 @@ static bool set_inputs(Job *job, const Graph *g, ExecInput *inputs, bool *batche
     for (uint32_t i = 0; i < job->m->ntensors; i++) {
         const TensorMsg *t = &job->m->tensors[i];
         if (t->slot >= g->nslots || inputs[t->slot].data)
-            return fault_set(job->fault, ERR_bad_request, "Tensor %u has no slot.", i);
+            return err_set(job->err, ERR_bad_request, "Tensor %u has no slot.", i);
         inputs[t->slot] = (ExecInput){job->base + t->offset, (DType)t->dtype, t->discrete, t->batched, t->cols};
         batched[t->slot] = t->batched;
     }
@@ -48,11 +48,11 @@ static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wan
         const ResultMsg *r = &m->results[i];
         uint64_t bytes;
         if (r->output >= g->noutputs || outputs[r->output].data)
-            return fault_set(job->fault, ERR_bad_request, "Result %u has no output.", i);
+            return err_set(job->err, ERR_bad_request, "Result %u has no output.", i);
         size_t size = g->nodes[g->outputs[r->output].node].size;
         if (__builtin_mul_overflow(size * dtype_size((DType)m->dtype), r->batched ? m->rows : UINT64_C(1), &bytes) ||
             bytes > m->area_size - r->offset)
-            return fault_set(job->fault, ERR_bad_request, "Result %u does not fit the area.", i);
+            return err_set(job->err, ERR_bad_request, "Result %u does not fit the area.", i);
         outputs[r->output] = (ExecOutput){job->base + r->offset, r->batched};
         wanted[r->output] = true;
     }
@@ -62,17 +62,17 @@ static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wan
 static bool execute(Job *job, Cache *cache, Workspace *w) {
     const ExecMsg *m = job->m;
     Loaded *loaded = cache_find(cache, m->key);
-    if (!loaded) return fault_set(job->fault, ERR_internal, "There is no graph with key %llu here.", (unsigned long long)m->key);
+    if (!loaded) return err_set(job->err, ERR_internal, "There is no graph with key %llu here.", (unsigned long long)m->key);
     const Graph *g = loaded_graph(loaded);
     ExecInput *inputs = calloc(g->nslots + (size_t)1, sizeof *inputs);
     ExecOutput *outputs = calloc(g->noutputs + (size_t)1, sizeof *outputs);
     bool *flags = calloc((size_t)g->nslots + g->noutputs + 1, sizeof *flags), *wanted = flags ? flags + g->nslots : NULL;
     bool ok = inputs && outputs && flags;
-    if (!ok) fault_set(job->fault, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(job->err, ERR_internal, "The worker is out of memory.");
     ok = ok && set_inputs(job, g, inputs, flags) && set_outputs(job, g, outputs, wanted);
     const Plan *plan =
-        ok ? loaded_plan(loaded, (PlanSpec){.f64 = m->dtype == DT_F64, .batched = flags, .wanted = wanted}, job->fault) : NULL;
-    ok = plan && exec_run(plan, inputs, outputs, m->rows, 0, w, job->fault);
+        ok ? loaded_plan(loaded, (PlanSpec){.f64 = m->dtype == DT_F64, .batched = flags, .wanted = wanted}, job->err) : NULL;
+    ok = plan && exec_run(plan, inputs, outputs, m->rows, 0, w, job->err);
     workspace_trim(w);
     free(inputs);
     free(outputs);
@@ -80,19 +80,19 @@ static bool execute(Job *job, Cache *cache, Workspace *w) {
     return ok;
 }
 
-void exec_job_put_fault(Buf *out, const Fault *fault) {
+void exec_job_put_err(Buf *out, const Err *err) {
     ExecutedMsg ran = {
-        .code = (uint16_t)fault->code, .message = (const unsigned char *)fault->message, .message_len = strlen(fault->message)};
+        .code = (uint16_t)err->code, .message = (const unsigned char *)err->message, .message_len = strlen(err->message)};
     wire_put_executed(out, &ran);
 }
 
 void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer) {
-    Fault fault = {0};
-    Job job = {.m = m, .fault = &fault};
+    Err err = {0};
+    Job job = {.m = m, .err = &err};
     *answer = (ExecAnswer){.area.fd = -1};
     if (job_open(&job, maps, frame)) {
         uint64_t start = (uint64_t)time_monotonic_ns();
-        bool ok = m->key ? execute(&job, cache, w) : interpret_exec(m, job.base, &fault);
+        bool ok = m->key ? execute(&job, cache, w) : interpret_exec(m, job.base, &err);
         ExecutedMsg ran = {.exec_ns = (uint64_t)time_monotonic_ns() - start};
         if (ok && job.heap) {
             ran.inline_results = job.base + m->results_at;
@@ -100,8 +100,8 @@ void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const
         }
         if (ok) wire_put_executed(out, &ran);
     }
-    if (fault.code != ERR_NONE) exec_job_put_fault(out, &fault);
-    if (fault.code == ERR_NONE) answer->area = job.area;
+    if (err.code != ERR_NONE) exec_job_put_err(out, &err);
+    if (err.code == ERR_NONE) answer->area = job.area;
     else area_release(&job.area);
     maps_close(maps, &job.mapped);
     free(job.heap);

@@ -15,5 +15,5 @@ typedef struct {
 /* Puts the ExecutedMsg into `out`; answer->area is the caller's to release after sending. */
 void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer);
 /* A ExecutedMsg without results. */
-void exec_job_put_fault(Buf *out, const Fault *fault);
+void exec_job_put_err(Buf *out, const Err *err);
 #endif

@@ -101,14 +101,14 @@ static void interpret(Interpretation *t) {
     }
 }
 
-bool interpret_exec(const ExecMsg *m, void *base, Fault *fault) {
+bool interpret_exec(const ExecMsg *m, void *base, Err *err) {
     Cx cx;
     cx_init(&cx);
     if (m->nat_limit) cx.nat_limit = m->nat_limit;
     Interpretation t = {.cx = &cx, .m = m, .base = base};
     CX_TRY(&cx) interpret(&t);
     bool ok = cx.diag.code == ERR_NONE;
-    if (!ok) fault_set(fault, cx.diag.code, "%s", cx.diag.message);
+    if (!ok) err_set(err, cx.diag.code, "%s", cx.diag.message);
     cx_release(&cx);
     return ok;
 }

@@ -2,11 +2,11 @@
  *
  * Slots: the inputs in order of name, then the arguments; every tensor is discrete. One result, output 0: the vector of the
  * value after m->nargs arguments. `base` is the area.
- * Faults: the language's, too_large, bad_request, not_tabulable. */
+ * Errors: the language's, too_large, bad_request, not_tabulable. */
 #ifndef CAJAL_INTERPRET_H
 #define CAJAL_INTERPRET_H
 #include "schema/protocol/wire.h"
-#include "worker/fault.h"
+#include "schema/errors.h"
 
-bool interpret_exec(const ExecMsg *m, void *base, Fault *fault);
+bool interpret_exec(const ExecMsg *m, void *base, Err *err);
 #endif

@@ -53,10 +53,10 @@ static bool handle_build(Worker *w, Frame *frame, Buf *out) {
 
 static bool handle_load(Worker *w, Frame *frame, Buf *out) {
     LoadMsg m;
-    Fault fault = {0};
+    Err err = {0};
     if (!wire_get_load(frame, &m)) return false;
-    cache_load(&w->cache, m.key, m.graph, m.graph_len, &fault);
-    exec_job_put_fault(out, &fault);
+    cache_load(&w->cache, m.key, m.graph, m.graph_len, &err);
+    exec_job_put_err(out, &err);
     return true;
 }
 

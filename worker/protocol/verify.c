@@ -13,7 +13,7 @@ typedef struct {
     const Program *program;
     const Signature *sig;
     const Graph *g;
-    Fault fault;
+    Err err;
     Plan *plan;
     Workspace *w;
     uint32_t nvars;
@@ -75,7 +75,7 @@ static bool run_neurons(Verifier *t, size_t n) {
         uint32_t v = slot->index + (slot->role == SLOT_ARG ? t->sig->ninputs : 0);
         t->inputs[s] = (ExecInput){.data = t->places + v * CHUNK, .dtype = DT_I64, .discrete = 1, .batched = true};
     }
-    return exec_run(t->plan, t->inputs, &(ExecOutput){t->got, true}, n, 0, t->w, &t->fault);
+    return exec_run(t->plan, t->inputs, &(ExecOutput){t->got, true}, n, 0, t->w, &t->err);
 }
 
 /* "x = 3, argument 1 = 0", each the place of a basis vector; long lists are cut. */
@@ -130,11 +130,11 @@ static bool prepare(Verifier *t) {
     bool *batched = malloc(t->g->nslots + (size_t)1);
     if (!t->dims || !t->places || !t->inputs || !t->values || !t->want || !t->got || !batched) {
         free(batched);
-        return fault_set(&t->fault, ERR_internal, "The worker is out of memory.");
+        return err_set(&t->err, ERR_internal, "The worker is out of memory.");
     }
     for (uint32_t v = 0; v < t->nvars; v++) t->dims[v] = var_type(sig, v)->dim;
     for (uint32_t s = 0; s < t->g->nslots; s++) batched[s] = true;
-    t->plan = plan_new(&(PlanSpec){.graph = t->g, .f64 = true, .batched = batched, .wanted = (bool[]){true}}, &t->fault);
+    t->plan = plan_new(&(PlanSpec){.graph = t->g, .f64 = true, .batched = batched, .wanted = (bool[]){true}}, &t->err);
     free(batched);
     return t->plan;
 }
@@ -157,7 +157,7 @@ static bool run_cases(Verifier *t, Verified *out) {
     return true;
 }
 
-static void report(Verifier *t) { CX_TRY(t->cx) cx_fail(t->cx, t->fault.code, AT_NOWHERE, NULL, "%s", t->fault.message); }
+static void report(Verifier *t) { CX_TRY(t->cx) cx_fail(t->cx, t->err.code, AT_NOWHERE, NULL, "%s", t->err.message); }
 
 bool verify_program(Cx *cx, const Program *p, const Signature *sig, const Graph *g, uint64_t seed, Workspace *w, Verified *out) {
     Verifier t = {.cx = cx,
@@ -172,8 +172,8 @@ bool verify_program(Cx *cx, const Program *p, const Signature *sig, const Graph 
     *out = (Verified){0};
     if (!verifiable(sig) || t.out_dim > CHUNK_BYTES / sizeof(double)) return true;
     bool ok = prepare(&t) && run_cases(&t, out);
-    if (t.fault.code == ERR_too_large) ok = true; /* not to be had within the limits: fewer cases, no failure */
-    else if (t.fault.code) report(&t);
+    if (t.err.code == ERR_too_large) ok = true; /* not to be had within the limits: fewer cases, no failure */
+    else if (t.err.code) report(&t);
     plan_free(t.plan);
     free(t.dims);
     free(t.places);

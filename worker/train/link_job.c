@@ -35,7 +35,7 @@ typedef struct {
     double macs;
 } Job;
 
-static _Noreturn void fail(Job *job, const Fault *fault) { cx_fail(&job->cx, fault->code, AT_NOWHERE, NULL, "%s", fault->message); }
+static _Noreturn void fail(Job *job, const Err *err) { cx_fail(&job->cx, err->code, AT_NOWHERE, NULL, "%s", err->message); }
 
 static Linked *link_spec(Job *job) {
     Cx *cx = &job->cx;
@@ -104,13 +104,13 @@ static void put_info(Job *job, const Linked *linked, size_t bytes) {
 /* The step is planned as for training, so that a run which does not fit the memory is refused here. */
 static void check_run(Job *job) {
     Linked *linked = link_spec(job);
-    Fault fault = {0};
+    Err err = {0};
     size_t bytes;
     job->graph = link_train(&job->cx, linked, job->spec.batch_size); /* freed with the job, as is the other */
     job->forward = optimise_graph(&job->cx, linked->forward);
-    if (!model_measure(&job->spec, linked, job->graph, job->forward, job->threads, &bytes, &fault)) {
+    if (!model_measure(&job->spec, linked, job->graph, job->forward, job->threads, &bytes, &err)) {
         if (bytes) strcpy(job->pointer, "/batch_size"); /* else the weights alone are too much */
-        fail(job, &fault);
+        fail(job, &err);
     }
     put_info(job, linked, bytes);
     graph_free(rewrite_give(&job->cx, linked->forward));
@@ -121,14 +121,14 @@ static void check_run(Job *job) {
 
 static const double *const *read_weights(Job *job, const Linked *linked) {
     Cx *cx = &job->cx;
-    Fault fault = {0};
+    Err err = {0};
     const double **weights = ARENA_ARRAY(&cx->arena, const double *, linked->nweights);
     if (!file_map_open(&job->file, job->area, job->m->area_size))
         cx_fail(cx, ERR_internal, AT_NOWHERE, NULL, "The checkpoint cannot be mapped.");
     for (uint32_t j = 0; j < linked->nweights; j++) {
         const LinkWeight *w = &linked->weights[j];
         double *values = ARENA_ARRAY(&cx->arena, double, w->size);
-        if (!checkpoint_weight(job->file.data, job->file.size, w->name, w->dims, w->rank, values, &fault)) fail(job, &fault);
+        if (!checkpoint_weight(job->file.data, job->file.size, w->name, w->dims, w->rank, values, &err)) fail(job, &err);
         weights[j] = values;
     }
     return weights;

@@ -54,7 +54,7 @@ typedef struct {
     Feed train, eval;
     Progress progress;
     Workspace workspace;
-    Fault fault;
+    Err err;
 } Run;
 
 static void link_graphs(Run *run, const DataMsg *train, const DataMsg *test) {
@@ -74,11 +74,11 @@ static void link_graphs(Run *run, const DataMsg *train, const DataMsg *test) {
 static bool link_all(Run *run, const DataMsg *train, const DataMsg *test) {
     Err err = {0};
     if (!spec_read(&run->spec, (const char *)run->msg->spec, run->msg->spec_len, &err))
-        return fault_set(&run->fault, err.code, "%.100s: %.150s", err.pointer, err.message);
+        return err_set(&run->err, err.code, "%.100s: %.150s", err.pointer, err.message);
     if (run->msg->nat_limit) run->cx.nat_limit = run->msg->nat_limit;
     CX_TRY(&run->cx) link_graphs(run, train, test);
     if (!run->cx.diag.code) return true;
-    return fault_set(&run->fault, run->cx.diag.code, "%.100s%s%.150s", run->pointer, run->pointer[0] ? ": " : "", run->cx.diag.message);
+    return err_set(&run->err, run->cx.diag.code, "%.100s%s%.150s", run->pointer, run->pointer[0] ? ": " : "", run->cx.diag.message);
 }
 
 /* ---- tensors ---- */
@@ -91,8 +91,8 @@ static bool take_weights(Run *run) {
         const TrainSource *source = source_of(run->inbox, DATA_WEIGHTS, linked->weights[j].from_run);
         FileMap file = {0};
         if (!source || !file_map_open(&file, source->frame.area, source->msg.bytes))
-            return fault_set(&run->fault, ERR_internal, "The weights of run \"%.100s\" are not here.", linked->weights[j].from_run);
-        const bool ok = model_take(&run->model, j, file.data, file.size, &run->fault);
+            return err_set(&run->err, ERR_internal, "The weights of run \"%.100s\" are not here.", linked->weights[j].from_run);
+        const bool ok = model_take(&run->model, j, file.data, file.size, &run->err);
         file_map_release(&file);
         if (!ok) return false;
     }
@@ -111,8 +111,8 @@ static bool settle_weights(Run *run, int area) {
     bool fresh = false;
     name_spec(run);
     if (!run->msg->area_size) return take_weights(run);
-    if (!file_map_open(&file, area, run->msg->area_size)) return fault_set(&run->fault, ERR_internal, "The checkpoint cannot be mapped.");
-    const bool ok = checkpoint_read(&run->model.file, file.data, file.size, &fresh, &run->fault);
+    if (!file_map_open(&file, area, run->msg->area_size)) return err_set(&run->err, ERR_internal, "The checkpoint cannot be mapped.");
+    const bool ok = checkpoint_read(&run->model.file, file.data, file.size, &fresh, &run->err);
     file_map_release(&file);
     if (!ok) return false;
     run->model.optim.updates = run->model.file.updates;
@@ -125,10 +125,10 @@ static bool open_feeds(Run *run, const TrainSource *train, const TrainSource *te
     const Spec *spec = &run->spec;
     const TrainSource *eval = test ? test : train;
     if (train->msg.rows < spec->batch_size)
-        return fault_set(&run->fault, ERR_bad_run, "/batch_size: The data set has only %llu rows.", (unsigned long long)train->msg.rows);
-    if (!feed_open(&run->train, train->frame.area, &train->msg, run->linked, false, run->model.f64, spec->batch_size, &run->fault)) return false;
+        return err_set(&run->err, ERR_bad_run, "/batch_size: The data set has only %llu rows.", (unsigned long long)train->msg.rows);
+    if (!feed_open(&run->train, train->frame.area, &train->msg, run->linked, false, run->model.f64, spec->batch_size, &run->err)) return false;
     if (!spec->evaluate_every) return true;
-    return feed_open(&run->eval, eval->frame.area, &eval->msg, run->linked, test != NULL, run->model.f64, run->model.eval_rows, &run->fault);
+    return feed_open(&run->eval, eval->frame.area, &eval->msg, run->linked, test != NULL, run->model.f64, run->model.eval_rows, &run->err);
 }
 
 /* ---- the run ---- */
@@ -137,9 +137,9 @@ static bool count_steps(Run *run) {
     const uint64_t batches = run->train.rows / run->spec.batch_size;
     if (run->spec.steps) run->progress.steps = run->spec.steps;
     else if (__builtin_mul_overflow(run->spec.epochs, batches, &run->progress.steps) || run->progress.steps > LIMIT_RUN_STEPS)
-        return fault_set(&run->fault, ERR_bad_run, "/epochs: These are more than %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
+        return err_set(&run->err, ERR_bad_run, "/epochs: These are more than %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
     if (run->progress.step > run->progress.steps)
-        return fault_set(&run->fault, ERR_bad_run, "The checkpoint is of step %llu, and the run has only %llu.", (unsigned long long)run->progress.step,
+        return err_set(&run->err, ERR_bad_run, "The checkpoint is of step %llu, and the run has only %llu.", (unsigned long long)run->progress.step,
                          (unsigned long long)run->progress.steps);
     run->progress.epoch = (double)run->progress.step / (double)batches;
     return true;
@@ -150,18 +150,18 @@ static bool say_ready(Run *run) {
     buf_init(&text);
     train_record_put(&text, &run->model, run->seat->libraries);
     const char *record = buf_text(&text);
-    if (text.failed) fault_set(&run->fault, ERR_internal, "The worker is out of memory.");
+    if (text.failed) err_set(&run->err, ERR_internal, "The worker is out of memory.");
     else progress_say(&run->progress, PROGRESS_READY, "%s", record);
     buf_release(&text);
-    return !run->fault.code;
+    return !run->err.code;
 }
 
 static bool train(Run *run, const Frame *frame) {
     const TrainSource *train = source_of(run->inbox, DATA_TRAIN, NULL), *test = source_of(run->inbox, DATA_TEST, NULL);
     const Spec *spec = &run->spec;
-    if (!train) return fault_set(&run->fault, ERR_internal, "There is no data to train on.");
+    if (!train) return err_set(&run->err, ERR_internal, "There is no data to train on.");
     if (!link_all(run, &train->msg, test ? &test->msg : NULL)) return false;
-    if (!model_init(&run->model, spec, run->linked, run->step, run->forward, run->seat->threads, &run->fault)) return false;
+    if (!model_init(&run->model, spec, run->linked, run->step, run->forward, run->seat->threads, &run->err)) return false;
     if (!open_feeds(run, train, test) || !settle_weights(run, frame->area) || !count_steps(run) || !say_ready(run)) return false;
     const uint64_t rows = run->eval.rows;
     TrainLoop loop = {.model = &run->model,
@@ -171,7 +171,7 @@ static bool train(Run *run, const Frame *frame) {
                       .tested = test != NULL,
                       .progress = &run->progress,
                       .workspace = &run->workspace};
-    return train_loop_run(&loop, &run->fault);
+    return train_loop_run(&loop, &run->err);
 }
 
 static void release(Run *run) {
@@ -194,7 +194,7 @@ bool train_run(TrainInbox *inbox, const Frame *frame, const TrainSeat *seat, int
     if (!progress_init(&run.progress, seat->sock, frame->id)) return false;
     cx_init(&run.cx);
     train(&run, frame);
-    progress_end(&run.progress, run.fault.code, run.fault.code ? run.fault.message : run.progress.step == run.progress.steps ? "All steps are done." : "Stopped.");
+    progress_end(&run.progress, run.err.code, run.err.code ? run.err.message : run.progress.step == run.progress.steps ? "All steps are done." : "Stopped.");
     *result = run.progress.malformed;
     const bool alive = !run.progress.ended;
     release(&run);

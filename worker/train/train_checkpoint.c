@@ -31,7 +31,7 @@ static void put_header(const Checkpoint *c, BulkTensor *tensors, Buf *out) {
     safetensors_put_noted(out, tensors, c->n, notes, sizeof notes / sizeof *notes);
 }
 
-bool checkpoint_write(const Checkpoint *c, Area *out, Fault *fault) {
+bool checkpoint_write(const Checkpoint *c, Area *out, Err *err) {
     Buf header;
     const size_t data = checkpoint_bytes(c);
     BulkTensor *tensors = calloc(c->n + (size_t)1, sizeof *tensors);
@@ -39,10 +39,10 @@ bool checkpoint_write(const Checkpoint *c, Area *out, Fault *fault) {
     if (tensors) put_header(c, tensors, &header);
     free(tensors);
     bool ok = tensors && !header.failed;
-    if (!ok) fault_set(fault, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(err, ERR_internal, "The worker is out of memory.");
     else if (data > LIMIT_JOB_BYTES - header.len)
-        ok = fault_set(fault, ERR_too_large, "A checkpoint would take more than %zu MiB.", LIMIT_JOB_BYTES >> 20);
-    else if (!area_create(out, header.len + data)) ok = fault_set(fault, ERR_internal, "A checkpoint cannot be mapped.");
+        ok = err_set(err, ERR_too_large, "A checkpoint would take more than %zu MiB.", LIMIT_JOB_BYTES >> 20);
+    else if (!area_create(out, header.len + data)) ok = err_set(err, ERR_internal, "A checkpoint cannot be mapped.");
     if (ok) {
         unsigned char *at = memcpy(out->data, header.data, header.len);
         at += header.len;
@@ -89,39 +89,39 @@ static bool known(const Checkpoint *c, const char *name, size_t near) {
 }
 
 /* Does everything fit that has to; *fresh: are the states unusable? */
-static bool check(const Checkpoint *c, const Bulk *bulk, bool same, bool *fresh, Fault *fault) {
+static bool check(const Checkpoint *c, const Bulk *bulk, bool same, bool *fresh, Err *err) {
     *fresh = false;
     for (uint32_t i = 0; i < c->n; i++) {
         const CheckpointTensor *t = &c->tensors[i];
         if (fits(c, t, find(bulk, t->name, i))) continue;
-        if (same || !t->state) return fault_set(fault, ERR_bad_run, "The checkpoint has no tensor \"%.100s\" of this shape and dtype.", t->name);
+        if (same || !t->state) return err_set(err, ERR_bad_run, "The checkpoint has no tensor \"%.100s\" of this shape and dtype.", t->name);
         *fresh = true;
     }
     for (size_t i = 0; i < bulk->n; i++) {
         const char *name = bulk->items[i].name;
         if (known(c, name, i)) continue;
         if (same || strncmp(name, state_prefix, sizeof state_prefix - 1) != 0)
-            return fault_set(fault, ERR_bad_run, "The checkpoint has a tensor \"%.100s\", which is none of the run's.", name);
+            return err_set(err, ERR_bad_run, "The checkpoint has a tensor \"%.100s\", which is none of the run's.", name);
         *fresh = true;
     }
     return true;
 }
 
-static bool read_file(const unsigned char *file, size_t len, Bulk *bulk, Fault *fault) {
-    Err err = {0};
-    return safetensors_read(file, len, bulk, &err) || fault_set(fault, ERR_bad_run, "The checkpoint does not read: %.150s", err.message);
+static bool read_file(const unsigned char *file, size_t len, Bulk *bulk, Err *err) {
+    Err why = {0};
+    return safetensors_read(file, len, bulk, &why) || err_set(err, ERR_bad_run, "The checkpoint does not read: %.150s", why.message);
 }
 
-bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Fault *fault) {
+bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Err *err) {
     Bulk bulk;
     uint64_t owes;
     char spec[CHECKPOINT_SHA];
     if (!read_number(file, len, "step", &c->step) || !read_number(file, len, "updates", &c->updates) ||
         !read_number(file, len, "owes_evaluation", &owes) || !safetensors_note(file, len, "spec_sha256", spec, sizeof spec))
-        return fault_set(fault, ERR_bad_run, "The file is no run's checkpoint.");
+        return err_set(err, ERR_bad_run, "The file is no run's checkpoint.");
     c->owes = owes != 0;
-    if (!read_file(file, len, &bulk, fault)) return false;
-    const bool ok = check(c, &bulk, !strcmp(spec, c->spec), fresh, fault);
+    if (!read_file(file, len, &bulk, err)) return false;
+    const bool ok = check(c, &bulk, !strcmp(spec, c->spec), fresh, err);
     for (uint32_t i = 0; ok && i < c->n; i++) {
         const CheckpointTensor *t = &c->tensors[i];
         if (t->state && *fresh) memset(t->data, 0, t->size * element(c));
@@ -136,12 +136,12 @@ bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool 
 typedef float LooseF32 __attribute__((aligned(1), may_alias));
 typedef double LooseF64 __attribute__((aligned(1), may_alias));
 
-bool checkpoint_weight(const unsigned char *file, size_t len, const char *name, const uint32_t *dims, uint32_t rank, double *out, Fault *fault) {
+bool checkpoint_weight(const unsigned char *file, size_t len, const char *name, const uint32_t *dims, uint32_t rank, double *out, Err *err) {
     Bulk bulk;
-    if (!read_file(file, len, &bulk, fault)) return false;
+    if (!read_file(file, len, &bulk, err)) return false;
     const BulkTensor *t = find(&bulk, name, 0);
     bool ok = has_shape(t, dims, rank) && (t->dtype == DT_F32 || t->dtype == DT_F64);
-    if (!ok) fault_set(fault, ERR_bad_run, "The earlier run has no weight \"%.100s\" of this shape.", name);
+    if (!ok) err_set(err, ERR_bad_run, "The earlier run has no weight \"%.100s\" of this shape.", name);
     for (size_t i = 0; ok && i < t->count; i++)
         out[i] = t->dtype == DT_F64 ? ((const LooseF64 *)(file + t->offset))[i] : (double)((const LooseF32 *)(file + t->offset))[i];
     bulk_release(&bulk);

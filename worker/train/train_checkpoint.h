@@ -7,7 +7,7 @@
 #define CAJAL_TRAIN_CHECKPOINT_H
 #include "schema/formats/bulk.h"
 #include "schema/protocol/wire.h"
-#include "worker/fault.h"
+#include "schema/errors.h"
 
 enum { CHECKPOINT_SHA = 65 };
 
@@ -31,10 +31,10 @@ typedef struct {
 
 /* Bytes of the tensors' data; SIZE_MAX when they overflow. */
 size_t checkpoint_bytes(const Checkpoint *c);
-bool checkpoint_write(const Checkpoint *c, Area *out, Fault *fault);
+bool checkpoint_write(const Checkpoint *c, Area *out, Err *err);
 /* Fills the tensors, step and updates. Every weight must be there in this shape and dtype, and no other; so must the states if
  * the file is of this specification. In a fork's, *fresh tells that states are missing or others: they are zero then, updates too. */
-bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Fault *fault);
+bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Err *err);
 /* One weight of any run's checkpoint, which must have this shape; f32 is widened. */
-bool checkpoint_weight(const unsigned char *file, size_t len, const char *name, const uint32_t *dims, uint32_t rank, double *out, Fault *fault);
+bool checkpoint_weight(const unsigned char *file, size_t len, const char *name, const uint32_t *dims, uint32_t rank, double *out, Err *err);
 #endif

@@ -46,12 +46,12 @@ static int64_t discrete_at(const FeedColumn *c, uint64_t row) {
     return c->dtype == DT_I64 ? ((const LooseI64 *)c->rows)[row] : c->rows[row];
 }
 
-static bool check_discrete(const FeedColumn *c, const ColumnMsg *column, uint64_t rows, size_t size, Fault *fault) {
+static bool check_discrete(const FeedColumn *c, const ColumnMsg *column, uint64_t rows, size_t size, Err *err) {
     const int64_t places = c->discrete == 2 ? 2 : (int64_t)size;
     for (uint64_t r = 0; r < rows; r++) {
         const int64_t v = discrete_at(c, r);
         if (v < 0 || v >= places)
-            return fault_set(fault, ERR_bad_run, "Column \"%.*s\" has %lld in row %llu; its variable takes 0 to %lld.",
+            return err_set(err, ERR_bad_run, "Column \"%.*s\" has %lld in row %llu; its variable takes 0 to %lld.",
                              (int)column->name_len, (const char *)column->name, (long long)v, (unsigned long long)r, (long long)places - 1);
     }
     return true;
@@ -67,7 +67,7 @@ static bool fill_table(Feed *feed, FeedColumn *c) {
     return c->table != NULL;
 }
 
-static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slot, FeedColumn *c, Fault *fault) {
+static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slot, FeedColumn *c, Err *err) {
     *c = (FeedColumn){.rows = feed->file.data + column->offset,
                       .dtype = (DType)column->dtype,
                       .count = (size_t)column_elements(column),
@@ -76,22 +76,22 @@ static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slo
     if (slot->discrete) c->discrete = slot->type && slot->type->kind == TYPE_BOOL ? 2 : 1;
     const bool integer = c->dtype == DT_I64 || c->dtype == DT_U8 || c->dtype == DT_BOOL;
     if (c->discrete ? !integer || c->count != 1 : c->count != slot->size)
-        return fault_set(fault, ERR_internal, "Column \"%.*s\" is not what was linked.", (int)column->name_len, (const char *)column->name);
+        return err_set(err, ERR_internal, "Column \"%.*s\" is not what was linked.", (int)column->name_len, (const char *)column->name);
     c->batch = aligned_alloc(64, (batch_bytes(feed, c) + 63) / 64 * 64);
     const bool tabled = !c->discrete && (c->dtype == DT_U8 || c->dtype == DT_BOOL);
-    if (!c->batch || (tabled && !fill_table(feed, c))) return fault_set(fault, ERR_internal, "The worker is out of memory.");
-    return !c->discrete || check_discrete(c, column, feed->rows, slot->size, fault);
+    if (!c->batch || (tabled && !fill_table(feed, c))) return err_set(err, ERR_internal, "The worker is out of memory.");
+    return !c->discrete || check_discrete(c, column, feed->rows, slot->size, err);
 }
 
-bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Fault *fault) {
+bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Err *err) {
     *feed = (Feed){.rows = msg->rows, .f64 = f64, .room = room, .ncolumns = linked->nslots};
     feed->columns = calloc(linked->nslots + (size_t)1, sizeof *feed->columns);
-    bool ok = feed->columns || fault_set(fault, ERR_internal, "The worker is out of memory.");
-    if (ok && !file_map_open(&feed->file, fd, msg->bytes)) ok = fault_set(fault, ERR_internal, "A data set cannot be mapped.");
+    bool ok = feed->columns || err_set(err, ERR_internal, "The worker is out of memory.");
+    if (ok && !file_map_open(&feed->file, fd, msg->bytes)) ok = err_set(err, ERR_internal, "A data set cannot be mapped.");
     for (uint32_t s = 0; ok && s < linked->nslots; s++) {
         const uint32_t at = test ? linked->slots[s].test_column : linked->slots[s].column;
-        ok = at < msg->ncolumns ? open_column(feed, &msg->columns[at], &linked->slots[s], &feed->columns[s], fault)
-                                : fault_set(fault, ERR_internal, "The data set lacks a column.");
+        ok = at < msg->ncolumns ? open_column(feed, &msg->columns[at], &linked->slots[s], &feed->columns[s], err)
+                                : err_set(err, ERR_internal, "The data set lacks a column.");
     }
     if (!ok) feed_release(feed);
     return ok;
@@ -119,18 +119,18 @@ static void gather(Feed *feed, uint64_t row, size_t at) {
     }
 }
 
-static bool turn_to(Feed *feed, uint64_t seed, uint64_t epoch, Fault *fault) {
+static bool turn_to(Feed *feed, uint64_t seed, uint64_t epoch, Err *err) {
     if (feed->order && feed->epoch == epoch) return true;
     if (!feed->order) feed->order = malloc(feed->rows * sizeof *feed->order);
-    if (!feed->order) return fault_set(fault, ERR_internal, "The worker is out of memory.");
+    if (!feed->order) return err_set(err, ERR_internal, "The worker is out of memory.");
     random_order(random_key(seed, "order", epoch), feed->order, (uint32_t)feed->rows);
     feed->epoch = epoch;
     return true;
 }
 
-bool feed_batch(Feed *feed, uint64_t seed, uint64_t step, Fault *fault) {
+bool feed_batch(Feed *feed, uint64_t seed, uint64_t step, Err *err) {
     const uint64_t batches = feed->rows / feed->room, first = step % batches * feed->room;
-    if (!turn_to(feed, seed, step / batches, fault)) return false;
+    if (!turn_to(feed, seed, step / batches, err)) return false;
     for (size_t r = 0; r < feed->room; r++) gather(feed, feed->order[first + r], r);
     return true;
 }

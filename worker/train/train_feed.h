@@ -35,10 +35,10 @@ typedef struct {
 } Feed;
 
 /* The used columns of the data set that `msg` describes; `test`: the test data's. */
-bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Fault *fault);
+bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Err *err);
 void feed_release(Feed *feed); /* harmless on a zeroed one */
 /* The batch of a step (counted from 0), `room` rows. */
-bool feed_batch(Feed *feed, uint64_t seed, uint64_t step, Fault *fault);
+bool feed_batch(Feed *feed, uint64_t seed, uint64_t step, Err *err);
 /* Rows from..from+n as they stand; n at most `room`. */
 void feed_rows(Feed *feed, uint64_t from, size_t n);
 /* The batch as the slot's tensor. */

@@ -48,7 +48,7 @@ static void report(Loop *l, const Metrics *metrics) {
 }
 
 /* A stop does not wait for it: then it is owed. */
-static bool evaluate(Loop *l, Fault *fault) {
+static bool evaluate(Loop *l, Err *err) {
     TrainLoop *loop = l->l;
     Metrics metrics = {{0}, {0}};
     loop->model->file.owes = true;
@@ -57,7 +57,7 @@ static bool evaluate(Loop *l, Fault *fault) {
         const size_t rows = left < loop->model->eval_rows ? (size_t)left : loop->model->eval_rows;
         if (!progress_poll(l->progress)) return true;
         feed_rows(loop->eval, at, rows);
-        if (!model_forward(loop->model, loop->eval, rows, loop->workspace, fault)) return false;
+        if (!model_forward(loop->model, loop->eval, rows, loop->workspace, err)) return false;
         add_rows(l, &metrics, rows);
     }
     report(l, &metrics);
@@ -67,23 +67,23 @@ static bool evaluate(Loop *l, Fault *fault) {
 
 static bool due(uint64_t every, uint64_t step) { return every && step % every == 0; }
 
-static bool evaluate_due(Loop *l, Fault *fault) {
+static bool evaluate_due(Loop *l, Err *err) {
     const uint64_t step = l->progress->step;
     const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->progress->steps);
-    if (now) return evaluate(l, fault);
+    if (now) return evaluate(l, err);
     l->l->model->file.owes = false; /* what another specification was owed is not */
     return true;
 }
 
 /* ---- checkpoints ---- */
 
-static bool save(Loop *l, Fault *fault) {
+static bool save(Loop *l, Err *err) {
     Checkpoint *file = &l->l->model->file;
     Area area;
     if (l->saved == l->progress->step) return true;
     file->step = l->progress->step;
     file->updates = l->l->model->optim.updates;
-    if (!checkpoint_write(file, &area, fault)) return false;
+    if (!checkpoint_write(file, &area, err)) return false;
     progress_checkpoint(l->progress, &area);
     area_release(&area);
     l->saved = l->progress->step;
@@ -103,12 +103,12 @@ static void name_culprit(Loop *l, double loss, char *out, size_t room) {
 }
 
 /* Stops the run, or skips this step's update: said once, as long as it goes on. */
-static bool handle_nonfinite(Loop *l, double loss, Fault *fault) {
+static bool handle_nonfinite(Loop *l, double loss, Err *err) {
     char what[160];
     const unsigned long long step = l->progress->step + 1;
     if (l->spec->skip_nonfinite && l->skipped++) return true;
     name_culprit(l, loss, what, sizeof what);
-    if (!l->spec->skip_nonfinite) return fault_set(fault, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
+    if (!l->spec->skip_nonfinite) return err_set(err, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
     progress_say(l->progress, PROGRESS_LOG, "%s is not finite at step %llu: no update.", what, step);
     return true;
 }
@@ -120,15 +120,15 @@ static void report_step(Loop *l, double loss, double norm, double rate) {
     l->rate = rate;
 }
 
-static bool step(Loop *l, Fault *fault) {
+static bool step(Loop *l, Err *err) {
     TrainLoop *loop = l->l;
     TrainModel *m = loop->model;
     const uint64_t at = l->progress->step;
-    if (!feed_batch(loop->train, l->spec->seed, at, fault) || !model_step(m, loop->train, loop->workspace, fault)) return false;
+    if (!feed_batch(loop->train, l->spec->seed, at, err) || !model_step(m, loop->train, loop->workspace, err)) return false;
     const double loss = model_loss(m), norm = optim_norm(&m->optim), clip = l->spec->clip_norm;
     const double rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at, l->progress->steps);
     const bool finite = isfinite(loss) && isfinite(norm);
-    if (!finite && !handle_nonfinite(l, loss, fault)) return false;
+    if (!finite && !handle_nonfinite(l, loss, err)) return false;
     if (finite) optim_step(&m->optim, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1); /* torch.nn.utils.clip_grad_norm_ */
     l->progress->step++;
     l->progress->epoch = (double)l->progress->step / (double)(loop->train->rows / loop->train->room);
@@ -139,12 +139,12 @@ static bool step(Loop *l, Fault *fault) {
     return true;
 }
 
-static bool go(Loop *l, Fault *fault) {
-    if (l->l->model->file.owes && !evaluate_due(l, fault)) return false;
-    if (!l->progress->step && !save(l, fault)) return false;
+static bool go(Loop *l, Err *err) {
+    if (l->l->model->file.owes && !evaluate_due(l, err)) return false;
+    if (!l->progress->step && !save(l, err)) return false;
     while (progress_poll(l->progress) && l->progress->step < l->progress->steps) {
-        if (!step(l, fault) || !evaluate_due(l, fault)) return false;
-        if (!l->l->model->file.owes && due(l->spec->checkpoint_every, l->progress->step) && !save(l, fault)) return false;
+        if (!step(l, err) || !evaluate_due(l, err)) return false;
+        if (!l->l->model->file.owes && due(l->spec->checkpoint_every, l->progress->step) && !save(l, err)) return false;
     }
     return true;
 }
@@ -157,11 +157,9 @@ static void take_up(Loop *l) {
     if (!l->l->model->file.owes) l->saved = at;
 }
 
-bool train_loop_run(TrainLoop *loop, Fault *fault) {
+bool train_loop_run(TrainLoop *loop, Err *err) {
     Loop l = {.l = loop, .spec = loop->model->spec, .progress = loop->progress, .rate = NAN, .saved = UINT64_MAX};
-    Fault late = {0};
     take_up(&l);
-    const bool ok = go(&l, fault), saved = loop->progress->ended || save(&l, &late);
-    if (ok && !saved) *fault = late;
+    const bool ok = go(&l, err), saved = loop->progress->ended || save(&l, err);
     return ok && saved;
 }

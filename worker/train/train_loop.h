@@ -18,7 +18,7 @@ typedef struct {
     Workspace *workspace;
 } TrainLoop;
 
-/* Until all steps are done, a stop was asked for, or the daemon is gone; ends with the weights as a checkpoint. False: the fault says what
+/* Until all steps are done, a stop was asked for, or the daemon is gone; ends with the weights as a checkpoint. False: the err says what
  * ended it; the weights are those before the step that failed, and so is the checkpoint. */
-bool train_loop_run(TrainLoop *loop, Fault *fault);
+bool train_loop_run(TrainLoop *loop, Err *err);
 #endif

@@ -10,7 +10,7 @@
 #define EVAL_MACS 1e9                 /* and their work, so that a stop need not wait for long */
 #define HUGE_PAGE ((size_t)2 << 20)
 
-static bool no_memory(Fault *fault) { return fault_set(fault, ERR_internal, "The worker is out of memory."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
 static size_t element(bool f64) { return f64 ? sizeof(double) : sizeof(float); }
 
 /* ---- plans ---- */
@@ -22,13 +22,13 @@ static bool wanted_in(OutRole role, bool training) {
 }
 
 /* rows: a training step's; 0: a forward pass of any number. */
-static bool plan_pass(ModelPass *pass, bool f64, size_t rows, Fault *fault) {
+static bool plan_pass(ModelPass *pass, bool f64, size_t rows, Err *err) {
     const Graph *g = pass->graph;
     bool *flags = calloc((size_t)g->nslots + g->noutputs + 1, sizeof *flags);
-    if (!flags) return no_memory(fault);
+    if (!flags) return no_memory(err);
     for (uint32_t s = 0; s < g->nslots; s++) flags[s] = slot_is(g, s, SLOT_COLUMN);
     for (uint32_t o = 0; o < g->noutputs; o++) flags[g->nslots + o] = wanted_in(g->outputs[o].role, rows > 0);
-    pass->plan = plan_new(&(PlanSpec){.graph = g, .f64 = f64, .batched = flags, .wanted = flags + g->nslots, .rows = rows}, fault);
+    pass->plan = plan_new(&(PlanSpec){.graph = g, .f64 = f64, .batched = flags, .wanted = flags + g->nslots, .rows = rows}, err);
     free(flags);
     return pass->plan != NULL;
 }
@@ -47,15 +47,15 @@ static size_t slabs(const Plan *p, size_t rows, unsigned threads) {
     return bytes ? bytes : 1;
 }
 
-static bool too_much(Fault *fault) {
-    return fault_set(fault, ERR_too_large, "A training step needs more than %zu MiB of working memory: a smaller batch_size would do.",
+static bool too_much(Err *err) {
+    return err_set(err, ERR_too_large, "A training step needs more than %zu MiB of working memory: a smaller batch_size would do.",
                      LIMIT_JOB_BYTES >> 20);
 }
 
 /* What the executor would refuse. */
-static bool check_work(const Plan *p, size_t rows, Fault *fault) {
+static bool check_work(const Plan *p, size_t rows, Err *err) {
     const double macs = p->macs_shared + p->macs_row * (double)rows;
-    return macs <= LIMIT_JOB_MACS || fault_set(fault, ERR_too_large, "A step needs about %.2g multiply-adds; the limit is %.2g.", macs, LIMIT_JOB_MACS);
+    return macs <= LIMIT_JOB_MACS || err_set(err, ERR_too_large, "A step needs about %.2g multiply-adds; the limit is %.2g.", macs, LIMIT_JOB_MACS);
 }
 
 /* ---- memory ---- */
@@ -84,32 +84,32 @@ static size_t lay_out(TrainModel *m, char *base) {
 }
 
 /* The sum of all tensors is known to be in range before anything is laid out. */
-static bool check_size(TrainModel *m, Fault *fault) {
+static bool check_size(TrainModel *m, Err *err) {
     const uint32_t copies = 2 + optim_states(&m->spec->optimizer);
     size_t n = 0;
     for (uint32_t j = 0; j < m->linked->nweights; j++) {
         const LinkWeight *w = &m->linked->weights[j];
         if (w->size > LIMIT_SPACE || (n += w->size + 16) > LIMIT_JOB_BYTES / element(m->f64) / copies)
-            return fault_set(fault, ERR_too_large, "The weights, their gradients and the optimizer's states take more than %zu MiB.",
+            return err_set(err, ERR_too_large, "The weights, their gradients and the optimizer's states take more than %zu MiB.",
                              LIMIT_JOB_BYTES >> 20);
         m->optim.ntensors += w->train;
     }
     m->file.n = m->linked->nweights + m->optim.ntensors * optim_states(&m->spec->optimizer);
-    return m->file.n <= LIMIT_TENSORS || fault_set(fault, ERR_too_large, "A run has at most %d tensors in a checkpoint.", LIMIT_TENSORS);
+    return m->file.n <= LIMIT_TENSORS || err_set(err, ERR_too_large, "A run has at most %d tensors in a checkpoint.", LIMIT_TENSORS);
 }
 
-static bool take_memory(TrainModel *m, Fault *fault) {
+static bool take_memory(TrainModel *m, Err *err) {
     const uint32_t n = m->linked->nweights;
     const size_t bytes = lay_out(m, NULL), e = element(m->f64);
     m->weights = calloc(n + (size_t)1, sizeof *m->weights);
     m->trained = calloc(n + (size_t)1, sizeof *m->trained);
     m->optim.tensors = calloc(n + (size_t)1, sizeof *m->optim.tensors);
-    if (!m->weights || !m->trained || !m->optim.tensors) return no_memory(fault);
+    if (!m->weights || !m->trained || !m->optim.tensors) return no_memory(err);
     m->memory = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE);
     m->loss = calloc(m->spec->batch_size, e);
     m->eval_loss = calloc(m->eval_rows, e);
     m->eval_value = calloc(m->eval_rows, m->linked->output->dim * e);
-    if (!m->memory || !m->loss || !m->eval_loss || !m->eval_value) return no_memory(fault);
+    if (!m->memory || !m->loss || !m->eval_loss || !m->eval_value) return no_memory(err);
     madvise(m->memory, bytes, MADV_HUGEPAGE); /* an update goes through all of it; refused, it is only slower */
     memset(m->memory, 0, bytes);
     lay_out(m, m->memory);
@@ -146,12 +146,12 @@ static uint32_t tensor_of(const TrainModel *m, uint32_t weight) {
 }
 
 /* Slots read weights and the loss's cotangent, outputs write losses, values and gradients. */
-static bool bind_pass(TrainModel *m, ModelPass *pass, void *loss, void *value, Fault *fault) {
+static bool bind_pass(TrainModel *m, ModelPass *pass, void *loss, void *value, Err *err) {
     const Graph *g = pass->graph;
     const DType own = m->f64 ? DT_F64 : DT_F32;
     pass->inputs = calloc(g->nslots + (size_t)1, sizeof *pass->inputs);
     pass->outputs = calloc(g->noutputs + (size_t)1, sizeof *pass->outputs);
-    if (!pass->inputs || !pass->outputs) return no_memory(fault);
+    if (!pass->inputs || !pass->outputs) return no_memory(err);
     for (uint32_t s = 0; s < g->nslots; s++) {
         const Slot *slot = &g->slots[s];
         const void *one = m->f64 ? (const void *)&m->cotangent64 : &m->cotangent32;
@@ -165,7 +165,7 @@ static bool bind_pass(TrainModel *m, ModelPass *pass, void *loss, void *value, F
         if (out->role == OUT_VALUE) pass->outputs[o] = (ExecOutput){value, value != NULL};
         if (out->role != OUT_GRAD_WEIGHT) continue;
         const uint32_t t = tensor_of(m, out->index);
-        if (t == m->optim.ntensors) return fault_set(fault, ERR_internal, "There is a gradient of a weight that is not trained.");
+        if (t == m->optim.ntensors) return err_set(err, ERR_internal, "There is a gradient of a weight that is not trained.");
         pass->outputs[o].data = (void *)m->optim.tensors[t].gradient;
     }
     return true;
@@ -178,52 +178,52 @@ static size_t rows_at_once(const Plan *forward, size_t row) {
 }
 
 /* Plans, rows of an evaluation (whose columns, value and loss are held), and what it all takes, before any of it is taken. */
-static bool settle(TrainModel *m, Fault *fault) {
+static bool settle(TrainModel *m, Err *err) {
     const Linked *linked = m->linked;
     const size_t batch = m->spec->batch_size, e = element(m->f64);
     size_t row = (linked->output->dim + 1) * e;
-    if (!check_size(m, fault)) return false;
+    if (!check_size(m, err)) return false;
     m->bytes = lay_out(m, NULL);
     for (uint32_t s = 0; s < linked->nslots; s++) row += linked->slots[s].size * e;
-    if (row > LIMIT_JOB_BYTES / batch) return too_much(fault);
-    if (!plan_pass(&m->step, m->f64, batch, fault) || !plan_pass(&m->forward, m->f64, 0, fault)) return false;
+    if (row > LIMIT_JOB_BYTES / batch) return too_much(err);
+    if (!plan_pass(&m->step, m->f64, batch, err) || !plan_pass(&m->forward, m->f64, 0, err)) return false;
     m->eval_rows = rows_at_once(m->forward.plan, row);
     m->step.tile = tile_of(m->step.plan, batch, m->threads);
     m->forward.tile = tile_of(m->forward.plan, m->eval_rows, m->threads);
     const size_t step = slabs(m->step.plan, batch, m->threads), forward = slabs(m->forward.plan, m->eval_rows, m->threads);
-    if (!step || !forward) return too_much(fault);
-    if (!check_work(m->step.plan, batch, fault) || !check_work(m->forward.plan, m->eval_rows, fault)) return false;
+    if (!step || !forward) return too_much(err);
+    if (!check_work(m->step.plan, batch, err) || !check_work(m->forward.plan, m->eval_rows, err)) return false;
     m->bytes += (m->eval_rows + batch) * row + (step > forward ? step : forward); /* one workspace serves both */
     return true;
 }
 
-static bool make(TrainModel *m, Fault *fault) {
-    if (!take_memory(m, fault)) return false;
+static bool make(TrainModel *m, Err *err) {
+    if (!take_memory(m, err)) return false;
     m->cotangent64 = 1 / (double)m->spec->batch_size;
     m->cotangent32 = (float)m->cotangent64;
-    if (!bind_pass(m, &m->step, m->loss, NULL, fault) || !bind_pass(m, &m->forward, m->eval_loss, m->eval_value, fault)) return false;
+    if (!bind_pass(m, &m->step, m->loss, NULL, err) || !bind_pass(m, &m->forward, m->eval_loss, m->eval_value, err)) return false;
     m->optim.spec = &m->spec->optimizer;
     m->optim.f64 = m->f64;
     m->optim.isa = m->step.plan->isa;
     m->optim.threads = m->threads;
-    return (optim_init(&m->optim) && name_tensors(m)) || no_memory(fault);
+    return (optim_init(&m->optim) && name_tensors(m)) || no_memory(err);
 }
 
 static void begin(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads) {
     *m = (TrainModel){.spec = spec, .linked = linked, .f64 = linked->dtype == DT_F64, .threads = threads, .step.graph = step, .forward.graph = forward};
 }
 
-bool model_init(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, Fault *fault) {
+bool model_init(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, Err *err) {
     begin(m, spec, linked, step, forward, threads);
-    const bool ok = settle(m, fault) && make(m, fault);
+    const bool ok = settle(m, err) && make(m, err);
     if (!ok) model_release(m);
     return ok;
 }
 
-bool model_measure(const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, size_t *bytes, Fault *fault) {
+bool model_measure(const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, size_t *bytes, Err *err) {
     TrainModel m;
     begin(&m, spec, linked, step, forward, threads);
-    const bool ok = settle(&m, fault);
+    const bool ok = settle(&m, err);
     *bytes = m.bytes;
     model_release(&m);
     return ok;
@@ -275,11 +275,11 @@ void model_draw(TrainModel *m) {
     }
 }
 
-bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_t len, Fault *fault) {
+bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_t len, Err *err) {
     const LinkWeight *w = &m->linked->weights[weight];
     double *values = malloc(w->size * sizeof *values);
-    if (!values) return no_memory(fault);
-    const bool ok = checkpoint_weight(file, len, w->from_name, w->dims, w->rank, values, fault);
+    if (!values) return no_memory(err);
+    const bool ok = checkpoint_weight(file, len, w->from_name, w->dims, w->rank, values, err);
     for (size_t i = 0; ok && i < w->size; i++) set(m, weight, i, values[i]);
     free(values);
     return ok;
@@ -287,16 +287,16 @@ bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_
 
 /* ---- a step ---- */
 
-static bool run(ModelPass *pass, const Feed *feed, size_t rows, Workspace *w, Fault *fault) {
+static bool run(ModelPass *pass, const Feed *feed, size_t rows, Workspace *w, Err *err) {
     const Graph *g = pass->graph;
     for (uint32_t s = 0; s < g->nslots; s++)
         if (slot_is(g, s, SLOT_COLUMN)) pass->inputs[s] = feed_input(feed, g->slots[s].index);
-    return exec_run(pass->plan, pass->inputs, pass->outputs, rows, pass->tile, w, fault);
+    return exec_run(pass->plan, pass->inputs, pass->outputs, rows, pass->tile, w, err);
 }
 
-bool model_step(TrainModel *m, const Feed *feed, Workspace *w, Fault *fault) { return run(&m->step, feed, m->spec->batch_size, w, fault); }
+bool model_step(TrainModel *m, const Feed *feed, Workspace *w, Err *err) { return run(&m->step, feed, m->spec->batch_size, w, err); }
 
-bool model_forward(TrainModel *m, const Feed *feed, size_t rows, Workspace *w, Fault *fault) { return run(&m->forward, feed, rows, w, fault); }
+bool model_forward(TrainModel *m, const Feed *feed, size_t rows, Workspace *w, Err *err) { return run(&m->forward, feed, rows, w, err); }
 
 double model_loss(const TrainModel *m) {
     double sum = 0;

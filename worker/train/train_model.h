@@ -38,19 +38,19 @@ typedef struct {
 } TrainModel;
 
 /* step: link_train's graph; forward: link_run's (optimised). Weights are not set. */
-bool model_init(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, Fault *fault);
+bool model_init(TrainModel *m, const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, Err *err);
 void model_release(TrainModel *m); /* harmless on a zeroed one */
 /* The same errors and bytes, but nothing is taken that grows with the weights. When it fails bytes is 0 if no smaller batch would help. */
-bool model_measure(const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, size_t *bytes, Fault *fault);
+bool model_measure(const Spec *spec, const Linked *linked, const Graph *step, const Graph *forward, unsigned threads, size_t *bytes, Err *err);
 
 /* Draws every weight that is not from an earlier run. */
 void model_draw(TrainModel *m);
 /* Weight j from the file of the run it comes from. bad_run: not there, or of another shape. */
-bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_t len, Fault *fault);
+bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_t len, Err *err);
 
 /* One pass over rows of the feed's batch. */
-bool model_step(TrainModel *m, const Feed *feed, Workspace *w, Fault *fault);
-bool model_forward(TrainModel *m, const Feed *feed, size_t rows, Workspace *w, Fault *fault);
+bool model_step(TrainModel *m, const Feed *feed, Workspace *w, Err *err);
+bool model_forward(TrainModel *m, const Feed *feed, size_t rows, Workspace *w, Err *err);
 /* The mean of the step's losses. */
 double model_loss(const TrainModel *m);
 /* The first trained weight whose gradient has an element that is not finite; UINT32_MAX: none. */

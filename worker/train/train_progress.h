@@ -8,7 +8,7 @@
 #ifndef CAJAL_TRAIN_PROGRESS_H
 #define CAJAL_TRAIN_PROGRESS_H
 #include "schema/protocol/wire_train.h"
-#include "worker/fault.h"
+#include "schema/errors.h"
 
 enum { PROGRESS_MS = 100 };
 
