@@ -10,7 +10,7 @@
 #define LIMIT_JSON_VALUES 1000000 /* nodes of the parsed tree; arrays of numbers are one each */
 #define LIMIT_BULK_BYTES ((size_t)1 << 30)
 #define LIMIT_BODIES_BYTES ((size_t)4 << 30) /* of all requests in flight together, and their answers */
-#define LIMIT_DISCARD_BYTES ((size_t)64 << 20) /* read and dropped after a refusal, so that the client sees the answer */
+#define LIMIT_DISCARD_BYTES ((size_t)64 << 10) /* of a refused body, read and dropped so that the connection can be kept; beyond, the answer goes out at once */
 #define LIMIT_DEADLINE_MS 86400000
 #define LIMIT_TENSORS 4096      /* in one binary body */
 #define LIMIT_WORKER_GRAPHS 256 /* loaded in one worker */

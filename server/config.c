@@ -40,6 +40,7 @@ static const Option options[] = {
     COUNT("drain", drain_ms, "30000", 0, 86400000, "milliseconds a shutdown waits for requests in flight"),
     TEXT("allow-origin", "ORIGIN", allow_origin, "", "web origin that may drive the service; * for any"),
     TEXT("token-file", "PATH", token_file, "", "file with the token that clients must bring; or CAJAL_TOKEN"),
+    TEXT("trust-proxy", "ADDRESS,…", trust_proxy, "", "proxies whose X-Forwarded-For names the client that caps are counted for"),
     TEXT("log-level", "LEVEL", log_level, "info", "debug, info, warn or error"),
 };
 enum { NOPTIONS = sizeof options / sizeof *options };

@@ -14,6 +14,7 @@ typedef struct {
     const char *worker;       /* path of cajal-worker; "": beside this program */
     const char *allow_origin; /* an Origin that may drive the service; "*": any; "": none */
     const char *token_file;   /* "": none */
+    const char *trust_proxy;  /* addresses whose X-Forwarded-For is believed, with commas between; "": none */
     const char *log_level;
     uint64_t workers, threads; /* 0: every core once */
     uint64_t runs;             /* training at the same time */

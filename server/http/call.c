@@ -94,6 +94,15 @@ size_t call_query_count(const Call *call) {
     return n > 0 ? (size_t)n : 0;
 }
 
+/* A header's value without the blanks behind it, which do not count (RFC 9112 §5.1); those before it libmicrohttpd has taken off. */
+static const char *without_blanks(Call *call, const char *value) {
+    size_t len = strlen(value), n = len;
+    while (n && (value[n - 1] == ' ' || value[n - 1] == '\t')) n--;
+    if (n == len) return value;
+    const char *text = arena_strndup(&call->memory, value, n);
+    return text ? text : value;
+}
+
 static enum MHD_Result read_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value) {
     static const struct {
         const char *name;
@@ -107,11 +116,14 @@ static enum MHD_Result read_header(void *arg, enum MHD_ValueKind kind, const cha
     Call *call = arg;
     size_t len = strlen(name);
     (void)kind;
+    if (!value) return MHD_YES;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (known[i].len != len || strcasecmp(known[i].name, name) != 0) continue;
         const char **field = (const char **)((char *)&call->headers + known[i].at);
-        if (!*field) *field = value;
-        else if (known[i].single && value && strcmp(*field, value) != 0) call->contradicts = known[i].name;
+        /* As it came: libmicrohttpd has looked at it with its blanks. */
+        const char *text = field == &call->headers.transfer_encoding ? value : without_blanks(call, value);
+        if (!*field || field == &call->headers.forwarded_for) *field = text; /* of several lines the last is the nearest proxy's */
+        else if (known[i].single && strcmp(*field, text) != 0) call->contradicts = known[i].name;
     }
     return MHD_YES;
 }
@@ -191,7 +203,7 @@ void call_answer_area(Call *call, const char *type, Buf *head, Area *area, size_
 
 void call_answer_stream(Call *call, const char *type, const Stream *stream) {
     Buf none = {0};
-    if (call->answered) {
+    if (call->answered || (call->carrier && !call->carrier->stream_allowed(call))) {
         stream->closed(stream->arg);
         return;
     }

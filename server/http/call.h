@@ -44,22 +44,27 @@ typedef struct {
     HEADER(accept, "Accept", false)                     HEADER(authorization, "Authorization", true) \
     HEADER(content_encoding, "Content-Encoding", true)  HEADER(content_length, "Content-Length", true) \
     HEADER(content_type, "Content-Type", true)          HEADER(deadline, "X-Deadline-Ms", true) \
-    HEADER(expect, "Expect", false)                     HEADER(host, "Host", true) \
+    HEADER(expect, "Expect", false)                     HEADER(forwarded_for, "X-Forwarded-For", false) \
+    HEADER(host, "Host", true) \
     HEADER(last_event_id, "Last-Event-ID", true) \
     HEADER(origin, "Origin", true)                      HEADER(request_id, "X-Request-Id", true) \
     HEADER(transfer_encoding, "Transfer-Encoding", false)
 
 typedef struct {
-#define HEADER(field, name, single) const char *field; /* NULL: absent; of several the first */
+#define HEADER(field, name, single) const char *field; /* NULL: absent; of several the first, of forwarded_for the last */
     CALL_HEADERS(HEADER)
 #undef HEADER
 } Headers;
+
+/* Which of its party's counters a call is in. */
+typedef enum { COUNT_NOT, COUNT_ARRIVING, COUNT_INFLIGHT, COUNT_STREAM } CallCount;
 
 /* What carries calls: the connection's side of them (http.c). */
 typedef struct {
     void (*answered)(struct Call *call);     /* it has its answer */
     void (*stream_pause)(struct Call *call); /* its stream has nothing to say at the moment */
     void (*stream_more)(struct Call *call);  /* it has again */
+    bool (*stream_allowed)(struct Call *call); /* false: answered, its party has too many */
 } CallCarrier;
 
 typedef struct Call {
@@ -84,7 +89,10 @@ typedef struct Call {
     bool streaming, paused; /* of a stream: it has a connection; that waits for more */
     unsigned refs;
     size_t held, discarded; /* bytes counted in Server.held; of body, read after a refusal */
-    Party *party;              /* who asks; NULL: not counted */
+    Party *party;              /* who asks; NULL: not known yet, or no more */
+    CallCount count;
+    bool early;                /* refused for good: its body is not waited for */
+    int64_t linger_until;      /* answered before its body was through: when its connection ends at last; 0: it was not */
     Timer timer;
     Arena memory;
     struct Call *prev, *next; /* of those that arrive, those that wait, and streams */

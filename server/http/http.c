@@ -1,8 +1,8 @@
 #include "server/http/http.h"
 #include "schema/limits.h"
 #include "server/http/access.h"
+#include "server/http/connection.h"
 #include "server/http/listen.h"
-#include "server/http/party.h"
 #include "server/http/respond.h"
 #include <errno.h>
 #include <limits.h>
@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
+/* Connections beyond the configured number that are taken all the same, for those who watch the service; and to tell others that there is no room. */
+enum { SPARE_CONNECTIONS = 64 };
 
 typedef struct {
     Call *first, *last;
@@ -29,6 +31,7 @@ struct Http {
     bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
     uint16_t port;
     Parties parties;
+    Connections connections;
     size_t inflight;
     CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
     Timer grace;
@@ -48,17 +51,6 @@ static Access access_of(const Http *http, const Call *call) {
 
 /* ---- connections ---- */
 
-/* A connection's socket, watched as long as it is open for the client's going away: a suspended connection does not notice, and of one whose
- * last bytes and FIN come together libmicrohttpd reads the bytes only, for its epoll is edge-triggered. */
-typedef struct {
-    Watch watch;
-    Timer nudge;
-    Loop *loop;
-    Party *party;
-    Call *waiting, *streaming;
-    bool gone; /* the client is, or has said that it will say no more */
-} Socket;
-#define NUDGE_NS ((int64_t)20000000)
 #define GRACE_NS ((int64_t)2000000000) /* for bodies that still come when the service shuts down */
 
 static void cancel(Call *call);
@@ -75,60 +67,41 @@ static void client_gone(Call *call) {
     call_drop(call);
 }
 
-/* Shutting down a direction that the client has ended already loses nothing, and is an event to libmicrohttpd; again, until it has read all. */
-static void on_nudge(void *arg) {
-    Socket *s = arg;
-    shutdown(s->watch.fd, SHUT_RD);
-    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
-}
-
-static void on_hangup(void *arg, uint32_t events) {
-    Socket *s = arg;
-    (void)events;
-    loop_unwatch(s->loop, &s->watch);
-    s->gone = true;
-    s->nudge = (Timer){.fire = on_nudge, .arg = s};
-    loop_timer(s->loop, &s->nudge, loop_now() + NUDGE_NS);
-    if (s->waiting) client_gone(s->waiting);
-    if (!s->streaming) return;
-    s->streaming->gone = true;
-    stream_more(s->streaming);
+static void on_gone(Connection *c) {
+    if (c->waiting) client_gone(c->waiting);
+    if (!c->streaming) return;
+    c->streaming->gone = true;
+    stream_more(c->streaming);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
     Http *http = arg;
-    Loop *loop = http->server->loop;
-    Socket *s = *context;
+    Connection *c = *context;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *context = s = calloc(1, sizeof *s);
-        if (s) {
-            s->loop = loop;
-            s->party = party_join(&http->parties, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
-            s->watch = (Watch){.fd = info->connect_fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = s};
-            if (loop_watch(loop, &s->watch)) return;
-        }
+        const int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        *context = connection_open(&http->connections, fd, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
         /* Who cannot be watched cannot be served. */
-        shutdown(info->connect_fd, SHUT_RDWR);
+        if (!*context) shutdown(fd, SHUT_RDWR);
     } else {
         http->closed = true;
-        if (!s) return;
-        loop_unwatch(loop, &s->watch);
-        loop_untimer(loop, &s->nudge);
-        party_leave(&http->parties, s->party);
-        free(s);
+        if (c) connection_close(c);
         *context = NULL;
     }
 }
 
-static Socket *socket_of(const Call *call) {
-    return MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+static Connection *connection_of_mhd(struct MHD_Connection *connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
+static Connection *connection_of(const Call *call) { return connection_of_mhd(call->connection); }
 
-/* Counts the call in; false when its party has too many in flight (or memory was short). */
-static bool enter_party(Http *http, Call *call) {
-    call->party = socket_of(call)->party;
-    return call->party && ++call->party->inflight <= http->server->config->max_inflight;
+/* The call's party: its connection's, or whom a trusted proxy forwards for. NULL: memory is short. */
+static Party *party_of(Http *http, const Call *call) {
+    const char *proxies = http->server->config->trust_proxy;
+    const char *name = connection_of(call)->party->name;
+    char forwarded[PARTY_NAME];
+    const bool behind = *proxies && call->headers.forwarded_for && party_is_listed(name, proxies) &&
+                        party_forwarded(call->headers.forwarded_for, proxies, forwarded);
+    return party_join(&http->parties, behind ? forwarded : name);
 }
 
 /* ---- waiting for an answer ---- */
@@ -156,13 +129,61 @@ static void cancel(Call *call) {
     if (stop && !call->answered) stop(call->cancel_arg);
 }
 
+/* Moves the call from one of its party's counters to another. */
+static void count_as(Call *call, CallCount count) {
+    Party *party = call->party;
+    if (!party) return;
+    party->arriving -= call->count == COUNT_ARRIVING;
+    party->inflight -= call->count == COUNT_INFLIGHT;
+    party->streams -= call->count == COUNT_STREAM;
+    call->count = count;
+    party->arriving += count == COUNT_ARRIVING;
+    party->inflight += count == COUNT_INFLIGHT;
+    party->streams += count == COUNT_STREAM;
+}
+
+/* False: answered, the party has as many of the kind as one may have. */
+static bool within_quota(Call *call, size_t have, const char *of_what) {
+    const uint64_t most = call->server->config->max_inflight;
+    if (have < most || call->route->flags & ROUTE_MONITOR) return true;
+    call_fail(call, ERR_quota, "At most %llu %s of one client are served at a time.", (unsigned long long)most, of_what);
+    return false;
+}
+
+/* ---- answers before the body is through ---- */
+
+/* A client that still sends is answered at once, and its connection closed for writing. What it sends is read and dropped for a while: closing
+ * with bytes unread would reset the connection, and with it take the answer away. */
+#define LINGER_PAUSE_NS ((int64_t)5000000000)
+#define LINGER_MOST_NS ((int64_t)30000000000)
+
+static void on_lingered(void *arg) {
+    Call *call = arg;
+    if (call->connection) shutdown(connection_of(call)->watch.fd, SHUT_RDWR);
+}
+
+static void linger(Call *call) {
+    const int64_t now = loop_now(), pause = now + LINGER_PAUSE_NS;
+    if (!call->linger_until) call->linger_until = now + LINGER_MOST_NS;
+    call->timer.fire = on_lingered;
+    call->timer.arg = call;
+    loop_timer(call->server->loop, &call->timer, pause < call->linger_until ? pause : call->linger_until);
+}
+
+static void answer_early(Call *call) {
+    if (call->gone) return;
+    count_as(call, COUNT_NOT);
+    respond_past(call, connection_of(call)->watch.fd);
+    linger(call);
+}
+
 static void on_deadline(void *arg) {
     Call *call = arg;
     call_keep(call);
     cancel(call);
     call_fail(call, ERR_deadline, "The request took longer than its deadline of %lld ms.",
               (long long)((call->deadline - call->started) / 1000000));
-    if (call->arriving) respond_past(call, socket_of(call)->watch.fd);
+    if (call->arriving) answer_early(call);
     call_drop(call);
 }
 
@@ -173,13 +194,14 @@ static void on_grace(void *arg) {
     for (Call *call = http->arriving.first; call; call = call->next) {
         if (now - call->started < GRACE_NS) continue;
         call_fail(call, ERR_draining, "The service is shutting down.");
-        respond_past(call, socket_of(call)->watch.fd);
+        answer_early(call);
     }
     loop_timer(http->server->loop, &http->grace, now + GRACE_NS / 2);
 }
 
 static void begin_arriving(Http *http, Call *call) {
     call->arriving = true;
+    if (!call->answered) count_as(call, COUNT_ARRIVING);
     call_list_add(&http->arriving, call);
     call->timer = (Timer){.fire = on_deadline, .arg = call};
     loop_timer(http->server->loop, &call->timer, call->deadline);
@@ -191,7 +213,7 @@ static void end_arriving(Http *http, Call *call) {
 }
 
 static void begin_waiting(Http *http, Call *call) {
-    socket_of(call)->waiting = call;
+    connection_of(call)->waiting = call;
     call->waiting = true;
     call_list_add(&http->lingering, call);
 }
@@ -210,7 +232,7 @@ static void on_answered(Call *call) {
     call->waiting = false;
     call_list_remove(call->suspended ? &http->suspended : &http->lingering, call);
     if (!call->connection) return;
-    socket_of(call)->waiting = NULL;
+    connection_of(call)->waiting = NULL;
     if (call->suspended) MHD_resume_connection(call->connection);
     call->suspended = false;
     http->late = true;
@@ -220,14 +242,15 @@ static void on_answered(Call *call) {
 
 static void begin_stream(Call *call) {
     call->streaming = true;
-    socket_of(call)->streaming = call;
+    count_as(call, COUNT_STREAM);
+    connection_of(call)->streaming = call;
     call_list_add(&call->server->http->streams, call);
 }
 
 static void end_stream(Call *call) {
     const Stream *stream = &call->answer.stream;
     if (call->streaming) call_list_remove(&call->server->http->streams, call);
-    if (call->streaming && socket_of(call)) socket_of(call)->streaming = NULL;
+    if (call->streaming && connection_of(call)) connection_of(call)->streaming = NULL;
     call->streaming = false;
     if (stream->read) stream->closed(stream->arg);
 }
@@ -320,27 +343,65 @@ static void refuse_route(Call *call, const char *url, unsigned methods) {
     call_fail(call, ERR_method_not_allowed, "This resource takes %s.", allow);
 }
 
-/* Everything that can be said before the body comes. */
-static void admit(Http *http, Call *call, const char *url, const char *method, uint64_t declared) {
-    unsigned methods;
+/* What libmicrohttpd gets wrong of a message's framing (RFC 9112 §6) must not be answered as if it had been read right. False: answered. */
+static bool check_framing(Call *call) {
+    const char *coding = call->headers.transfer_encoding;
+    if (coding && strcasecmp(coding, "chunked") != 0) {
+        call_fail(call, ERR_bad_request, "Of Transfer-Encoding, only chunked is taken, without blanks behind it.");
+        return false;
+    }
+    /* Chunked wins, and whoever has sent both is not to be trusted with another request on this connection. */
+    call->close = call->close || (coding && call->headers.content_length);
+    return true;
+}
+
+/* The absolute form of a request target (RFC 9112 §3.2.2): its authority takes Host's place. Gives the path. */
+static const char *origin_form(Call *call, const char *url) {
+    const size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
+    if (!scheme) return url;
+    const char *authority = url + scheme, *path = authority + strcspn(authority, "/");
+    char *host = arena_strndup(&call->memory, authority, (size_t)(path - authority));
+    if (host) call->headers.host = host;
+    return *path ? path : "/";
+}
+
+static void deny(Call *call, ErrCode code) {
+    call_fail(call, code, "%s",
+              code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
+                                    : "Send Authorization: Bearer with the service's token.");
+}
+
+/* Who may not ask, or has asked for too much already, is not listened to any longer: no body of theirs is waited for. False: answered. */
+static bool admit_party(Http *http, Call *call, const char *method, unsigned methods) {
     const Access access = access_of(http, call);
-    call->route = route_find(http->server->routes, method, url, &call->param, &methods);
+    const bool monitor = call->route && call->route->flags & ROUTE_MONITOR;
     ErrCode code = access_check(&access, call->route && call->route->flags & ROUTE_OPEN);
     call->cross_origin = access_is_cross_origin(&access);
-    bool preflight = strcmp(method, "OPTIONS") == 0 && call->cross_origin && methods;
-    if (!(call->route && call->route->flags & ROUTE_MONITOR) && !enter_party(http, call)) {
-        call_fail(call, ERR_quota, "At most %llu requests of one client may be in flight.",
-                  (unsigned long long)http->server->config->max_inflight);
-    } else if (preflight) {
+    if (strcmp(method, "OPTIONS") == 0 && call->cross_origin && methods) {
         Buf none = {0};
         call_answer(call, 204, NULL, &none);
     } else if (code) {
-        call_fail(call, code, "%s",
-                  code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
-                                                           : "Send Authorization: Bearer with the service's token.");
-    } else if (!call->route) {
-        refuse_route(call, url, methods);
-    } else if (!call_check_form(call)) {
+        deny(call, code);
+    } else if (!(call->party = party_of(http, call))) {
+        call_fail(call, ERR_internal, "Memory is short.");
+    } else if (connection_of(call)->surplus && !monitor) {
+        call_fail(call, ERR_queue_full, "The service has as many connections as it takes.");
+    }
+    return !call->answered;
+}
+
+/* Everything that can be said before the body comes. */
+static void admit(Http *http, Call *call, const char *target, const char *method, uint64_t declared) {
+    const char *path = origin_form(call, target);
+    unsigned methods;
+    call->route = route_find(http->server->routes, method, path, &call->param, &methods);
+    call->early = true;
+    if (!check_framing(call) || !admit_party(http, call, method, methods)) return;
+    call->early = false;
+    if (!call->route) {
+        refuse_route(call, path, methods);
+    } else if (!call_check_form(call) || !within_quota(call, call->party->inflight, "requests in flight") ||
+               !within_quota(call, call->party->arriving, "requests that are still arriving")) {
         return;
     } else if (http->server->draining && !(call->route->flags & ROUTE_MONITOR)) {
         call_fail(call, ERR_draining, "The service is shutting down.");
@@ -351,7 +412,10 @@ static void admit(Http *http, Call *call, const char *url, const char *method, u
     }
 }
 
-static const CallCarrier carrier = {.answered = on_answered, .stream_pause = stream_pause, .stream_more = stream_more};
+static bool stream_allowed(Call *call) { return within_quota(call, call->party->streams, "streams"); }
+
+static const CallCarrier carrier = {.answered = on_answered, .stream_pause = stream_pause, .stream_more = stream_more,
+                                    .stream_allowed = stream_allowed};
 
 static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     Call *call = call_new(http->server);
@@ -366,8 +430,7 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
     return call;
 }
 
-/* False: the connection is beyond saving. */
-static bool take_body(Http *http, Call *call, const char *data, size_t len) {
+static void take_body(Http *http, Call *call, const char *data, size_t len) {
     if (!call->answered && call->route->bodies) {
         if (!call_hold(call, len)) {
             call_fail(call, ERR_queue_full, "The requests in flight take too much memory.");
@@ -377,29 +440,31 @@ static bool take_body(Http *http, Call *call, const char *data, size_t len) {
             if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", call->body.cap);
             else if (code) call_fail(call, code, "Memory is short.");
         }
-        return true;
+        return;
     }
-    /* Refused already: read on for a while, so that the client gets to see the answer. */
-    call->close = true;
     call->discarded += len;
-    return call->discarded <= LIMIT_DISCARD_BYTES;
+    if (call->gone) linger(call);
+    else if (call->discarded > LIMIT_DISCARD_BYTES) answer_early(call);
 }
 
 static enum MHD_Result first_access(Http *http, struct MHD_Connection *connection, const char *url, const char *method, void **state) {
     Call *call = call_begin(http, connection);
     if (!call) return MHD_NO;
     *state = call;
-    if (!socket_of(call)) return MHD_NO;
+    if (!connection_of(call)) return MHD_NO;
+    connection_busy(connection_of(call));
     uint64_t declared = declared_length(call);
     admit(http, call, url, method, declared);
-    /* Refused: who waits for a 100 hears at once; others hear when their body is through, unless that takes too long. */
-    bool waits = call->headers.expect != NULL;
-    if (!call->answered || (!waits && (declared <= LIMIT_DISCARD_BYTES || declared == BODY_UNKNOWN))) {
-        begin_arriving(http, call);
-        return MHD_YES;
+    if (call->answered && call->headers.expect) {
+        /* Who waits for a 100 has sent nothing yet. */
+        call->close = true;
+        return respond(call);
     }
-    call->close = true;
-    return respond(call);
+    begin_arriving(http, call);
+    /* Others hear at once when there is much to come that nobody wants; else when their body is through, which keeps the connection. */
+    const bool body = declared != 0;
+    if (call->answered && body && (call->early || (declared > LIMIT_DISCARD_BYTES && declared != BODY_UNKNOWN))) answer_early(call);
+    return MHD_YES;
 }
 
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
@@ -409,14 +474,15 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     (void)version;
     if (!call) return first_access(http, connection, url, method, state);
     if (*len) {
-        bool go_on = take_body(http, call, data, *len);
+        take_body(http, call, data, *len);
         http->more |= *len >= LONG_PIECE;
         *len = 0;
-        return go_on ? MHD_YES : MHD_NO;
+        return MHD_YES;
     }
     end_arriving(http, call);
-    if (call->gone || socket_of(call)->gone) return MHD_NO; /* which cancels it */
-    if (!call->begun && !call->answered) {
+    if (call->gone || connection_of(call)->gone) return MHD_NO; /* which cancels it */
+    if (!call->begun && !call->answered && within_quota(call, call->party->inflight, "requests in flight")) {
+        count_as(call, COUNT_INFLIGHT);
         call->begun = true;
         call_keep(call);
         call->route->handler(call);
@@ -432,7 +498,6 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
 static void on_completed(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why) {
     Http *http = arg;
     Call *call = *state;
-    (void)connection;
     (void)why;
     if (!call) return;
     *state = NULL;
@@ -444,7 +509,10 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     call->connection = NULL;
     call->answered = true;
     http->inflight--;
-    if (call->party) call->party->inflight--;
+    count_as(call, COUNT_NOT);
+    party_leave(&http->parties, call->party);
+    call->party = NULL;
+    if (connection_of_mhd(connection)) connection_idle(connection_of_mhd(connection));
     call_drop(call);
 }
 
@@ -489,6 +557,7 @@ Http *http_new(Server *server, char *why, size_t room) {
         return NULL;
     }
     http->server = server;
+    connections_init(&http->connections, server->loop, &http->parties, server->config->max_connections, on_gone);
     http->loopback = access_is_loopback(host);
     unsigned char raw[ID_PREFIX / 2];
     randombytes_buf(raw, sizeof raw);
@@ -499,7 +568,7 @@ Http *http_new(Server *server, char *why, size_t room) {
                                      MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, fd,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
                                      MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections,
+                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections + SPARE_CONNECTIONS,
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
     if (!http->mhd) {
@@ -557,6 +626,7 @@ void http_free(Http *http) {
     loop_unwatch(http->server->loop, &http->watch);
     loop_untimer(http->server->loop, &http->grace);
     MHD_stop_daemon(http->mhd);
+    connections_release(&http->connections);
     parties_release(&http->parties);
     free(http);
 }

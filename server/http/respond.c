@@ -49,43 +49,62 @@ static char *put_ms(char *at, int64_t ns) {
     return at;
 }
 
-static void put_timing(const Call *call, struct MHD_Response *r) {
+/* Where headers go: into libmicrohttpd's response, or into a head written here. */
+typedef void PutHeader(void *arg, const char *name, const char *value);
+
+static void put_timing(const Call *call, PutHeader *put, void *arg) {
     char text[128], *at = text;
     if (call->exec_ns >= 0) {
         at = put_ms(stpcpy(at, "queue;dur="), call->queue_ns);
         at = stpcpy(put_ms(stpcpy(at, ", exec;dur="), call->exec_ns), ", ");
     }
     put_ms(stpcpy(at, "total;dur="), loop_now() - call->started);
-    MHD_add_response_header(r, "Server-Timing", text);
+    put(arg, "Server-Timing", text);
 }
 
-static void put_headers(Call *call, struct MHD_Response *r) {
+static void put_cross_origin(const Call *call, PutHeader *put, void *arg) {
+    const char *origin = call->headers.origin;
+    char methods[ROUTE_ALLOW];
+    route_allow(route_methods(call->server->routes), methods);
+    put(arg, "Access-Control-Allow-Origin", origin);
+    put(arg, "Timing-Allow-Origin", origin);
+    put(arg, "Access-Control-Allow-Headers", "authorization, content-type, last-event-id, x-deadline-ms, x-request-id");
+    put(arg, "Access-Control-Allow-Methods", methods);
+    put(arg, "Access-Control-Expose-Headers", "x-request-id, cache-status, location, retry-after, server-timing");
+}
+
+/* What a cache on the way must tell apart: the form, where a route has several, and the origin. */
+static void put_vary(const Call *call, PutHeader *put, void *arg) {
+    const unsigned forms = call->route ? call->route->forms : 0;
+    const bool several = (forms & (forms - 1)) != 0;
+    if (several && call->cross_origin) put(arg, "Vary", "Accept, Origin");
+    else if (several || call->cross_origin) put(arg, "Vary", several ? "Accept" : "Origin");
+}
+
+static void put_headers(const Call *call, PutHeader *put, void *arg) {
     const Answer *a = &call->answer;
     char allow[ROUTE_ALLOW];
-    MHD_add_response_header(r, "X-Request-Id", call->request_id);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    if (a->type) MHD_add_response_header(r, "Content-Type", a->type);
+    put(arg, "X-Request-Id", call->request_id);
+    put(arg, "X-Content-Type-Options", "nosniff");
+    if (a->type) put(arg, "Content-Type", a->type);
     if (a->allow) {
         route_allow(a->allow, allow);
-        MHD_add_response_header(r, "Allow", allow);
+        put(arg, "Allow", allow);
     }
-    if (a->cache) MHD_add_response_header(r, "Cache-Status", a->cache);
-    if (*a->location) MHD_add_response_header(r, "Location", a->location);
-    if (a->stream.read) MHD_add_response_header(r, "Cache-Control", "no-store");
-    if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    if (a->retryable) MHD_add_response_header(r, "Retry-After", "1");
-    if (call->close || call->server->draining) MHD_add_response_header(r, "Connection", "close");
-    put_timing(call, r);
-    if (!call->cross_origin) return;
-    const char *origin = call->headers.origin;
-    MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
-    MHD_add_response_header(r, "Timing-Allow-Origin", origin);
-    MHD_add_response_header(r, "Vary", "Origin");
-    MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, last-event-id, x-deadline-ms, x-request-id");
-    route_allow(route_methods(call->server->routes), allow);
-    MHD_add_response_header(r, "Access-Control-Allow-Methods", allow);
-    MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, cache-status, location, retry-after, server-timing");
+    if (a->cache) put(arg, "Cache-Status", a->cache);
+    if (*a->location) put(arg, "Location", a->location);
+    put(arg, "Cache-Control", "no-store");
+    if (a->stream.read) put(arg, "X-Accel-Buffering", "no"); /* or nginx keeps back what is said until there is much of it */
+    if (a->status == 401) put(arg, "WWW-Authenticate", "Bearer");
+    if (a->retryable) put(arg, "Retry-After", "1");
+    if (call->close || call->server->draining) put(arg, "Connection", "close");
+    put_timing(call, put, arg);
+    put_vary(call, put, arg);
+    if (call->cross_origin) put_cross_origin(call, put, arg);
 }
+
+static void put_to_response(void *arg, const char *name, const char *value) { MHD_add_response_header(arg, name, value); }
+static void put_to_head(void *arg, const char *name, const char *value) { buf_printf(arg, "%s: %s\r\n", name, value); }
 
 static void note_answer(const Call *call, size_t bytes) {
     Metrics *m = call->server->metrics;
@@ -102,7 +121,7 @@ enum MHD_Result respond(Call *call) {
     size_t bytes = call->answer.head.len + (call->answer.area.fd >= 0 ? call->answer.len : 0);
     struct MHD_Response *r = make_response(call);
     if (!r) return MHD_NO;
-    put_headers(call, r);
+    put_headers(call, put_to_response, r);
     enum MHD_Result result = MHD_queue_response(call->connection, (unsigned)status, r);
     MHD_destroy_response(r);
     loop_untimer(call->server->loop, &call->timer);
@@ -114,15 +133,14 @@ void respond_past(Call *call, int fd) {
     Answer *a = &call->answer;
     Buf out;
     if (call->gone) return;
+    call->close = true;
     buf_init(&out);
-    buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
-               MHD_get_reason_phrase_for((unsigned)a->status), a->head.len, call->request_id);
-    if (a->type) buf_printf(&out, "Content-Type: %s\r\n", a->type);
-    if (a->retryable) buf_puts(&out, "Retry-After: 1\r\n");
+    buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n", a->status, MHD_get_reason_phrase_for((unsigned)a->status), a->head.len);
+    put_headers(call, put_to_head, &out);
     buf_puts(&out, "\r\n");
     buf_put(&out, a->head.data, a->head.len);
     if (!out.failed && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) note_answer(call, a->head.len);
     buf_release(&out);
     call->gone = true;
-    shutdown(fd, SHUT_RDWR);
+    shutdown(fd, SHUT_WR);
 }
