@@ -5,11 +5,11 @@
 #include "server/runs/runfile.h"
 #include "server/http/http.h"
 #include "server/programs/program.h"
+#include "server/machine.h"
 #include "server/routes.h"
 #include "server/runs/scheduler.h"
 #include "server/version.h"
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@
 enum { TASK_THREADS = 2 };
 
 typedef struct {
+    Machine machine;
     Server server;
     Metrics metrics;
     Watch signals;
@@ -38,14 +39,21 @@ static bool worker_path(const Config *config, char out[4096]) {
     return true;
 }
 
-static int core_count(void) {
-    cpu_set_t cpus;
-    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+static int worker_count(const Config *config, const Machine *machine) {
+    int n = config->workers ? (int)config->workers : machine->cores / (int)config->threads;
+    return n > 0 ? n : 1;
 }
 
-static int worker_count(const Config *config) {
-    int n = config->workers ? (int)config->workers : core_count() / (int)config->threads;
-    return n > 0 ? n : 1;
+/* Descriptors that are nobody's connection: the database, workers, data sets and areas under way. */
+enum { RESERVED_DESCRIPTORS = 512, LEAST_CONNECTIONS = 64 };
+
+/* As many connections as there are descriptors for. */
+static void fit_connections(Config *config, const Machine *machine, const Log *log) {
+    const uint64_t room = machine->descriptors > RESERVED_DESCRIPTORS + LEAST_CONNECTIONS ? machine->descriptors - RESERVED_DESCRIPTORS : LEAST_CONNECTIONS;
+    if (config->max_connections <= room) return;
+    log_put(log, LOG_WARN, "fewer connections", "wanted=%llu taken=%llu cause=\"the limit of open files is %llu\"",
+            (unsigned long long)config->max_connections, (unsigned long long)room, (unsigned long long)machine->descriptors);
+    config->max_connections = room;
 }
 
 /* ---- shutdown ---- */
@@ -111,13 +119,13 @@ static bool start(Daemon *d, char *why, size_t room) {
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;
     if (!s->dataset_files || !worker_path(config, path)) return false;
-    PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config),
+    PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config, &d->machine),
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
     s->programs = programs_new(s);
     runfile_sweep(config->data, s->store);
     pool.workers = (int)config->runs;
-    pool.threads = core_count();
+    pool.threads = d->machine.cores;
     s->scheduler = scheduler_new(s, &pool);
     if (!s->dispatch || !s->programs || !s->scheduler) return false;
     s->http = http_new(s, why, room);
@@ -167,8 +175,9 @@ int main(int argc, char **argv) {
         config_release(&config);
         return result == CONFIG_STOP ? 0 : 2;
     }
-    Daemon d = {.server = {.config = &config, .routes = &service_routes, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
+    Daemon d = {.machine = machine_take(), .server = {.config = &config, .routes = &service_routes, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
     metrics_init(&d.metrics);
+    fit_connections(&config, &d.machine, &d.server.log);
     bool ok = start(&d, why, sizeof why);
     if (ok) {
         say_ready(&d.server);
