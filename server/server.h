@@ -37,6 +37,5 @@ typedef struct Server {
     size_t nspare_calls;
     bool draining;   /* new requests are refused */
     size_t held;     /* bytes of bodies, values and answers in flight (call_hold) */
-    int64_t doubted; /* when a ping was last left unanswered, loop_now() */
 } Server;
 #endif

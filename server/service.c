@@ -13,7 +13,6 @@
 #include <sodium.h>
 
 #define READY_NS ((int64_t)2000000000)
-#define RECENT_NS ((int64_t)5000000000)
 
 static void answer_text(Call *call, const char *type, const char *text) {
     Buf body;
@@ -106,9 +105,7 @@ static void on_pong(void *arg, const JobResult *result) {
 }
 
 static void on_silence(void *arg) {
-    Probe *p = arg;
-    p->errand.call->server->doubted = loop_now();
-    conclude(p, "No worker answered within two seconds.");
+    conclude(arg, "No worker answered within two seconds.");
 }
 
 void handle_readyz(Call *call) {
@@ -119,9 +116,8 @@ void handle_readyz(Call *call) {
     Server *server = call->server;
     size_t ready, busy;
     dispatch_count(server->dispatch, &ready, &busy);
-    int64_t heard = dispatch_heard(server->dispatch);
-    if (ready && busy == ready && heard > server->doubted && loop_now() - heard < RECENT_NS) {
-        /* All are busy, and at least one has finished something lately: a ping would only wait behind what they do. */
+    if (ready && busy == ready && dispatch_queue(server->dispatch) < server->config->max_queue) {
+        /* All are busy with jobs within their deadlines (a worker that is past one is ended): a ping would only wait behind what they do. */
         conclude(p, NULL);
         return;
     }

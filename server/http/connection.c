@@ -7,6 +7,8 @@
 /* A first head, and a further one, take at most so long to come. */
 #define FIRST_NS ((int64_t)30000000000)
 #define IDLE_NS ((int64_t)120000000000)
+/* One that is idle for less may have its request on the way. */
+#define SPARE_NS ((int64_t)100000000)
 
 /* Shutting down a direction that the client has ended already loses nothing, and is an event to libmicrohttpd; again, until it has read all. */
 static void on_nudge(void *arg) {
@@ -53,6 +55,20 @@ static void end(Connection *c) {
     shutdown(c->watch.fd, SHUT_RDWR);
 }
 
+/* False: there is no idle one to be had at the moment. */
+static bool shed(Connections *all) {
+    const Party *largest = parties_largest(all->parties);
+    const int64_t now = loop_now();
+    for (Connection *c = all->idle; c && now - c->since >= SPARE_NS; c = c->next) {
+        if (c->party != largest) continue;
+        end(c);
+        return true;
+    }
+    return false;
+}
+
+static size_t excess(const Connections *all) { return all->count > all->most ? all->count - all->most : 0; }
+
 static void on_sweep(void *arg) {
     Connections *all = arg;
     const int64_t now = loop_now();
@@ -60,18 +76,8 @@ static void on_sweep(void *arg) {
         next = c->next;
         if (!c->used || now - c->since >= IDLE_NS) end(c);
     }
-    if (all->idle) loop_timer(all->loop, &all->sweep, now + SWEEP_NS);
-}
-
-/* False: there is no idle one to be had. */
-static bool shed(Connections *all, const Connection *spared) {
-    const Party *largest = parties_largest(all->parties);
-    for (Connection *c = all->idle; c; c = c->next) {
-        if (c == spared || c->party != largest) continue;
-        end(c);
-        return true;
-    }
-    return false;
+    for (size_t n = excess(all); n && shed(all);) n--;
+    if (all->idle) loop_timer(all->loop, &all->sweep, now + (excess(all) ? SPARE_NS : SWEEP_NS));
 }
 
 /* ---- life ---- */
@@ -97,7 +103,9 @@ Connection *connection_open(Connections *all, int fd, const struct sockaddr *add
     c->party->connections++;
     all->count++;
     connection_idle(c);
-    if (all->count > all->most) c->surplus = !shed(all, c);
+    c->surplus = excess(all) && !shed(all);
+    const int64_t soon = loop_now() + SPARE_NS;
+    if (c->surplus && (!all->sweep.on || all->sweep.due > soon)) loop_timer(all->loop, &all->sweep, soon);
     return c;
 }
 

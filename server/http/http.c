@@ -385,6 +385,7 @@ static bool admit_party(Http *http, Call *call, const char *method, unsigned met
     } else if (!(call->party = party_of(http, call))) {
         call_fail(call, ERR_internal, "Memory is short.");
     } else if (connection_of(call)->surplus && !monitor) {
+        call->close = true;
         call_fail(call, ERR_queue_full, "The service has as many connections as it takes.");
     }
     return !call->answered;

@@ -22,7 +22,6 @@ struct Dispatch {
     JobList queue;
     Quarantine quarantine;
     uint64_t ids;
-    int64_t heard;
     WorkerState *workers;
     Batch *spare;
     Buf room; /* for frames on their way out */
@@ -232,7 +231,6 @@ static void on_frame(void *arg, Worker *worker, Frame *frame) {
         pool_kill(worker, END_NONSENSE);
         return;
     }
-    d->heard = loop_now();
     worker_state_remove(ws, batch);
     watch_head(d, ws);
     note_runs(d, batch, answers);
@@ -424,7 +422,6 @@ void dispatch_free(Dispatch *d) {
 }
 
 size_t dispatch_queue(const Dispatch *d) { return d->queue.count; }
-int64_t dispatch_heard(const Dispatch *d) { return d->heard; }
 
 void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy) {
     *ready = *busy = 0;

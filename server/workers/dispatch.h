@@ -50,7 +50,6 @@ void dispatch_flush(Dispatch *d);
 void dispatch_cancel(Dispatch *d, Job *job, int64_t grace);
 
 size_t dispatch_queue(const Dispatch *d);
-int64_t dispatch_heard(const Dispatch *d); /* when a worker last answered, loop_now(); 0: never */
 void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy);
 /* Appends [{"pid","state",…}] */
 void dispatch_json(Buf *out, const Dispatch *d);
