@@ -55,16 +55,18 @@ static void end(Connection *c) {
     shutdown(c->watch.fd, SHUT_RDWR);
 }
 
-/* False: there is no idle one to be had at the moment. */
+/* Those that have never asked for anything go first. False: there is no idle one to be had at the moment. */
 static bool shed(Connections *all) {
     const Party *largest = parties_largest(all->parties);
     const int64_t now = loop_now();
+    Connection *oldest = NULL;
     for (Connection *c = all->idle; c && now - c->since >= SPARE_NS; c = c->next) {
         if (c->party != largest) continue;
-        end(c);
-        return true;
+        if (!oldest || (oldest->used && !c->used)) oldest = c;
+        if (!c->used) break;
     }
-    return false;
+    if (oldest) end(oldest);
+    return oldest != NULL;
 }
 
 static size_t excess(const Connections *all) { return all->count > all->most ? all->count - all->most : 0; }
