@@ -26,11 +26,14 @@ static void on_hangup(void *arg, uint32_t events) {
     c->all->gone(c);
 }
 
+static size_t excess(const Connections *all) { return all->count > all->most ? all->count - all->most : 0; }
+
 /* ---- idle ones ---- */
 
 void connection_busy(Connection *c) {
     Connections *all = c->all;
     c->used = true;
+    c->surplus = c->surplus && excess(all);
     if (!c->idle) return;
     *(c->prev ? &c->prev->next : &all->idle) = c->next;
     *(c->next ? &c->next->prev : &all->idle_last) = c->prev;
@@ -68,8 +71,6 @@ static bool shed(Connections *all) {
     if (oldest) end(oldest);
     return oldest != NULL;
 }
-
-static size_t excess(const Connections *all) { return all->count > all->most ? all->count - all->most : 0; }
 
 static void on_sweep(void *arg) {
     Connections *all = arg;
