@@ -1,4 +1,5 @@
 #include "schema/base/map.h"
+#include "schema/base/hash.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,10 +11,8 @@ void map_release(Map *map) {
     *map = (Map){0};
 }
 
-/* FNV-1a */
 static uint64_t hash_of(const void *key, size_t len) {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < len; i++) h = (h ^ ((const unsigned char *)key)[i]) * 1099511628211u;
+    uint64_t h = hash_bytes(HASH_START, key, len);
     return h ^ (h >> 32);
 }
 

@@ -1,4 +1,5 @@
 #include "tests/support/rng.h"
+#include "schema/base/hash.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,9 @@ uint64_t rng_seed(const char *test) {
     return seed;
 }
 
-Rng rng_new(const char *test) { return (Rng){rng_seed(test)}; }
+Rng rng_new(const char *test) { return (Rng){.seed = rng_seed(test)}; }
 
-uint64_t rng_next(Rng *rng) {
-    uint64_t z = rng->state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
+uint64_t rng_next(Rng *rng) { return hash_random(rng->seed, rng->drawn++); }
 
 uint32_t rng_below(Rng *rng, uint32_t n) { return (uint32_t)((rng_next(rng) >> 32) * n >> 32); }
 bool rng_chance(Rng *rng, uint32_t percent) { return rng_below(rng, 100) < percent; }

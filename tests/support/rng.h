@@ -1,11 +1,11 @@
-/* Random numbers that a seed repeats: splitmix64 (Steele, Lea and Flood 2014). */
+/* Random numbers that a seed repeats: hash_random of schema/base/hash.h. */
 #ifndef CAJAL_TESTS_RNG_H
 #define CAJAL_TESTS_RNG_H
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
-    uint64_t state;
+    uint64_t seed, drawn;
 } Rng;
 
 /* A seed for a test: $CAJAL_SEED, or from the clock; printed, so that a failure can be repeated. */

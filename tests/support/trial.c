@@ -55,7 +55,7 @@ static double *random_numbers(Rng *r, size_t n) {
 }
 
 void trial_fill(Trial *m, uint64_t seed) {
-    Rng r = {seed};
+    Rng r = {.seed = seed};
     const Linked *l = m->linked;
     assert_true(l->nslots <= TRIAL_MOST && l->nweights <= TRIAL_MOST);
     for (uint32_t i = 0; i < l->nslots; i++) {

@@ -1,5 +1,6 @@
 #include "schema/base/arena.h"
 #include "schema/base/buf.h"
+#include "schema/base/hash.h"
 #include "schema/errors.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -168,6 +169,17 @@ static void test_reader_refuses(void **state) {
     assert_int_equal(len, 0);
 }
 
+/* ---- hashes ---- */
+
+static void test_hashes(void **state) {
+    (void)state;
+    /* the authors' test vectors */
+    assert_true(hash_bytes(HASH_START, "", 0) == UINT64_C(0xcbf29ce484222325));
+    assert_true(hash_bytes(HASH_START, "foobar", 6) == UINT64_C(0x85944171f73967e8));
+    /* SplitMix64 with seed 1234567, as its authors' program prints it */
+    assert_true(hash_random(1234567, 0) == UINT64_C(6457827717110365317) && hash_random(1234567, 1) == UINT64_C(3203168211198807973));
+}
+
 /* ---- errors ---- */
 
 static void test_first_error_stays(void **state) {
@@ -188,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_reset), cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_buf),
         cmocka_unit_test(test_printing), cmocka_unit_test(test_numbers), cmocka_unit_test(test_reader_refuses),
+        cmocka_unit_test(test_hashes),
         cmocka_unit_test(test_first_error_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,7 +208,7 @@ static void test_damage(void **state) {
         bytes[len] = 0;
         assert_false(read_damaged(bytes, len + 1));
         for (size_t n = 0; n < len; n += 1 + n / 16) assert_false(read_damaged(bytes, n));
-        Rng rng = {options.seed};
+        Rng rng = {.seed = options.seed};
         for (int k = 0; k < 100; k++) {
             size_t at = rng_below(&rng, (uint32_t)len);
             unsigned char before = bytes[at];

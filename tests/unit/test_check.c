@@ -201,7 +201,7 @@ static void test_agrees_with_naive(void **state) {
         Program *volatile p = NULL;
         CX_TRY(&cx) {
             p = gen_program(&cx, &options);
-            Rng rng = {options.seed};
+            Rng rng = {.seed = options.seed};
             damage(p, &rng);
             check_program(&cx, p);
         }

@@ -121,7 +121,7 @@ static void test_table(void **state) {
 static void test_basis(void **state) {
     (void)state;
     uint64_t seed = rng_seed("basis vectors");
-    Rng rng = {seed};
+    Rng rng = {.seed = seed};
     for (int i = 0; i < 200; i++) {
         Cx cx;
         cx_init(&cx);
@@ -176,7 +176,7 @@ static void test_results_fit_their_types(void **state) {
             Interp in = {.cx = &cx, .program = gen_program(&cx, &options), .step_limit = 200000};
             const Checked *checked = check_program(&cx, in.program);
             const Type *type = checked->types[program_root(in.program)];
-            Rng rng = {options.seed};
+            Rng rng = {.seed = options.seed};
             size_t basis[64];
             uint32_t n = 0, nargs = 0;
             const uint32_t *inputs = program_inputs(&cx, in.program);

@@ -54,7 +54,7 @@ static void expect_same(const Graph *before, const Graph *after, Rng *r) {
 static Graph *run(Pass pass, Graph *g) {
     static uint64_t seed = 1;
     char why[300];
-    Rng r = {.state = seed += 2};
+    Rng r = {.seed = seed += 2};
     Cx cx;
     cx_init(&cx);
     Graph *volatile made = NULL;

@@ -71,7 +71,7 @@ static void test_random(void **state) {
     print_message("seeds %llu to %llu (CAJAL_SEED=n runs one)\n", (unsigned long long)first, (unsigned long long)last);
     Workspace w = {0};
     for (uint64_t seed = first; seed <= last; seed++) {
-        Rng r = {seed};
+        Rng r = {.seed = seed};
         Planned c = {.g = gen_graph(&r), .rows = 1 + rng_below(&r, 9)};
         for (uint32_t s = 0; s < c.g->nslots; s++) c.batched[s] = rng_below(&r, 2);
         planned_verify(c.g);
@@ -93,7 +93,7 @@ static void test_random(void **state) {
 static void test_blas(void **state) {
     (void)state;
     enum { ROWS = 70, IN = 33, OUT = 21 };
-    Rng r = {5};
+    Rng r = {.seed = 5};
     Graph *g = graph_new();
     uint32_t x = t_input(g, SLOT_ARG, 0, IN), wide = t_node(g, OP_reshape, INS(t_input(g, SLOT_INPUT, 0, IN * OUT)), DIMS(OUT, IN), ATTRS());
     uint32_t y = t_matvec(g, wide, x, OUT), grad = t_node(g, OP_contract, INS(y, x), DIMS(OUT, IN), ATTRS(1, 1, 2, 0, 1, 0, 1));

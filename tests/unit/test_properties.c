@@ -49,7 +49,7 @@ static size_t elements(const Subject *s) {
 static bool make_subject(Subject *s, uint64_t seed, Nat nat) {
     memset(s, 0, sizeof *s);
     s->seed = seed;
-    s->rng = (Rng){seed};
+    s->rng = (Rng){.seed = seed};
     cx_init(&s->cx);
     CX_TRY(&s->cx) {
         GenOptions options = GEN_DEFAULT;

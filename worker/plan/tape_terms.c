@@ -1,4 +1,5 @@
 #include "worker/plan/tape.h"
+#include "schema/base/hash.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,12 +38,11 @@ uint32_t tape_take(Tape *t, size_t n) {
     return at;
 }
 
-/* FNV-1a over words */
 static uint32_t hash(const TapeTerm *term) {
-    uint64_t bits, h = UINT64_C(14695981039346656037);
+    uint64_t bits, h = HASH_START;
     memcpy(&bits, &term->value, sizeof bits);
     const uint64_t words[] = {term->op, term->a, term->b, term->c, bits};
-    for (int i = 0; i < 5; i++) h = (h ^ words[i]) * UINT64_C(1099511628211);
+    for (int i = 0; i < 5; i++) h = hash_word(h, words[i]);
     return (uint32_t)(h >> 32) % BUCKETS;
 }
 

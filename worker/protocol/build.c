@@ -1,8 +1,9 @@
 #include "worker/protocol/build.h"
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
-#include "worker/protocol/verify.h"
+#include "schema/base/hash.h"
 #include "schema/base/time.h"
+#include "worker/protocol/verify.h"
 #include <string.h>
 
 typedef struct {
@@ -48,13 +49,6 @@ static void compile(Build *b) {
     if (b->types.failed) cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The worker is out of memory.");
 }
 
-/* FNV-1a: the samples are the program's own, the same in every run. */
-static uint64_t seed_of(const BuildMsg *m) {
-    uint64_t h = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < m->program_len; i++) h = (h ^ m->program[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 static void put_diag(const Diag *diag, Buf *out) {
     BuiltMsg built = {.code = (uint16_t)diag->code,
                       .at_kind = (uint8_t)diag->at.kind,
@@ -98,7 +92,7 @@ void build_answer(const BuildMsg *m, Workspace *w, Buf *out) {
     bool whole = m->nargs == WIRE_ALL_ARGS || m->nargs == b.sig.nargs;
     if (!b.cx.diag.code && m->verify && whole && m->derive == DERIVE_NONE) {
         start = now_us();
-        verify_program(&b.cx, b.program, &b.sig, b.graph, seed_of(m), w, &b.verified);
+        verify_program(&b.cx, b.program, &b.sig, b.graph, hash_bytes(HASH_START, m->program, m->program_len), w, &b.verified);
         workspace_trim(w);
         b.verify_us = now_us() - start;
     }

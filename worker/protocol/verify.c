@@ -1,5 +1,6 @@
 #include "worker/protocol/verify.h"
 #include "compiler/language/interp.h"
+#include "schema/base/hash.h"
 #include "schema/limits.h"
 #include <math.h>
 #include <stdlib.h>
@@ -24,8 +25,8 @@ typedef struct {
     const Value **values;
     size_t chunk, out_dim;
     Interp interp;
-    uint64_t random;
-    bool all; /* all combinations, not samples */
+    bool all;             /* all combinations, not samples */
+    uint64_t seed, drawn; /* of the samples */
 } Verifier;
 
 static const Type *var_type(const Signature *sig, uint32_t v) {
@@ -53,19 +54,11 @@ static size_t count_cases(Verifier *t) {
     return t->all ? n : LIMIT_VERIFY_SAMPLES;
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014) */
-static uint64_t draw(uint64_t *state) {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 static void choose(Verifier *t, size_t first, size_t n) {
     for (size_t c = 0; c < n; c++) {
         size_t rest = first + c;
         for (uint32_t v = t->nvars; v-- > 0; rest /= t->dims[v])
-            t->places[v * CHUNK + c] = (int64_t)(t->all ? rest % t->dims[v] : draw(&t->random) % t->dims[v]);
+            t->places[v * CHUNK + c] = (int64_t)(t->all ? rest % t->dims[v] : hash_random(t->seed, t->drawn++) % t->dims[v]);
     }
 }
 
@@ -168,7 +161,7 @@ bool verify_program(Cx *cx, const Program *p, const Signature *sig, const Graph 
                   .nvars = sig->ninputs + sig->nargs,
                   .out_dim = sig->output->dim,
                   .interp = {.cx = cx, .program = p, .step_limit = LIMIT_INTERP_STEPS},
-                  .random = seed};
+                  .seed = seed};
     *out = (Verified){0};
     if (!verifiable(sig) || t.out_dim > CHUNK_BYTES / sizeof(double)) return true;
     bool ok = prepare(&t) && run_cases(&t, out);

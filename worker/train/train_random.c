@@ -1,9 +1,8 @@
 #include "worker/train/train_random.h"
+#include "schema/base/hash.h"
 #include <math.h>
 #include <sodium.h>
 #include <string.h>
-
-#define GOLDEN UINT64_C(0x9E3779B97F4A7C15)
 
 static void put_u64(unsigned char out[8], uint64_t v) {
     for (int i = 0; i < 8; i++) out[i] = (unsigned char)(v >> 8 * i);
@@ -27,14 +26,7 @@ uint64_t random_key(uint64_t seed, const char *purpose, uint64_t number) {
     return get_u64(hash);
 }
 
-uint64_t random_at(uint64_t key, uint64_t i) {
-    uint64_t z = key + (i + 1) * GOLDEN;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-double random_unit(uint64_t key, uint64_t i) { return (double)(random_at(key, i) >> 11) * 0x1p-53; }
+double random_unit(uint64_t key, uint64_t i) { return (double)(hash_random(key, i) >> 11) * 0x1p-53; }
 
 double random_normal(uint64_t key, uint64_t i) {
     const double radius = sqrt(-2 * log(1 - random_unit(key, 2 * i)));
@@ -44,7 +36,7 @@ double random_normal(uint64_t key, uint64_t i) {
 void random_order(uint64_t key, uint32_t *order, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) order[i] = i;
     for (uint32_t i = n; i-- > 1;) {
-        const uint32_t j = (uint32_t)(((unsigned __int128)random_at(key, i) * (i + (uint64_t)1)) >> 64), kept = order[i];
+        const uint32_t j = (uint32_t)(((unsigned __int128)hash_random(key, i) * (i + (uint64_t)1)) >> 64), kept = order[i];
         order[i] = order[j];
         order[j] = kept;
     }
