@@ -13,9 +13,27 @@ endif
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=gnu17 $(OPT) $(WARN) -MMD -MP -pthread
 LDFLAGS += $(filter -fsanitize%,$(OPT)) -pthread
+WORKER_CFLAGS = -fopenmp
+# Kernels may use what the compiler can vectorise (square roots do not set errno then), but never reorder sums behind our back.
+KERNEL_CFLAGS = $(if $(SAN),,-O3 -fno-math-errno)
 
 sources = $(sort $(wildcard $(1)/*.c $(1)/*/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+# How an object is made, and how a program is linked: of its objects and archives, with the LIBS that its rule sets. Both are made again when
+# what stands in $(BUILD)/flags changes.
+define compile
+@mkdir -p $(@D)
+$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+endef
+define link
+@mkdir -p $(@D)
+$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+endef
+FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(WORKER_CFLAGS) $(KERNEL_CFLAGS) $(LDFLAGS)
+$(BUILD)/flags: always
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
 
 SCHEMA := $(call objects,$(call sources,schema))
 COMPILER := $(call objects,$(call sources,compiler))
@@ -41,73 +59,68 @@ LIBS_WORKER = -lopenblas -fopenmp $(LIBS_COMPILER)
 LIBS_SERVER = -lmicrohttpd -lsqlite3 -lz $(LIBS_COMPILER)
 LIBS_CLIENT = -lcurl -lcjson -lm
 
+$(BUILD)/cajald: LIBS = $(LIBS_SERVER)
 $(BUILD)/cajald: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
+$(BUILD)/cajal-worker: LIBS = $(LIBS_WORKER)
 $(BUILD)/cajal-worker: $(BUILD)/obj/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
+$(BUILD)/cajal: LIBS = $(LIBS_CLIENT)
 $(BUILD)/cajal: $(CLI) $(BUILD)/libclient.a $(BUILD)/libschema.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLIENT)
 
-# The compiler's fingerprint (schema/protocol/build.h).
-COMPILES := $(sort $(foreach d,compiler compiler/* schema schema/base schema/formats schema/graph schema/protocol,$(wildcard $(d)/*.c $(d)/*.h $(d)/*.def)))
-$(BUILD)/gen/build_id.c: $(COMPILES)
+# The fingerprints of schema/protocol/build.h: of what decides what a program compiles to, and of all that daemon and workers must agree on.
+files = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*.h $(d)/*.def $(d)/*/*.c $(d)/*/*.h $(d)/*/*.def)))
+COMPILES := $(call files,schema compiler) $(wildcard worker/protocol/build_job.[ch] worker/protocol/verify.[ch])
+AGREES := $(call files,schema compiler worker)
+fingerprint = $$(cat $(1) | sha256sum | cut -c1-16)
+$(BUILD)/gen/build_id.c: $(AGREES)
 	@mkdir -p $(@D)
-	echo "#include \"schema/protocol/build.h\"\nconst char build_id[] = \"$$(cat $(COMPILES) | sha256sum | cut -c1-16)\";" > $@
-$(BUILD)/obj/build_id.o: $(BUILD)/gen/build_id.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	echo "#include \"schema/protocol/build.h\"" >$@
+	echo "const char build_compiler[] = \"$(call fingerprint,$(COMPILES))\";" >>$@
+	echo "const uint64_t build_all = UINT64_C(0x$(call fingerprint,$(AGREES)));" >>$@
 
 # Files of schema/ that the daemon carries inside.
 $(BUILD)/gen/embedded.c: server/embed.sh schema/openapi.json $(sort $(wildcard schema/migrations/*.sql))
 	@mkdir -p $(@D)
 	sh server/embed.sh $(filter-out server/embed.sh,$^) > $@.tmp && mv $@.tmp $@
-$(BUILD)/obj/embedded.o: $(BUILD)/gen/embedded.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(BUILD)/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
-# Kernels may use what the compiler can vectorise (square roots do not set errno then), but never reorder sums behind our back.
-$(BUILD)/obj/worker/%.o: CFLAGS += -fopenmp
-ifndef SAN
-$(BUILD)/obj/worker/kernels/%.o: CFLAGS += -O3 -fno-math-errno
-endif
+$(BUILD)/obj/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
+	$(compile)
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	$(compile)
+$(BUILD)/obj/worker/%.o: CFLAGS += $(WORKER_CFLAGS)
+$(BUILD)/obj/worker/kernels/%.o: CFLAGS += $(KERNEL_CFLAGS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-# Unit tests: one cmocka program a file; tests/support/*.c is linked into all.
+# Tests: one cmocka program a file, in tests/unit, and in tests/http, where each starts daemons of its own from $(BUILD). tests/support/*.c and
+# everything else is linked into all.
 SUPPORT := $(call objects,$(wildcard tests/support/*.c))
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
-$(UNITS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
+HTTP_TESTS := $(patsubst tests/http/%.c,$(BUILD)/tests/%,$(wildcard tests/http/http_*.c))
+$(UNITS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o
+$(HTTP_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/http/%.o
+$(UNITS) $(HTTP_TESTS): LIBS = -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
+$(UNITS) $(HTTP_TESTS): $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 # Makes allocations fail.
 $(BUILD)/tests/test_faults: LDFLAGS += $(foreach f,malloc calloc realloc aligned_alloc strdup free,-Wl,--wrap=$(f))
 units: $(UNITS)
-
-# HTTP tests: the same, but each starts a daemon of its own from $(BUILD).
-HTTP_TESTS := $(patsubst tests/http/%.c,$(BUILD)/tests/%,$(wildcard tests/http/http_*.c))
-$(HTTP_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/http/%.o $(SUPPORT) $(BUILD)/libworker.a $(BUILD)/libserver.a $(BUILD)/libclient.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_WORKER) $(LIBS_SERVER) $(LIBS_CLIENT)
 http-tests: $(HTTP_TESTS) $(PROGRAMS)
 
 # Fuzzing: a target a file, tests/fuzz/fuzz_*.c. The kept inputs are replayed by `make test`; new ones are looked for by `make fuzz`, with clang.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(call objects,tests/fuzz/programs.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-$(FUZZ:%=$(BUILD)/tests/replay_%): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_LIBS)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
-replays: $(FUZZ:%=$(BUILD)/tests/replay_%)
-$(FUZZ:%=$(BUILD)/tests/fuzz_%): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_WORKER)
-fuzzers: $(FUZZ:%=$(BUILD)/tests/fuzz_%)
+REPLAYS := $(FUZZ:%=$(BUILD)/tests/replay_%)
+FUZZERS := $(FUZZ:%=$(BUILD)/tests/fuzz_%)
+$(REPLAYS): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o
+$(REPLAYS): $(BUILD)/obj/tests/fuzz/replay.o
+$(FUZZERS): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
+$(REPLAYS) $(FUZZERS): LIBS = $(LIBS_WORKER)
+$(REPLAYS) $(FUZZERS): $(call objects,tests/fuzz/programs.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+replays: $(REPLAYS)
+fuzzers: $(FUZZERS)
 # seeds FOLDER < tests/conformance/accept.jsonl: seed inputs, after a change of the forms
-$(BUILD)/tests/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/obj/tests/fuzz/programs.o $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_COMPILER)
+SEEDS := $(BUILD)/tests/seeds
+$(SEEDS): LIBS = $(LIBS_COMPILER)
+$(SEEDS): $(call objects,tests/fuzz/seeds.c tests/fuzz/programs.c) $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 FUZZ_SECONDS ?= 60
 # NULL + 0, which clang alone reports, is no error of ours (C2y defines it).
 FUZZ_OPT = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined
@@ -134,16 +147,19 @@ experiments: deps
 
 # Bench: tests/bench/README.md
 BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent train)
-$(BUILD)/bench/bare $(BUILD)/bench/load: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/file.o $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lmicrohttpd
-$(BUILD)/bench/tiny $(BUILD)/bench/recurrent: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/bench/peer.o $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
-$(BUILD)/bench/train: $(BUILD)/obj/tests/bench/train.o $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_WORKER)
+$(BENCH): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o
+$(BENCH): LIBS = $(LIBS_WORKER)
+$(addprefix $(BUILD)/bench/,bare load): LIBS = -lmicrohttpd
+$(addprefix $(BUILD)/bench/,bare load): $(BUILD)/obj/tests/bench/file.o
+$(addprefix $(BUILD)/bench/,tiny recurrent): $(BUILD)/obj/tests/bench/peer.o
+$(BUILD)/bench/train: $(BUILD)/libworker.a
+$(addprefix $(BUILD)/bench/,tiny recurrent train): $(BUILD)/libcompiler.a
+$(BENCH): $(BUILD)/libschema.a
 bench-programs: $(BENCH)
+
+# All that is linked; after the rules above, which say of what.
+$(PROGRAMS) $(UNITS) $(HTTP_TESTS) $(REPLAYS) $(FUZZERS) $(SEEDS) $(BENCH): $(BUILD)/flags
+	$(link)
 
 # The targets for people first see to the packages: on a bare Debian there is no compiler yet.
 deps:
@@ -199,5 +215,5 @@ help:
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: all units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
+.PHONY: always all units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

@@ -114,7 +114,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS)) ||
         !(s->bulk = tasks_new(s->loop, 1)))
         return false;
-    snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_id);
+    snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_compiler);
     shm_pool_init(&s->shm_pool, s->loop);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;

@@ -34,7 +34,7 @@ void handle_version(Call *call) {
     Buf body;
     buf_init(&body);
     buf_printf(&body, "{\"service\":\"cajal\",\"version\":\"%s\",\"language\":%d,\"compiler\":\"%s\",\"op_table\":\"%016llx\",\"protocol\":%d", CAJAL_VERSION,
-               CANON_VERSION, build_id, (unsigned long long)op_table_hash(), WIRE_VERSION);
+               CANON_VERSION, build_compiler, (unsigned long long)op_table_hash(), WIRE_VERSION);
     buf_printf(&body, ",\"libraries\":{\"libmicrohttpd\":\"%s\",\"sqlite\":\"%s\",\"cjson\":\"%s\",\"libsodium\":\"%s\"}}",
                MHD_get_version(), store_library(), cJSON_Version(), sodium_version_string());
     call_answer(call, 200, "application/json", &body);

@@ -12,11 +12,11 @@
 #include "schema/formats/dtype.h"
 #include "schema/limits.h"
 
-enum { WIRE_VERSION = 4, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
+enum { WIRE_VERSION = 5, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, WIRE_FD = 3, WIRE_BOX_FD = 4, WIRE_BOX_BYTES = 4096 };
 
 /* FRAME(name, direction, meaning); ids pair a reply with its request */
 #define WIRE_FRAMES(FRAME) \
-    FRAME(hello, worker, "first: versions, op table, libraries") \
+    FRAME(hello, worker, "first: version, build, libraries") \
     FRAME(build, daemon, "compile one variant of a program")   FRAME(built, worker, "its graph and record, or a diagnostic") \
     FRAME(load, daemon, "keep a graph under a key")            FRAME(drop, daemon, "forget it") \
     FRAME(exec, daemon, "execute a loaded graph or interpret")  FRAME(executed, worker, "done, or an error; also answers load") \
@@ -65,8 +65,8 @@ typedef struct {
 } BlackBox;
 
 typedef struct {
-    uint32_t version;
-    uint64_t op_table;
+    uint32_t version; /* WIRE_VERSION */
+    uint64_t build;   /* build_all: another build's worker is not used */
     uint32_t pid, threads;
     const char *libraries; /* "OpenBLAS 0.3.21 …", for logs and /workers */
     size_t libraries_len;

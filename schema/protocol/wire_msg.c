@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const WireField hello_fields[] = {
-    U(32, HelloMsg, version, UINT32_MAX), U(64, HelloMsg, op_table, UINT64_MAX), U(32, HelloMsg, pid, UINT32_MAX),
+    U(32, HelloMsg, version, UINT32_MAX), U(64, HelloMsg, build, UINT64_MAX), U(32, HelloMsg, pid, UINT32_MAX),
     U(32, HelloMsg, threads, UINT32_MAX), BYTES(HelloMsg, libraries), END,
 };
 static const WireField build_fields[] = {

@@ -1,5 +1,6 @@
 #include "server/workers/pool.h"
 #include "schema/graph/graph.h"
+#include "schema/protocol/build.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -242,12 +243,18 @@ static void on_exit_of(void *arg, uint32_t events) {
 
 /* ---- frames ---- */
 
-static bool greet(Worker *w, const Frame *frame) {
+/* The first frame. Kills a worker that does not greet, or is not of the daemon's build. */
+static void greet(Worker *w, const Frame *frame) {
     HelloMsg hello;
-    if (frame->type != FRAME_hello || !wire_get_hello(frame, &hello)) return false;
-    if (hello.version != WIRE_VERSION || hello.op_table != op_table_hash()) {
-        log_put(w->pool->spec.log, LOG_ERROR, "worker of another build", "program=%s", w->pool->program);
-        return false;
+    if (frame->type != FRAME_hello || !wire_get_hello(frame, &hello)) {
+        pool_kill(w, END_STRANGE);
+        return;
+    }
+    if (hello.version != WIRE_VERSION || hello.build != build_all) {
+        log_put(w->pool->spec.log, LOG_ERROR, "worker of another build", "program=%s worker=%016llx daemon=%016llx remedy=\"start the daemon anew\"",
+                w->pool->program, (unsigned long long)hello.build, (unsigned long long)build_all);
+        pool_kill(w, END_FOREIGN);
+        return;
     }
     size_t len = hello.libraries_len < sizeof w->libraries - 1 ? hello.libraries_len : sizeof w->libraries - 1;
     memcpy(w->libraries, hello.libraries, len);
@@ -257,7 +264,6 @@ static bool greet(Worker *w, const Frame *frame) {
     loop_untimer(w->pool->spec.loop, &w->timer);
     log_put(w->pool->spec.log, LOG_INFO, "worker ready", "pid=%d threads=%u libraries=\"%s\"", (int)w->pid, w->threads, w->libraries);
     w->pool->spec.events.ready(w->pool->spec.arg, w);
-    return true;
 }
 
 /* Reads what is there. False at the end of the stream. */
@@ -266,10 +272,10 @@ static bool read_frames(Worker *w) {
         Frame frame;
         int code = wire_recv(w->sock, &frame);
         if (code == -EAGAIN || code == -EINTR) return true;
-        if (code == -EPROTO) pool_kill(w, END_NONSENSE);
+        if (code == -EPROTO) pool_kill(w, w->life == WORKER_READY ? END_NONSENSE : END_STRANGE);
         if (code <= 0) return false;
         if (w->life == WORKER_READY) w->pool->spec.events.frame(w->pool->spec.arg, w, &frame);
-        else if (!greet(w, &frame)) pool_kill(w, END_STRANGE);
+        else greet(w, &frame);
         frame_release(&frame);
     }
     return true;

@@ -22,6 +22,7 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
     WORKER_END(ITSELF, "it ended by itself")                WORKER_END(STUCK, "stuck") \
     WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
     WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
+    WORKER_END(FOREIGN, "it is of another build than the daemon") \
     WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed") \
     WORKER_END(STOPPED, "its run was stopped")              WORKER_END(DISMISSED, "it was not needed any more")
 typedef enum {

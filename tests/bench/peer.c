@@ -3,6 +3,7 @@
 #include "compiler/language/check.h"
 #include "compiler/language/syntax.h"
 #include "schema/limits.h"
+#include "schema/protocol/build.h"
 #include <errno.h>
 #include <poll.h>
 #include <spawn.h>
@@ -75,7 +76,7 @@ void peer_start(Peer *p, const char *program, int threads) {
     Frame frame;
     HelloMsg hello;
     receive(p, FRAME_hello, &frame);
-    if (!wire_get_hello(&frame, &hello) || hello.op_table != op_table_hash()) die("this worker is of another build");
+    if (!wire_get_hello(&frame, &hello) || hello.build != build_all) die("this worker is of another build");
     const char *core = memmem(hello.libraries, hello.libraries_len, "running on ", 11);
     if (core) snprintf(p->core, sizeof p->core, "%.*s", (int)(hello.libraries + hello.libraries_len - core - 11), core + 11);
     frame_release(&frame);

@@ -1,5 +1,6 @@
 /* Jobs and workers. The workers are this program itself, started again: what they do is written in the job (fake_worker). */
 #include "schema/graph/graph.h"
+#include "schema/protocol/build.h"
 #include "server/workers/dispatch.h"
 #include <setjmp.h>
 #include <signal.h>
@@ -79,7 +80,7 @@ static void answer_runs(const Frame *frame) {
 static int fake_worker(void) {
     int loads = 0;
     Buf body = {0};
-    wire_put_hello(&body, &(HelloMsg){.version = WIRE_VERSION, .op_table = op_table_hash(), .pid = (uint32_t)getpid(), .threads = 1,
+    wire_put_hello(&body, &(HelloMsg){.version = WIRE_VERSION, .build = build_all, .pid = (uint32_t)getpid(), .threads = 1,
                                       .libraries = "none", .libraries_len = 4});
     wire_send(WIRE_FD, FRAME_hello, 1, &body, -1);
     buf_release(&body);

@@ -9,7 +9,7 @@
 #include "schema/base/map.h"
 #include "schema/formats/bulk.h"
 #include "server/data/draft.h"
-#include "worker/protocol/build.h"
+#include "worker/protocol/build_job.h"
 #include "worker/protocol/exec_job.h"
 #include <errno.h>
 #include <setjmp.h>
@@ -434,7 +434,7 @@ static bool builds(const void *what, Buf *answer) {
     Workspace w = {0};
     Buf out;
     buf_init(&out);
-    build_answer(&(BuildMsg){.program = job->program, .program_len = job->len, .nargs = WIRE_ALL_ARGS, .derive = job->derive, .verify = true}, &w, &out);
+    build_job_answer(&(BuildMsg){.program = job->program, .program_len = job->len, .nargs = WIRE_ALL_ARGS, .derive = job->derive, .verify = true}, &w, &out);
     workspace_release(&w);
     bool ok = !out.failed;
     if (ok) {
@@ -515,7 +515,7 @@ static Loadable loadable(const char *source, Derive derive) {
     BuiltMsg m;
     char why[200];
     buf_init(&out);
-    build_answer(&(BuildMsg){.program = job.program, .program_len = job.len, .nargs = WIRE_ALL_ARGS, .derive = derive}, &w, &out);
+    build_job_answer(&(BuildMsg){.program = job.program, .program_len = job.len, .nargs = WIRE_ALL_ARGS, .derive = derive}, &w, &out);
     Frame frame = frame_of(FRAME_built, &out);
     assert_true(wire_get_built(&frame, &m) && m.code == ERR_NONE);
     buf_put(&l.graph, m.graph, m.graph_len);

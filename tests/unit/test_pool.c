@@ -1,5 +1,6 @@
 /* Worker processes: started again, unless they keep dying young of themselves; and what is still heard of one that has ended. */
 #include "schema/graph/graph.h"
+#include "schema/protocol/build.h"
 #include "server/workers/pool.h"
 #include <setjmp.h>
 #include <signal.h>
@@ -21,11 +22,11 @@ static void leave_op(Op op) {
 }
 
 /* The workers are this program itself. A build whose program is "die" is answered before the worker dies, in the kernel of `contract`. */
-static int fake_worker(void) {
+static int fake_worker(uint64_t build_of) {
     Buf body = {0};
     Frame frame;
     BuildMsg build;
-    wire_put_hello(&body, &(HelloMsg){.version = WIRE_VERSION, .op_table = op_table_hash(), .pid = (uint32_t)getpid(), .threads = 1,
+    wire_put_hello(&body, &(HelloMsg){.version = WIRE_VERSION, .build = build_of, .pid = (uint32_t)getpid(), .threads = 1,
                                       .libraries = "none", .libraries_len = 4});
     wire_send(WIRE_FD, FRAME_hello, 1, &body, -1);
     buf_release(&body);
@@ -137,6 +138,29 @@ static void test_young_deaths_end_hope(void **state) {
     bench_free(b);
 }
 
+/* After an upgrade in place: the greeting is as ever, but of a build that is not the daemon's. */
+static void test_another_build(void **state) {
+    (void)state;
+    Bench *b = bench_new();
+    int said[2];
+    char log[4096] = "";
+    assert_int_equal(pipe(said), 0);
+    b->log = (Log){.level = LOG_ERROR, .fd = said[1]};
+    setenv("ANOTHER_BUILD", "", 1);
+    pool_start(b->pool);
+    run(b);
+    unsetenv("ANOTHER_BUILD");
+    assert_int_equal(b->readies, 0);
+    assert_int_equal(b->last, END_FOREIGN);
+    assert_string_equal(b->how, "it is of another build than the daemon");
+    assert_false(pool_hopeful(b->pool)); /* requests are told so, and do not wait */
+    bench_free(b);
+    assert_true(read(said[0], log, sizeof log - 1) > 0);
+    assert_non_null(strstr(log, "worker of another build"));
+    close(said[0]);
+    close(said[1]);
+}
+
 static void test_own_process_groups(void **state) {
     (void)state;
     Bench *b = bench_new();
@@ -184,10 +208,11 @@ static void test_last_words(void **state) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "--threads") == 0) return fake_worker();
+    if (argc > 1 && strcmp(argv[1], "--threads") == 0) return fake_worker(getenv("ANOTHER_BUILD") ? build_all + 1 : build_all);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_kills_are_no_young_deaths),
         cmocka_unit_test(test_young_deaths_end_hope),
+        cmocka_unit_test(test_another_build),
         cmocka_unit_test(test_own_process_groups),
         cmocka_unit_test(test_last_words),
     };

@@ -229,7 +229,7 @@ static const unsigned char *const ABC = (const unsigned char *)"abc";
 
 static void test_messages(void **state) {
     (void)state;
-    ROUND_TRIP(hello, HelloMsg, (&(HelloMsg){.version = 1, .op_table = 1u << 31, .pid = 77, .threads = 2,
+    ROUND_TRIP(hello, HelloMsg, (&(HelloMsg){.version = 1, .build = UINT64_MAX, .pid = 77, .threads = 2,
                .libraries = "blas", .libraries_len = 4}));
     ROUND_TRIP(build, BuildMsg, (&(BuildMsg){.program = ABC, .program_len = 3, .nargs = WIRE_ALL_ARGS,
                .derive = DERIVE_JVP, .verify = true, .nat_limit = 65536}));

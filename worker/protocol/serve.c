@@ -1,8 +1,9 @@
 #include "worker/protocol/serve.h"
-#include "worker/protocol/build.h"
-#include "worker/train/link_job.h"
+#include "schema/protocol/build.h"
 #include "worker/post.h"
+#include "worker/protocol/build_job.h"
 #include "worker/protocol/exec_job.h"
+#include "worker/train/link_job.h"
 #include "worker/train/train.h"
 #include <cblas.h>
 #include <errno.h>
@@ -30,7 +31,7 @@ static bool answer(Worker *w, FrameType type, uint64_t id, Buf *body, int area) 
 static bool say_hello(Worker *w, unsigned threads) {
     snprintf(w->libraries, sizeof w->libraries, "%s; running on %s", openblas_get_config(), openblas_get_corename());
     HelloMsg hello = {.version = WIRE_VERSION,
-                      .op_table = op_table_hash(),
+                      .build = build_all,
                       .pid = (uint32_t)getpid(),
                       .threads = threads,
                       .libraries = w->libraries,
@@ -47,7 +48,7 @@ static bool say_hello(Worker *w, unsigned threads) {
 static bool handle_build(Worker *w, Frame *frame, Buf *out) {
     BuildMsg m;
     if (!wire_get_build(frame, &m)) return false;
-    build_answer(&m, &w->workspace, out);
+    build_job_answer(&m, &w->workspace, out);
     return true;
 }
 

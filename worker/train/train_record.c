@@ -39,7 +39,7 @@ void train_record_put(Buf *out, const TrainModel *m, const char *libraries) {
     cpu_name(cpu, sizeof cpu);
     for (uint32_t t = 0; t < m->optim.ntensors; t++) parameters += m->optim.tensors[t].size;
     buf_putc(out, '{');
-    put_text(out, "cajal", build_id);
+    put_text(out, "cajal", build_compiler);
     put_text(out, "libraries", libraries);
     put_text(out, "cpu", cpu);
     put_text(out, "instructions", isa_name(m->step.plan->isa));

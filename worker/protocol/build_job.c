@@ -1,4 +1,4 @@
-#include "worker/protocol/build.h"
+#include "worker/protocol/build_job.h"
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
 #include "schema/base/hash.h"
@@ -82,7 +82,7 @@ static void put_built(const Build *b, Buf *out) {
     wire_put_built(out, &built);
 }
 
-void build_answer(const BuildMsg *m, Workspace *w, Buf *out) {
+void build_job_answer(const BuildMsg *m, Workspace *w, Buf *out) {
     Build b = {.m = m};
     cx_init(&b.cx);
     if (m->nat_limit) b.cx.nat_limit = m->nat_limit;
