@@ -79,9 +79,8 @@ static void release(void *arg) {
     loop_untimer(p->errand.call->server->loop, &p->timer);
 }
 
-static const ErrandKind kind = {.size = sizeof(Probe), .release = release};
-
-static void conclude(Probe *p, const char *worker) {
+/* worker: what is wrong with the workers; NULL: nothing. */
+static void answer_ready(const Probe *p, const char *worker) {
     Call *call = p->errand.call;
     bool draining = call->server->draining, store = store_healthy(call->server->store);
     if (!worker && store && !draining) {
@@ -97,11 +96,23 @@ static void conclude(Probe *p, const char *worker) {
         call_fail(call, draining ? ERR_draining : ERR_no_worker, "%s", buf_text(&why));
         buf_release(&why);
     }
+}
+
+static void refuse(void *arg) {
+    const Probe *p = arg;
+    answer_ready(p, p->errand.err.message);
+}
+
+static const ErrandKind kind = {.size = sizeof(Probe), .release = release, .refuse = refuse};
+
+static void conclude(Probe *p, const char *worker) {
+    answer_ready(p, worker);
     errand_end(p);
 }
 
 static void on_pong(void *arg, const JobResult *result) {
-    conclude(arg, result->code ? result->message : NULL);
+    (void)result;
+    conclude(arg, NULL);
 }
 
 static void on_silence(void *arg) {
@@ -121,7 +132,7 @@ void handle_readyz(Call *call) {
         conclude(p, NULL);
         return;
     }
-    JobSpec spec = {.type = FRAME_ping, .area = -1, .small = true, .patience = 30 * READY_NS};
+    JobSpec spec = {.type = FRAME_ping, .reply = FRAME_pong, .area = -1, .small = true, .patience = 30 * READY_NS};
     p->timer = (Timer){.fire = on_silence, .arg = p};
     loop_timer(server->loop, &p->timer, loop_now() + READY_NS);
     errand_job(p, &spec, on_pong);

@@ -74,10 +74,6 @@ static bool take_results(Eval *ev, Frame *frame, const ExecutedMsg *executed) {
 static void executed(void *arg, const JobResult *result) {
     Eval *ev = arg;
     const ExecutedMsg *m = result->executed;
-    if (result->code) {
-        errand_fail(ev, result->code, "%s", result->message);
-        return;
-    }
     if (m->code) {
         errand_fail(ev, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, "%.*s", (int)m->message_len, (const char *)m->message);
         return;
@@ -105,7 +101,7 @@ static void prepared(void *arg) {
         errand_fail(ev, ERR_queue_full, "The requests in flight take too much memory.");
         return;
     }
-    JobSpec spec = {.type = FRAME_exec, .exec = &ev->exec, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
+    JobSpec spec = {.type = FRAME_exec, .reply = FRAME_executed, .exec = &ev->exec, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
                     .graph_len = v->graph_len, .small = ev->exec.small, .patience = ev->resolve.patience,
                     .culprit = variant_culprit(culprit, ev->resolve.entry->hash, neurons ? "exec " : "interpret ", v)};
     errand_job(ev, &spec, executed);

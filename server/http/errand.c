@@ -64,18 +64,21 @@ void errand_work(void *arg, Tasks *tasks, bool (*step)(void *arg), void (*next)(
 static void job_done(void *arg, const JobResult *result) {
     Errand *e = arg;
     e->job = NULL;
-    e->job_done(e, result);
+    if (result->err) {
+        e->err = *result->err;
+        errand_refuse(e);
+    } else {
+        e->job_done(e, result);
+    }
 }
 
 void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result)) {
     Errand *e = arg;
-    ErrCode why;
-    const char *message;
     spec->done = job_done;
     spec->arg = e;
     e->job_done = done;
-    e->job = dispatch_submit(e->call->server->dispatch, spec, &why, &message);
-    if (!e->job) done(e, &(JobResult){.code = why, .message = message});
+    e->job = dispatch_submit(e->call->server->dispatch, spec, &e->err);
+    if (!e->job) errand_refuse(e);
 }
 
 void errand_answer(void *arg, int status, const char *type, Buf *body) {

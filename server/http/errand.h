@@ -20,7 +20,7 @@
 typedef struct {
     size_t size;                 /* of the struct around the Errand */
     void (*release)(void *arg);  /* what it owns beyond the call's memory, and jobs of its own; NULL: nothing */
-    void (*refuse)(void *arg);   /* answers when work returned false; NULL: call_fail_err with err */
+    void (*refuse)(void *arg);   /* answers when work returned false, or a job has no reply; NULL: call_fail_err with err */
     bool lasting;                /* from its beginning */
 } ErrandKind;
 
@@ -45,8 +45,8 @@ typedef struct {
 void *errand_begin(Call *call, const ErrandKind *kind);
 /* Runs `work`, then `next`; on a thread of `tasks`, or with NULL here and now. The last thing its caller does with the errand. */
 void errand_work(void *arg, Tasks *tasks, bool (*work)(void *arg), void (*next)(void *arg));
-/* Gives a worker a job, then runs `done` in the loop: with its reply, or with why there is none, which a job that cannot be taken has at once. spec's
- * done and arg are filled in here. The last thing its caller does with the errand. */
+/* Gives a worker a job, then runs `done` in the loop with its reply; when there is none, or the job cannot be taken at all, the errand ends with
+ * errand_refuse. spec's done and arg are filled in here. The last thing its caller does with the errand. */
 void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result));
 /* Lets go of everything, the errand itself included. */
 void errand_end(void *arg);

@@ -64,8 +64,8 @@ static void built(void *arg, const JobResult *result) {
     Variant *v = arg;
     BuiltMsg m;
     v->job = NULL;
-    if (result->code) {
-        variant_fail(v, result->code, result->message);
+    if (result->err) {
+        variant_fail(v, result->err->code, result->err->message);
     } else if (!wire_get_built(result->frame, &m)) {
         variant_fail(v, ERR_internal, "A worker's reply was malformed.");
     } else if (m.code) {
@@ -86,15 +86,14 @@ static void build(Variant *v) {
     Entry *e = v->entry;
     Server *server = e->programs->server;
     char culprit[VARIANT_CULPRIT];
-    ErrCode why;
-    const char *message;
-    JobSpec spec = {.type = FRAME_build, .area = -1, .culprit = variant_culprit(culprit, e->hash, "", v),
+    Err err;
+    JobSpec spec = {.type = FRAME_build, .reply = FRAME_built, .area = -1, .culprit = variant_culprit(culprit, e->hash, "", v),
                     .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = built, .arg = v};
     wire_put_build(&spec.body, &(BuildMsg){.program = e->canonical, .program_len = e->canonical_len, .nargs = v->nargs,
                                            .derive = (uint8_t)v->derive, .verify = variant_is_base(v), .nat_limit = server->config->max_nat});
     server->metrics->cache_misses++;
-    v->job = dispatch_submit(server->dispatch, &spec, &why, &message);
-    if (!v->job) variant_fail(v, why, message);
+    v->job = dispatch_submit(server->dispatch, &spec, &err);
+    if (!v->job) variant_fail(v, err.code, err.message);
 }
 
 /* Looks in the store, once, then asks a worker. A base variant whose record is lost is built, which makes the record again. */

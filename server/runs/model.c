@@ -148,8 +148,8 @@ static void linked(void *arg, const JobResult *result) {
     LinkedMsg m;
     v->job = NULL;
     close_file(v);
-    if (result->code) {
-        variant_fail(v, result->code, result->message);
+    if (result->err) {
+        variant_fail(v, result->err->code, result->err->message);
     } else if (!wire_get_linked(result->frame, &m)) {
         variant_fail(v, ERR_internal, "A worker's reply was malformed.");
     } else if (m.code) {
@@ -174,15 +174,14 @@ static void put_link(Buf *out, const Model *m, Derive derive, uint64_t nat_limit
 static void link_variant(Variant *v) {
     Server *server = v->entry->programs->server;
     char culprit[VARIANT_CULPRIT];
-    ErrCode why;
-    const char *message;
-    JobSpec spec = {.type = FRAME_link, .area = v->file, .culprit = variant_culprit(culprit, v->entry->hash, "", v),
+    Err err;
+    JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = v->file, .culprit = variant_culprit(culprit, v->entry->hash, "", v),
                     .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = linked, .arg = v};
     put_link(&spec.body, v->entry->own, v->derive, server->config->max_nat);
-    v->job = dispatch_submit(server->dispatch, &spec, &why, &message);
+    v->job = dispatch_submit(server->dispatch, &spec, &err);
     if (v->job) return;
     close_file(v);
-    variant_fail(v, why, message);
+    variant_fail(v, err.code, err.message);
 }
 
 /* On a thread: the file is read through. */

@@ -355,8 +355,7 @@ static void linked(void *arg, const JobResult *result) {
     Posting *p = arg;
     Server *server = p->errand.call->server;
     LinkedMsg m;
-    if (result->code) errand_fail(p, result->code, "%s", result->message);
-    else if (!wire_get_linked(result->frame, &m)) errand_fail(p, ERR_internal, "A worker's reply was malformed.");
+    if (!wire_get_linked(result->frame, &m)) errand_fail(p, ERR_internal, "A worker's reply was malformed.");
     else if (m.code) explain_link(p, &m);
     else if (scheduler_full(server->scheduler)) errand_fail(p, ERR_queue_full, "Too many runs are waiting.");
     else if (!make_row(p, &m)) errand_fail(p, ERR_internal, "Memory is short.");
@@ -372,7 +371,7 @@ static void submit(Posting *p) {
                  .spec_len = strlen(p->run.spec), .nat_limit = server->config->max_nat, .train_rows = f->train.rows, .test_rows = f->test.rows,
                  .ntrain = f->train.ncolumns, .ntest = f->test.ncolumns, .train = f->train.columns, .test = f->test.columns};
     strcpy(stpcpy(culprit, e->hash), " link");
-    JobSpec spec = {.type = FRAME_link, .area = -1, .culprit = culprit, .patience = p->resolve.patience};
+    JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = -1, .culprit = culprit, .patience = p->resolve.patience};
     wire_put_link(&spec.body, &m);
     errand_job(p, &spec, linked);
 }

@@ -177,7 +177,7 @@ bool batch_read(const Batch *p, const Frame *frame, ExecutedMsg executed[BATCH_I
     Frame member;
     uint32_t n = 0;
     if (p->nitems == 1) {
-        if (asked != FRAME_exec) return frame->type == (asked == FRAME_build ? FRAME_built : asked == FRAME_link ? FRAME_linked : FRAME_pong);
+        if (asked != FRAME_exec) return frame->type == p->jobs.first->spec.reply;
         return wire_get_executed(frame, &executed[0]) && is_whole(&p->items[0], &executed[0]);
     }
     Reader in = reader_of(frame->body, frame->len);

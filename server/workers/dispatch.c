@@ -28,13 +28,17 @@ struct Dispatch {
 };
 
 static void finish(Dispatch *d, Job *job, JobResult result) {
-    if (result.code) d->metrics->jobs_failed++;
+    if (result.err) d->metrics->jobs_failed++;
     result.queue_ns = job->waited;
     if (!job->cancelled) job->spec.done(job->spec.arg, &result);
     job_free(job);
 }
 
-static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) { finish(d, job, (JobResult){.code = code, .message = message}); }
+static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) {
+    Err err;
+    err_set(&err, code, "", "%s", message);
+    finish(d, job, (JobResult){.err = &err});
+}
 
 static void requeue(Dispatch *d, Job *job) {
     job->batch = NULL;
@@ -336,30 +340,15 @@ static Job *job_new(const JobSpec *spec) {
     return job;
 }
 
-Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message) {
+Job *dispatch_submit(Dispatch *d, JobSpec *spec, Err *err) {
     Job *job = NULL;
-    *why = ERR_NONE;
-    if (spec->body.failed) {
-        *why = ERR_internal;
-        *message = "Memory is short.";
-    } else if (deaths_of(d, spec->culprit) >= ATTEMPTS) {
-        *why = ERR_quarantined;
-        *message = "This program has killed two workers and is not run any more.";
-    } else if (!pool_hopeful(d->pool)) {
-        *why = ERR_no_worker;
-        *message = "No worker stays alive; see the service's log.";
-    } else if (d->queue.count >= d->max_queue) {
-        *why = ERR_queue_full;
-        *message = "Too many jobs are waiting.";
-    } else if (!(job = job_new(spec))) {
-        *why = ERR_internal;
-        *message = "Memory is short.";
-    }
-    if (*why) {
-        buf_release(&spec->body);
-        return NULL;
-    }
-    job_list_add(&d->queue, job, false);
+    if (spec->body.failed) err_set(err, ERR_internal, "", "Memory is short.");
+    else if (deaths_of(d, spec->culprit) >= ATTEMPTS) err_set(err, ERR_quarantined, "", "This program has killed two workers and is not run any more.");
+    else if (!pool_hopeful(d->pool)) err_set(err, ERR_no_worker, "", "No worker stays alive; see the service's log.");
+    else if (d->queue.count >= d->max_queue) err_set(err, ERR_queue_full, "", "Too many jobs are waiting.");
+    else if (!(job = job_new(spec))) err_set(err, ERR_internal, "", "Memory is short.");
+    if (job) job_list_add(&d->queue, job, false);
+    else buf_release(&spec->body);
     return job;
 }
 

@@ -8,24 +8,24 @@
  * unless cancelled. */
 #ifndef CAJAL_DISPATCH_H
 #define CAJAL_DISPATCH_H
-#include "server/workers/pool.h"
+#include "schema/formats/json.h"
 #include "server/workers/exec_request.h"
+#include "server/workers/pool.h"
 
 typedef struct Dispatch Dispatch;
 typedef struct Job Job;
 
 typedef struct {
-    ErrCode code;        /* why there is no reply; ERR_NONE: there is one */
-    const char *message;
-    Frame *frame;        /* built, ran or pong; of a run in company NULL */
-    const ExecutedMsg *executed;   /* a run's reply; its own code is the handler's to look at */
-    int64_t queue_ns;    /* how long it waited for a worker, the last time it did */
+    const Err *err;              /* why there is no reply; NULL: there is one */
+    Frame *frame;                /* the reply; NULL for an evaluation that travelled with others */
+    const ExecutedMsg *executed; /* an evaluation's reply; its own code is the handler's to look at */
+    int64_t queue_ns;            /* how long it waited for a worker, the last time it did */
 } JobResult;
 
 typedef struct {
-    FrameType type; /* FRAME_build, FRAME_exec, FRAME_ping */
-    Buf body;       /* of all but runs */
-    const ExecRequest *exec;
+    FrameType type, reply;   /* what is sent, and what answers it */
+    Buf body;                /* the frame's, unless it is FRAME_exec */
+    const ExecRequest *exec; /* FRAME_exec */
     int area;       /* -1: none */
     uint64_t key;   /* what must be loaded first; 0: nothing */
     const void *graph;
@@ -41,8 +41,8 @@ Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue); /* spec's events
 void dispatch_start(Dispatch *d);
 void dispatch_free(Dispatch *d);
 
-/* NULL: `why` and its message say why not (queue_full, no_worker, quarantined, internal); the body is released. */
-Job *dispatch_submit(Dispatch *d, JobSpec *spec, ErrCode *why, const char **message);
+/* NULL: `err` says why not (queue_full, no_worker, quarantined, internal); the body is released. */
+Job *dispatch_submit(Dispatch *d, JobSpec *spec, Err *err);
 /* Sends what workers can take. At the end of every pass of the loop. */
 void dispatch_flush(Dispatch *d);
 /* The job's result is wanted no more: queued, it is dropped; under way, its result is, and when those it travels with are not wanted either,

@@ -110,7 +110,7 @@ typedef struct {
     Bench *bench;
     bool done;
     ErrCode code;
-    char message[200];
+    char message[400];
     uint64_t loads, pid;
     FrameType type;
 } Ticket;
@@ -159,10 +159,10 @@ static void on_done(void *arg, const JobResult *result) {
     Ticket *t = arg;
     BuiltMsg built;
     t->done = true;
-    t->code = result->code;
-    snprintf(t->message, sizeof t->message, "%s", result->message);
-    if (!result->code) t->type = result->frame->type;
-    if (!result->code && t->type == FRAME_built) {
+    t->code = result->err ? result->err->code : ERR_NONE;
+    snprintf(t->message, sizeof t->message, "%s", result->err ? result->err->message : "");
+    if (!result->err) t->type = result->frame->type;
+    if (!result->err && t->type == FRAME_built) {
         assert_true(wire_get_built(result->frame, &built));
         t->loads = built.neurons;
         t->pid = built.compile_us;
@@ -177,13 +177,14 @@ typedef struct {
 } Order;
 
 static Job *submit(Bench *b, Ticket *t, Order o, ErrCode *why) {
-    const char *message;
+    Err err = {0};
     *t = (Ticket){.bench = b};
-    JobSpec spec = {.type = FRAME_build, .area = -1, .culprit = o.culprit, .key = o.key, .graph = o.graph,
+    JobSpec spec = {.type = FRAME_build, .reply = FRAME_built, .area = -1, .culprit = o.culprit, .key = o.key, .graph = o.graph,
                     .graph_len = o.graph ? strlen(o.graph) : 0,
                     .patience = o.patience ? o.patience : 10000 * MS, .done = on_done, .arg = t};
     wire_put_build(&spec.body, &(BuildMsg){.program = (const unsigned char *)o.what, .program_len = strlen(o.what) + 1});
-    Job *job = dispatch_submit(b->dispatch, &spec, why, &message);
+    Job *job = dispatch_submit(b->dispatch, &spec, &err);
+    *why = err.code;
     b->open += job != NULL;
     return job;
 }
@@ -193,10 +194,10 @@ static void test_jobs_are_answered(void **state) {
     Bench *b = bench_new(2, 100);
     Ticket tickets[20], ping = {.bench = b};
     ErrCode why;
-    const char *message;
+    Err err;
     for (int i = 0; i < 20; i++) assert_non_null(submit(b, &tickets[i], (Order){.what = "echo"}, &why));
-    JobSpec spec = {.type = FRAME_ping, .area = -1, .patience = 1000 * MS, .done = on_done, .arg = &ping};
-    assert_non_null(dispatch_submit(b->dispatch, &spec, &why, &message));
+    JobSpec spec = {.type = FRAME_ping, .reply = FRAME_pong, .area = -1, .patience = 1000 * MS, .done = on_done, .arg = &ping};
+    assert_non_null(dispatch_submit(b->dispatch, &spec, &err));
     b->open++;
     bench_run(b);
     for (int i = 0; i < 20; i++) assert_true(tickets[i].done && tickets[i].code == ERR_NONE);
@@ -356,10 +357,10 @@ typedef struct {
 static void on_ran(void *arg, const JobResult *result) {
     Small *s = arg;
     s->ticket.done = true;
-    s->ticket.code = result->code;
-    snprintf(s->ticket.message, sizeof s->ticket.message, "%s", result->message ? result->message : "");
+    s->ticket.code = result->err ? result->err->code : ERR_NONE;
+    snprintf(s->ticket.message, sizeof s->ticket.message, "%s", result->err ? result->err->message : "");
     s->ticket.bench->open--;
-    if (result->code) return;
+    if (result->err) return;
     s->ticket.code = (ErrCode)result->executed->code;
     s->rows = result->executed->exec_ns;
     if (s->ticket.code) return;
@@ -368,8 +369,7 @@ static void on_ran(void *arg, const JobResult *result) {
 }
 
 static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
-    ErrCode why;
-    const char *message;
+    Err err;
     char culprit[32];
     snprintf(culprit, sizeof culprit, "program %g", value);
     *s = (Small){.ticket = {.bench = b}, .value = value, .row_bytes = sizeof value};
@@ -380,7 +380,7 @@ static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t
                            .tensors = &s->tensor, .results = &s->result, .inline_area = (const unsigned char *)&s->value, .inline_len = 4}};
     JobSpec spec = {.type = FRAME_exec, .exec = &s->exec, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
                     .small = true, .patience = patience, .done = on_ran, .arg = s};
-    s->job = dispatch_submit(b->dispatch, &spec, &why, &message);
+    s->job = dispatch_submit(b->dispatch, &spec, &err);
     assert_non_null(s->job);
     b->open++;
 }
@@ -442,8 +442,7 @@ static void test_a_killer_does_not_take_others_along(void **state) {
     (void)state;
     Bench *b = bench_new(2, 100);
     Small s[9];
-    ErrCode why;
-    const char *message;
+    Err err;
     for (int i = 0; i < 9; i++) exec(b, &s[i], i == 4 ? 666 : (float)i, 1);
     bench_run(b);
     for (int i = 0; i < 9; i++)
@@ -451,8 +450,8 @@ static void test_a_killer_does_not_take_others_along(void **state) {
     assert_int_equal(ERR_worker_crash, s[4].ticket.code);
     assert_int_equal(2, b->metrics.worker_deaths);
     JobSpec spec = {.type = FRAME_exec, .exec = &s[4].exec, .area = -1, .culprit = "program 666", .done = on_ran, .arg = &s[4]};
-    assert_null(dispatch_submit(b->dispatch, &spec, &why, &message));
-    assert_int_equal(ERR_quarantined, why);
+    assert_null(dispatch_submit(b->dispatch, &spec, &err));
+    assert_int_equal(ERR_quarantined, err.code);
     bench_free(b);
 }
 
