@@ -22,42 +22,21 @@ typedef struct {
     RunWatch watch;
 } Watcher;
 
-/* Behind `text`, with which it begins; NULL: it does not. */
-static const char *behind(const char *at, const char *text) {
-    const size_t len = strlen(text);
-    return at && strncmp(at, text, len) == 0 ? at + len : NULL;
-}
-
-/* {"seq":7,"event":"metric",… becomes id: 7, event: metric, data: the line. Without sscanf, which looks for the end of all the lines. */
-static void put_sse(Buf *out, const char *line, size_t len) {
-    const char *seq = behind(line, "{\"seq\":");
-    const size_t digits = seq ? strspn(seq, "0123456789") : 0;
-    const char *event = behind(seq ? seq + digits : NULL, ",\"event\":\"");
-    if (!event) return;
-    buf_puts(out, "id: ");
-    buf_put(out, seq, digits);
-    buf_puts(out, "\nevent: ");
-    buf_put(out, event, strcspn(event, "\""));
-    buf_puts(out, "\ndata: ");
-    buf_put(out, line, len);
-    buf_puts(out, "\n\n");
+/* Appends it in the stream's form. */
+static bool put_event(void *arg, const StoredEvent *e) {
+    Watcher *w = arg;
+    if (w->sse) buf_printf(&w->out, "id: %llu\nevent: %s\ndata: ", (unsigned long long)e->number, e->kind);
+    buf_put(&w->out, e->line, e->len);
+    buf_puts(&w->out, w->sse ? "\n\n" : "\n");
+    w->after = e->number;
+    return w->out.len < READ_BYTES;
 }
 
 /* False: the database does not answer. */
 static bool refill(Watcher *w) {
-    Buf lines;
     buf_clear(&w->out);
     w->sent = 0;
-    buf_init(&lines);
-    ErrCode code = store_run_events(w->call->server->store, w->watch.seq, w->after, READ_BYTES, w->sse ? &lines : &w->out, &w->after);
-    for (const char *at = lines.len ? buf_text(&lines) : ""; *at;) {
-        size_t len = strcspn(at, "\n");
-        put_sse(&w->out, at, len);
-        at += len + (at[len] == '\n');
-    }
-    bool ok = code == ERR_NONE && !lines.failed && !w->out.failed;
-    buf_release(&lines);
-    return ok;
+    return store_run_events(w->call->server->store, w->watch.seq, w->after, put_event, w) == ERR_NONE && !w->out.failed;
 }
 
 static ptrdiff_t read_events(void *arg, char *to, size_t room) {

@@ -298,14 +298,13 @@ static bool store(void *arg) {
     const char *data = server->config->data;
     RunData used[2] = {{p->facts.train.name, p->facts.train.sha256}, {p->facts.test.name, p->facts.test.sha256}};
     char members[64];
-    Buf events;
-    buf_init(&events);
+    RunEvents events = {0};
     if (p->has_step && !runfile_share(data, p->parent.id, p->run.id, p->from_step, &p->errand.err)) return false;
     snprintf(members, sizeof members, ",\"state\":\"queued\",\"step\":%llu", (unsigned long long)p->from_step);
-    training_put_event(&events, ++p->run.progress.events, "state", members);
-    ErrCode code = events.failed ? ERR_internal
+    run_events_add(&events, ++p->run.progress.events, EVENT_STATE, members);
+    ErrCode code = run_events_failed(&events) ? ERR_internal
                                  : store_run_add(server->store, &p->run, used, p->facts.test.rows ? 2 : 1, p->has_step ? &p->begin : NULL, &events);
-    buf_release(&events);
+    run_events_release(&events);
     if (code && p->has_step) runfile_remove_all(data, p->run.id);
     return !code || not_stored(&p->errand.err, code);
 }

@@ -21,8 +21,8 @@ static void on_due(void *arg) {
     if (!t->flushing) start_flush(t);
 }
 
-static void batch_release(Unwritten *b) {
-    buf_release(&b->events);
+static void unwritten_release(Unwritten *b) {
+    run_events_release(&b->events);
     buf_release(&b->attempts);
     free(b->latest);
     free(b->versions);
@@ -84,8 +84,8 @@ Training *training_new(Server *server, const StoredRun *run) {
 void training_free(Training *t) {
     loop_untimer(t->server->loop, &t->timer);
     for (size_t i = 0; i < t->narrived; i++) close(t->arrived[i].fd);
-    batch_release(&t->next);
-    batch_release(&t->now);
+    unwritten_release(&t->next);
+    unwritten_release(&t->now);
     buf_release(&t->attempts);
     free(t->versions);
     free(t->kept);
@@ -130,7 +130,7 @@ static bool seal(Training *t, Unwritten *b) {
     b->progress = (RunProgress){.state = t->state, .code = t->code, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step,
                                 .steps = t->steps, .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
                                 .events = t->events};
-    return b->latest && b->versions && b->reason && !b->attempts.failed && !b->events.failed;
+    return b->latest && b->versions && b->reason && !b->attempts.failed && !run_events_failed(&b->events);
 }
 
 static void flush_work(void *arg) {
@@ -155,7 +155,7 @@ static void flush_done(void *arg) {
     t->flushing = false;
     t->flushed = loop_now();
     if (t->outcome == ERR_NONE) {
-        batch_release(&t->now);
+        unwritten_release(&t->now);
         if (t->next.dirty) training_save(t, t->state > RUN_RUNNING);
         start_write(t);
         t->committed(t);
@@ -177,7 +177,7 @@ static void start_flush(Training *t) {
     }
     if (!again && !seal(t, &t->now)) {
         say_trouble(t, ERR_internal, "Memory is short.");
-        batch_release(&t->now);
+        unwritten_release(&t->now);
         t->changed(t);
         return;
     }
@@ -196,17 +196,10 @@ void training_save(Training *t, bool now) {
 
 /* ---- events ---- */
 
-void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members) {
-    buf_printf(out, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", (unsigned long long)seq, event);
-    time_put_json(out, time_epoch_us());
-    buf_puts(out, members);
-    buf_puts(out, "}\n");
-}
-
-void training_event(Training *t, const char *event, const char *members) {
-    Buf *out = &t->next.events;
-    training_put_event(out, ++t->events, event, members);
-    if (out->len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, ERR_internal, "The disk does not follow.");
+void training_event(Training *t, RunEventKind kind, const char *members) {
+    RunEvents *out = &t->next.events;
+    run_events_add(out, ++t->events, kind, members);
+    if (out->lines.len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, ERR_internal, "The disk does not follow.");
     training_save(t, false);
 }
 
@@ -220,7 +213,7 @@ void training_log(Training *t, const char *format, ...) {
     buf_init(&members);
     buf_puts(&members, ",\"text\":");
     json_put_string(&members, text);
-    training_event(t, "log", buf_text(&members));
+    training_event(t, EVENT_LOG, buf_text(&members));
     buf_release(&members);
 }
 
@@ -238,8 +231,8 @@ void training_set_state(Training *t, RunState state, ErrCode code, const char *r
         buf_puts(&members, ",\"reason\":");
         json_put_string(&members, reason);
     }
-    training_event(t, "state", buf_text(&members));
-    if (state > RUN_RUNNING) training_event(t, "end", buf_text(&members));
+    training_event(t, EVENT_STATE, buf_text(&members));
+    if (state > RUN_RUNNING) training_event(t, EVENT_END, buf_text(&members));
     buf_release(&members);
     training_save(t, true);
 }
@@ -260,7 +253,7 @@ void training_metric(Training *t, uint64_t step, double epoch, const bool wanted
         json_put_double(&members, t->values[k]);
     }
     buf_putc(&members, '}');
-    if (!first) training_event(t, "metric", buf_text(&members));
+    if (!first) training_event(t, EVENT_METRIC, buf_text(&members));
     buf_release(&members);
 }
 
@@ -286,10 +279,25 @@ void training_end_attempt(Training *t, const char *how) {
     t->next.dirty = true;
 }
 
+/* The last of the attempts has no end, and no cause from an earlier start of the service. */
+static bool is_open(const Buf *attempts) {
+    Json json = {0};
+    Err err;
+    Buf array;
+    buf_init(&array);
+    buf_putc(&array, '[');
+    buf_put(&array, attempts->data, attempts->len);
+    buf_putc(&array, ']');
+    bool open = false;
+    if (!array.failed && json_parse(&json, (const char *)array.data, array.len, &err))
+        for (JsonNode at = json.root->child; at; at = at->next) open = !json_get(at, "ended") && !json_get(at, "cause");
+    json_release(&json);
+    buf_release(&array);
+    return open;
+}
+
 void training_lost_attempt(Training *t) {
-    const char *text = t->attempts.len ? buf_text(&t->attempts) : "", *last = NULL;
-    for (const char *at = text; (at = strstr(at, "\"started\":")); at++) last = at;
-    if (!last || strstr(last, "\"ended\":")) return;
+    if (!is_open(&t->attempts)) return;
     t->attempts.len--; /* its brace */
     buf_puts(&t->attempts, ",\"cause\":\"The service was gone.\"}");
 }
@@ -383,7 +391,7 @@ static void write_done(void *arg) {
         t->next.checkpoints[t->next.ncheckpoints++] = t->written;
         if (keep_step(t, t->written.step)) prune(t);
         snprintf(members, sizeof members, ",\"step\":%llu", (unsigned long long)t->written.step);
-        training_event(t, "checkpoint", members);
+        training_event(t, EVENT_CHECKPOINT, members);
         training_save(t, true);
     }
     t->saved(t);

@@ -16,7 +16,8 @@ enum { TRAINING_CHECKPOINTS = 64 }; /* in one flush */
 
 /* What is not written yet. */
 typedef struct {
-    Buf events, attempts;
+    RunEvents events;
+    Buf attempts;
     char *latest, *versions, *reason;
     KeyedPoint *points;
     size_t npoints, room;
@@ -85,10 +86,8 @@ bool training_busy(const Training *t);
 
 /* code: why it failed, else ERR_NONE. */
 void training_set_state(Training *t, RunState state, ErrCode code, const char *reason);
-/* An event's line. */
-void training_put_event(Buf *out, uint64_t seq, const char *event, const char *members);
-/* An event whose members beside seq, event and time are `members`: ",\"text\":…"; "" for none. */
-void training_event(Training *t, const char *event, const char *members);
+/* The run's next event; members as in run_events_add. */
+void training_event(Training *t, RunEventKind kind, const char *members);
 void training_log(Training *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void training_begin_attempt(Training *t, uint64_t from_step);
 /* `how` NULL: well. */

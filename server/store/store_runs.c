@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVENTS_ROW = 32 * 1024 };
-
 const char *const run_state_names[RUN_STATES + 1] = {"queued", "running", "done", "failed", "cancelled", NULL};
 
 static RunState state_of(const char *name) {
@@ -132,33 +130,6 @@ ErrCode store_runs_active(Store *store, void (*row)(void *arg, const char *id), 
     StoreStep at;
     while ((at = store_step(store, store->run_active, "runs")) == STEP_ROW) row(arg, store_column_text(store->run_active, 0));
     store_finish(store->run_active);
-    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
-}
-
-/* Of an event's line, which begins with {"seq":N. Without sscanf, which looks for the end of all the lines. */
-static uint64_t number_of(const char *line) {
-    static const char begin[] = "{\"seq\":";
-    return strncmp(line, begin, sizeof begin - 1) == 0 ? strtoull(line + sizeof begin - 1, NULL, 10) : UINT64_MAX;
-}
-
-ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most, Buf *out, uint64_t *last) {
-    sqlite3_stmt *s = store->run_events;
-    StoreStep at = STEP_END;
-    size_t begin = out->len;
-    *last = after;
-    sqlite3_bind_int64(s, 1, seq);
-    sqlite3_bind_int64(s, 2, (int64_t)after);
-    while (out->len - begin < most && (at = store_step(store, s, "events")) == STEP_ROW) {
-        const char *lines = store_column_text(s, 1);
-        /* A row may begin with lines that are known. */
-        while (*lines && number_of(lines) <= after) {
-            lines += strcspn(lines, "\n");
-            lines += *lines != 0;
-        }
-        buf_puts(out, lines);
-        *last = (uint64_t)sqlite3_column_int64(s, 0);
-    }
-    store_finish(s);
     return at == STEP_FAILED ? ERR_internal : ERR_NONE;
 }
 
@@ -352,33 +323,6 @@ static ErrCode drop(Store *store, const RunFlush *f) {
     return code;
 }
 
-/* Whole lines, at most EVENTS_ROW bytes of them unless one is longer. */
-static size_t events_piece(const char *lines, size_t len) {
-    const char *end = len > EVENTS_ROW ? memrchr(lines, '\n', EVENTS_ROW) : NULL;
-    if (!end && len > EVENTS_ROW) end = memchr(lines + EVENTS_ROW, '\n', len - EVENTS_ROW);
-    return end ? (size_t)(end + 1 - lines) : len;
-}
-
-static uint64_t last_number(const char *lines, size_t len) {
-    const char *before = memrchr(lines, '\n', len - 1);
-    return number_of(before ? before + 1 : lines);
-}
-
-/* Rows stay small, for each of those who watch holds some of them. */
-static ErrCode put_events(Store *store, int64_t seq, const Buf *lines) {
-    sqlite3_stmt *s = store->put_events;
-    ErrCode code = ERR_NONE;
-    for (size_t at = 0, n; at < lines->len && !code; at += n) {
-        const char *piece = (const char *)lines->data + at;
-        n = events_piece(piece, lines->len - at);
-        sqlite3_bind_int64(s, 1, seq);
-        sqlite3_bind_int64(s, 2, (int64_t)last_number(piece, n));
-        sqlite3_bind_text64(s, 3, piece, n, SQLITE_STATIC, SQLITE_UTF8);
-        code = store_outcome(store, s, "events");
-    }
-    return code;
-}
-
 static ErrCode put_checkpoint(Store *store, int64_t seq, const RunCheckpoint *c) {
     sqlite3_stmt *s = store->put_checkpoint;
     sqlite3_bind_int64(s, 3, (int64_t)c->bytes);
@@ -422,7 +366,7 @@ static ErrCode flush(Store *store, const RunFlush *f) {
     for (uint32_t k = 0; k < f->nkeys && f->npoints && !code; k++) code = add_points(store, f, k);
     for (size_t i = 0; i < f->ncheckpoints && !code; i++) code = put_checkpoint(store, f->seq, &f->checkpoints[i]);
     for (size_t i = 0; i < f->npruned && !code; i++) code = run_simple(store, store->prune_checkpoint, f->seq, f->pruned[i], "checkpoint");
-    if (!code) code = put_events(store, f->seq, f->events);
+    if (!code) code = store_events_put(store, f->seq, f->events);
     return code ? code : put_progress(store, f);
 }
 
@@ -468,14 +412,14 @@ static ErrCode add_row(Store *store, StoredRun *r) {
     return code;
 }
 
-static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const Buf *events) {
+static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events) {
     ErrCode code = add_row(store, r);
     for (size_t i = 0; i < ndata && !code; i++) code = add_data(store, r->id, &data[i]);
     if (!code && begin) code = put_checkpoint(store, r->seq, begin);
-    return code ? code : put_events(store, r->seq, events);
+    return code ? code : store_events_put(store, r->seq, events);
 }
 
-ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const Buf *events) {
+ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const RunEvents *events) {
     pthread_mutex_lock(&store->lock);
     ErrCode begin = store_outcome(store, store->begin, "begin");
     ErrCode code = end(store, begin, begin ? begin : add(store, r, data, ndata, begin_at, events));

@@ -1,11 +1,11 @@
-/* The database's rows of runs: records, checkpoints, events, metrics.
+/* The database's rows of runs: records, checkpoints, metrics; store_events.h has their events.
  *
  * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points and store_run_get_aside, which take the writer's lock;
  * writes by any thread. What a run's progress comes to is written in one transaction (store_run_flush): whoever sees an event sees its points and its checkpoint. */
 #ifndef CAJAL_STORE_RUNS_H
 #define CAJAL_STORE_RUNS_H
 #include "server/store/series.h"
-#include "server/store/store.h"
+#include "server/store/store_events.h"
 
 enum { RUN_ID = 14, RUN_KEYS = 64, RUN_KEY = 64 }; /* characters of an id; keys of metrics of a run, and characters of one */
 
@@ -57,8 +57,8 @@ typedef struct {
     uint64_t step, bytes;
     unsigned char sum[16];
 } RunCheckpoint;
-/* Sets run->seq. ERR_conflict: a data set has another content by now. `events`: lines, the last one numbered progress.events. */
-ErrCode store_run_add(Store *store, StoredRun *run, const RunData *data, size_t ndata, const RunCheckpoint *begin, const Buf *events);
+/* Sets run->seq. ERR_conflict: a data set has another content by now. The last event is numbered progress.events. */
+ErrCode store_run_add(Store *store, StoredRun *run, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events);
 
 typedef struct {
     uint32_t key; /* index into the flush's keys */
@@ -70,7 +70,7 @@ typedef struct {
     RunProgress progress;
     bool drop;               /* first of all: points and checkpoints beyond step `drop_after` go */
     uint64_t drop_after;
-    const Buf *events;       /* lines; the last one is numbered progress.events */
+    const RunEvents *events; /* the last one is numbered progress.events */
     const char (*keys)[RUN_KEY + 1];
     uint32_t nkeys;
     const KeyedPoint *points;
@@ -84,8 +84,6 @@ ErrCode store_run_flush(Store *store, const RunFlush *flush);
 /* ERR_not_found, ERR_conflict: it is queued or running. */
 ErrCode store_run_delete(Store *store, const char *id);
 
-/* Appends event lines after number `after`, about `most` bytes at most but at least one where there is one; *last is the last one's number. */
-ErrCode store_run_events(Store *store, int64_t seq, uint64_t after, size_t most, Buf *out, uint64_t *last);
 /* Steps of the checkpoints, ascending. */
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);
 /* The run's newest checkpoint, or that of a step. ERR_not_found: there is no such run; ERR_conflict: no such checkpoint. */

@@ -73,8 +73,8 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
               " SELECT ?1, name, sha256, 1 FROM datasets WHERE name = ?2 AND sha256 = ?3") \
     STATEMENT(hold_run_data, writer, "UPDATE run_data SET held = ?2 WHERE run = ?1 AND held <> ?2") \
     STATEMENT(delete_run_data, writer, "DELETE FROM run_data WHERE run = ?1") \
-    STATEMENT(run_events, reader, "SELECT last, lines FROM run_events WHERE run = ?1 AND last > ?2 ORDER BY last") \
-    STATEMENT(put_events, writer, "INSERT INTO run_events (run, last, lines) VALUES (?1, ?2, ?3)") \
+    STATEMENT(run_events, reader, "SELECT first, kind, lines FROM run_events WHERE run = ?1 AND last > ?2 ORDER BY last") \
+    STATEMENT(put_events, writer, "INSERT INTO run_events (run, first, last, kind, lines) VALUES (?1, ?2, ?3, ?4, ?5)") \
     STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
     STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum FROM runs r LEFT JOIN run_checkpoints c" \
               " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1 ORDER BY c.step DESC LIMIT 1") \

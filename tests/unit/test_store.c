@@ -224,6 +224,37 @@ static bool see_run(void *arg, const StoredRun *run) {
     return true;
 }
 
+/* A run's events as the database had them before their kind had a column (up to version 4): in rows as they were written. */
+#define LINE_1 "{\"seq\":1,\"event\":\"state\",\"time\":\"t\",\"state\":\"queued\",\"step\":0}"
+#define LINE_2 "{\"seq\":2,\"event\":\"log\",\"time\":\"t\",\"text\":\"it says \\\"event\\\":\\\"end\\\" \\n \303\251\"}"
+#define LINE_3 "{\"seq\":3,\"event\":\"metric\",\"time\":\"t\",\"step\":1,\"values\":{\"a\":1e-05}}"
+#define LINE_10 "{\"seq\":10,\"event\":\"end\",\"time\":\"t\"}"
+static const char *const old_events[] = {
+    "INSERT INTO run_events (run, last, lines) VALUES (1, 1, '" LINE_1 "' || char(10))",
+    "INSERT INTO run_events (run, last, lines) VALUES (1, 3, '" LINE_2 "' || char(10) || '" LINE_3 "' || char(10))",
+    "INSERT INTO run_events (run, last, lines) VALUES (1, 4, 'no event, no newline')",
+    "INSERT INTO run_events (run, last, lines) VALUES (1, 10, '" LINE_10 "' || char(10))"};
+static const StoredEvent events[] = {{1, "state", LINE_1, 0}, {2, "log", LINE_2, 0}, {3, "metric", LINE_3, 0}, {10, "end", LINE_10, 0}};
+
+typedef struct {
+    size_t next, most;
+} Seen;
+
+static bool see_event(void *arg, const StoredEvent *e) {
+    Seen *seen = arg;
+    const StoredEvent *due = &events[seen->next++];
+    assert_int_equal(e->number, due->number);
+    assert_string_equal(e->kind, due->kind);
+    assert_int_equal(e->len, strlen(due->line));
+    assert_memory_equal(e->line, due->line, e->len);
+    return seen->next < seen->most;
+}
+
+static void see_events(Store *store, uint64_t after, Seen seen, size_t end) {
+    assert_int_equal(store_run_events(store, 1, after, see_event, &seen), ERR_NONE);
+    assert_int_equal(seen.next, end);
+}
+
 /* A database as each earlier version left it, with a program and (from 3 on) a run, is brought to the present one. */
 static void test_an_older_schema_is_migrated(void **state) {
     static const char *const rows[] = {
@@ -242,6 +273,7 @@ static void test_an_older_schema_is_migrated(void **state) {
         assert_int_equal(mkdir(old.dir, 0700), 0);
         for (size_t i = 0; i < version; i++) meddle_all(&old, embedded_migrations[i]);
         for (size_t i = 0; i < version && i < sizeof rows / sizeof *rows; i++) meddle(&old, rows[i]);
+        for (size_t i = 0; (version == 3 || version == 4) && i < sizeof old_events / sizeof *old_events; i++) meddle(&old, old_events[i]);
         snprintf(command, sizeof command, "PRAGMA user_version = %zu", version);
         meddle(&old, command);
         old.store = open_at(old.dir, "v1", ROOM);
@@ -249,10 +281,63 @@ static void test_an_older_schema_is_migrated(void **state) {
         assert_true(store_healthy(old.store));
         assert_int_equal(store_runs(old.store, RUN_STATES, INT64_MAX, 10, see_run, &runs, &more), ERR_NONE);
         assert_int_equal(runs, version >= 3);
+        if (runs) {
+            see_events(old.store, 0, (Seen){0, 9}, 4);
+            see_events(old.store, 2, (Seen){2, 9}, 4);
+            see_events(old.store, 0, (Seen){0, 2}, 2);
+            see_events(old.store, 10, (Seen){4, 9}, 4);
+        }
         store_close(old.store);
         snprintf(command, sizeof command, "rm -rf '%.60s'", old.dir);
         assert_int_equal(system(command), 0);
     }
+}
+
+typedef struct {
+    uint64_t next;
+    size_t bytes;
+} Written;
+
+static bool see_written(void *arg, const StoredEvent *e) {
+    Written *w = arg;
+    assert_int_equal(e->number, w->next);
+    assert_string_equal(e->kind, e->number % 100 == 0 ? "checkpoint" : "metric");
+    assert_memory_equal(e->line, "{\"seq\":", 7);
+    assert_int_equal(strtoull(e->line + 7, NULL, 10), e->number);
+    assert_true(e->line[e->len - 1] == '}');
+    w->next++;
+    w->bytes += e->len;
+    return true;
+}
+
+/* Rows are of one kind, and small; every event comes back once, from wherever one reads on. */
+static void test_events_come_back(void **state) {
+    enum { EVENTS = 1000, LONG = 40000 };
+    Box *box = *state;
+    RunEvents out = {0};
+    static char members[LONG];
+    meddle(box, "INSERT INTO runs (seq, id, name, spec, program, canonical, facts, link, forked_from, checksum, created, state, reason, started, ended,"
+                " step, steps, epoch, latest, versions, attempts, events) VALUES (1, 'r', 'n', '{}', 'h', x'00', '', x'00', '', x'00', 1, 'running', '', 1,"
+                " 0, 3, 4, 0.5, '{}', '{}', '', 0)");
+    for (uint64_t i = 1; i <= EVENTS; i++) {
+        size_t len = i == 550 ? sizeof members - 1 : 200; /* one is longer than a row */
+        memset(members, 'x', len);
+        memcpy(members, ",\"x\":\"", 6);
+        members[len - 1] = '"';
+        members[len] = 0;
+        run_events_add(&out, i, i % 100 ? EVENT_METRIC : EVENT_CHECKPOINT, members);
+    }
+    RunFlush flush = {.seq = 1, .id = "r", .events = &out,
+                      .progress = {.reason = "", .latest = "{}", .versions = "{}", .attempts = "", .events = EVENTS}};
+    assert_int_equal(store_run_flush(box->store, &flush), ERR_NONE);
+    run_events_release(&out);
+    for (uint64_t after = 0; after <= EVENTS; after += 77) {
+        Written w = {.next = after + 1};
+        assert_int_equal(store_run_events(box->store, 1, after, see_written, &w), ERR_NONE);
+        assert_int_equal(w.next, EVENTS + 1);
+    }
+    assert_int_equal(meddle_all(box, "UPDATE run_events SET run = 1 WHERE length(lines) > 32768"), 1);
+    assert_in_range(meddle_all(box, "UPDATE run_events SET run = 1"), 20, 40);
 }
 
 static void test_one_at_a_time(void **state) {
@@ -295,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_delete_takes_the_graphs_along, make, drop),
         cmocka_unit_test_setup_teardown(test_a_later_schema_is_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_an_older_schema_is_migrated, make, drop),
+        cmocka_unit_test_setup_teardown(test_events_come_back, make, drop),
         cmocka_unit_test_setup_teardown(test_one_at_a_time, make, drop),
         cmocka_unit_test_setup_teardown(test_damaged_pages_are_told, make, drop),
     };
