@@ -174,7 +174,7 @@ static void put_link(Buf *out, const Model *m, Derive derive, uint64_t nat_limit
 static void link_variant(Variant *v) {
     Server *server = v->entry->programs->server;
     char culprit[VARIANT_CULPRIT];
-    Err err;
+    Err err = {0};
     JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = v->file, .culprit = variant_culprit(culprit, v->entry->hash, "", v),
                     .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = linked, .arg = v};
     put_link(&spec.body, v->entry->own, v->derive, server->config->max_nat);

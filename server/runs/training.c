@@ -282,7 +282,7 @@ void training_end_attempt(Training *t, const char *how) {
 /* The last of the attempts has no end, and no cause from an earlier start of the service. */
 static bool is_open(const Buf *attempts) {
     Json json = {0};
-    Err err;
+    Err err = {0};
     Buf array;
     buf_init(&array);
     buf_putc(&array, '[');

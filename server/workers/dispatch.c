@@ -35,8 +35,8 @@ static void finish(Dispatch *d, Job *job, JobResult result) {
 }
 
 static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) {
-    Err err;
-    err_set(&err, code, "", "%s", message);
+    Err err = {0};
+    err_set(&err, code, "%s", message);
     finish(d, job, (JobResult){.err = &err});
 }
 
@@ -342,11 +342,11 @@ static Job *job_new(const JobSpec *spec) {
 
 Job *dispatch_submit(Dispatch *d, JobSpec *spec, Err *err) {
     Job *job = NULL;
-    if (spec->body.failed) err_set(err, ERR_internal, "", "Memory is short.");
-    else if (deaths_of(d, spec->culprit) >= ATTEMPTS) err_set(err, ERR_quarantined, "", "This program has killed two workers and is not run any more.");
-    else if (!pool_hopeful(d->pool)) err_set(err, ERR_no_worker, "", "No worker stays alive; see the service's log.");
-    else if (d->queue.count >= d->max_queue) err_set(err, ERR_queue_full, "", "Too many jobs are waiting.");
-    else if (!(job = job_new(spec))) err_set(err, ERR_internal, "", "Memory is short.");
+    if (spec->body.failed) err_set(err, ERR_internal, "Memory is short.");
+    else if (deaths_of(d, spec->culprit) >= ATTEMPTS) err_set(err, ERR_quarantined, "This program has killed two workers and is not run any more.");
+    else if (!pool_hopeful(d->pool)) err_set(err, ERR_no_worker, "No worker stays alive; see the service's log.");
+    else if (d->queue.count >= d->max_queue) err_set(err, ERR_queue_full, "Too many jobs are waiting.");
+    else if (!(job = job_new(spec))) err_set(err, ERR_internal, "Memory is short.");
     if (job) job_list_add(&d->queue, job, false);
     else buf_release(&spec->body);
     return job;

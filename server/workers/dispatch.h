@@ -8,7 +8,7 @@
  * unless cancelled. */
 #ifndef CAJAL_DISPATCH_H
 #define CAJAL_DISPATCH_H
-#include "schema/formats/json.h"
+#include "schema/errors.h"
 #include "server/workers/exec_request.h"
 #include "server/workers/pool.h"
 

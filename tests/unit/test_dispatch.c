@@ -194,7 +194,7 @@ static void test_jobs_are_answered(void **state) {
     Bench *b = bench_new(2, 100);
     Ticket tickets[20], ping = {.bench = b};
     ErrCode why;
-    Err err;
+    Err err = {0};
     for (int i = 0; i < 20; i++) assert_non_null(submit(b, &tickets[i], (Order){.what = "echo"}, &why));
     JobSpec spec = {.type = FRAME_ping, .reply = FRAME_pong, .area = -1, .patience = 1000 * MS, .done = on_done, .arg = &ping};
     assert_non_null(dispatch_submit(b->dispatch, &spec, &err));
@@ -369,7 +369,7 @@ static void on_ran(void *arg, const JobResult *result) {
 }
 
 static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
-    Err err;
+    Err err = {0};
     char culprit[32];
     snprintf(culprit, sizeof culprit, "program %g", value);
     *s = (Small){.ticket = {.bench = b}, .value = value, .row_bytes = sizeof value};
@@ -442,7 +442,7 @@ static void test_a_killer_does_not_take_others_along(void **state) {
     (void)state;
     Bench *b = bench_new(2, 100);
     Small s[9];
-    Err err;
+    Err err = {0};
     for (int i = 0; i < 9; i++) exec(b, &s[i], i == 4 ? 666 : (float)i, 1);
     bench_run(b);
     for (int i = 0; i < 9; i++)
