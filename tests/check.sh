@@ -1,5 +1,5 @@
 #!/bin/bash
-# check.sh BUILD: the rules of the house (the README of each folder says them) that a compiler does not see. Names what breaks them.
+# check.sh BUILD: the rules of the house that a compiler does not see (README.md of each folder; rooms.py has those of includes). Names what breaks them.
 set -u
 shopt -s lastpipe # faults are counted at the end of pipes
 cd "$(dirname "$0")/.." || exit 1
@@ -17,19 +17,9 @@ faults_in() {
     while IFS= read -r line; do fault "$1$line"; done
 }
 
-# What a folder's sources may include, of ours and of others'.
-includes() { # folder pattern-of-what-is-allowed
-    grep -rnE '^ *# *include' --include='*.c' --include='*.h' "$1" |
-        grep -E '"|<(sqlite3|microhttpd|curl|cblas|openblas|lapacke|dnnl|oneapi|cjson|sodium|omp|cmocka)' |
-        grep -vE "include [\"<]($2)" | faults_in "forbidden include: "
-}
-includes schema 'schema/|sodium'
-includes compiler 'schema/|compiler/|cjson/|sodium'
-includes worker 'schema/|compiler/|worker/|cblas|openblas|omp|dnnl|oneapi|sodium'
-includes server 'schema/|compiler/|server/|microhttpd|sqlite3|cjson/|sodium'
-includes client 'schema/|client/|cjson/|curl'
-grep -rlE '<sqlite3' server | grep -v '^server/store' | faults_in "SQLite outside server/store*: "
-grep -rnE '"compiler/(lower|compile|derive|optimise|collapse|naive|interp)' server | faults_in "the daemon uses the compiler's back half: "
+# Rooms and circles.
+python3 tests/rooms.py "$build" | faults_in ""
+grep -rnE '"compiler/language/interp' server | faults_in "the daemon uses the interpreter: "
 
 # What the programs link. Symbols, because ldd follows the libraries' own needs.
 needs() { readelf -d "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p'; }
@@ -52,8 +42,12 @@ done
 sources() { find $folders tests deploy .ci -type f \( -name '*.c' -o -name '*.h' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \); }
 marker='TO''DO|FIX''ME|XX''X'
 sources | xargs grep -nE "\\b($marker)\\b" Makefile | faults_in "marker: "
-sources | xargs wc -l | awk '$2 != "total" && $1 > 600 { print "check: long: " $2 ", " $1 " lines" }'
+sources | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 ", " $1 " lines" }' | faults_in "longer than 600 lines: "
 for folder in $folders tests deploy; do [ -s "$folder/README.md" ] || fault "no $folder/README.md"; done
+# A room with more than a handful of sources says what is in it.
+find $folders -name "*.[ch]" | xargs -n 1 dirname | sort | uniq -c | awk '$1 > 5 { print $2 }' | while IFS= read -r room; do
+    [ -s "$room/README.md" ] || fault "no $room/README.md"
+done
 
 python3 tests/openapi.py | faults_in ""
 

@@ -69,6 +69,11 @@ ExitCode cli_program_body(const CliOptions *options, const CliProgram *program, 
 /* The operands after the program. */
 CliList cli_program_args(const CliOptions *options);
 
+/* cli_member.c: members of an answer; one that is missing or of another kind is NULL, "" or 0 */
+const cJSON *cli_member(const cJSON *object, const char *key);
+const char *cli_member_text(const cJSON *object, const char *key);
+double cli_member_number(const cJSON *object, const char *key);
+
 /* cli_print.c: answers for people */
 void cli_print_record(FILE *out, const cJSON *record);
 /* {"type","shape","data"} with an optional "values": the decoded ones instead of the numbers */
@@ -91,10 +96,6 @@ typedef struct {
 /* What the answer means for the exit code; says on stderr what there is to say. */
 ExitCode cli_judge(CliCall *call, ClientStatus status);
 ExitCode cli_get(CliCall *call, const char *path);
-/* Members of an answer; one that is missing or of another kind is NULL, "" or 0. */
-const cJSON *cli_member(const cJSON *object, const char *key);
-const char *cli_member_text(const cJSON *object, const char *key);
-double cli_member_number(const cJSON *object, const char *key);
 /* The answer as it came, for --json and for forms that are not ours to lay out. */
 void cli_print_raw(const CliCall *call);
 /* The last answer as JSON; NULL, and the exit code, when it is none. */

@@ -16,18 +16,6 @@ ExitCode cli_judge(CliCall *call, ClientStatus status) {
     return http >= 400 && http < 500 ? EXIT_REFUSED : EXIT_FAILED;
 }
 
-const cJSON *cli_member(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
-
-const char *cli_member_text(const cJSON *object, const char *key) {
-    const char *text = cJSON_GetStringValue(cli_member(object, key));
-    return text ? text : "";
-}
-
-double cli_member_number(const cJSON *object, const char *key) {
-    const cJSON *v = cli_member(object, key);
-    return cJSON_IsNumber(v) ? v->valuedouble : 0;
-}
-
 void cli_print_raw(const CliCall *call) {
     const Buf *body = &call->response.body;
     if (!body->len) return;

@@ -1,16 +1,14 @@
 #include "client/lib/client.h"
-#include <string.h>
+#include <curl/curl.h>
 
 /* Data sets are large, and lines slow: longer than the service's own deadline. */
 #define DEADLINE "X-Deadline-Ms: 3600000"
 
-/* Everything but what a path or query takes as it is becomes %XX. */
 static void put_escaped(Buf *out, const char *text) {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    for (; *text; text++) {
-        if (strchr(plain, *text)) buf_putc(out, *text);
-        else buf_printf(out, "%%%02X", (unsigned char)*text);
-    }
+    char *escaped = curl_easy_escape(NULL, text, 0);
+    if (escaped) buf_puts(out, escaped);
+    else out->failed = true;
+    curl_free(escaped);
 }
 
 ClientStatus client_dataset_put(Client *client, const char *name, const char *column, const void *body, size_t len, ClientResponse *response) {

@@ -7,8 +7,6 @@
 #define CAJAL_CHECK_H
 #include "compiler/language/term.h"
 
-typedef enum { GRADE_ZERO, GRADE_ONE, GRADE_OMEGA } Grade;
-
 typedef struct {
     const Type **types;   /* by node, bounds as written */
     const Type **binders; /* by binder */

@@ -24,7 +24,7 @@ typedef struct {
         Cell *env;
         const Type *type;
     };
-    const Value *value;
+    const InterpValue *value;
     uint64_t n;
 } Frame;
 
@@ -62,10 +62,10 @@ static void push(Machine *m, Frame frame) {
 typedef struct {
     uint32_t node;
     Cell *env;
-    const Value *value;
+    const InterpValue *value;
 } State;
 
-static State give(const Value *value) { return (State){.value = value}; }
+static State give(const InterpValue *value) { return (State){.value = value}; }
 static State eval(uint32_t node, Cell *env) { return (State){.node = node, .env = env}; }
 static Cell *share(Cell *env) { return (Cell *)value_retain(env); }
 
@@ -76,7 +76,7 @@ static void count_step(Interp *in) {
 }
 
 /* Under `drop` and `saturate` a natural has a fixed size. */
-static const Value *natural(const Interp *in, uint64_t n) {
+static const InterpValue *natural(const Interp *in, uint64_t n) {
     const Nat *nat = &in->program->nat;
     if (nat->overflow == NAT_EXACT || n < nat->dim) return value_nat(n);
     return nat->overflow == NAT_DROP ? value_none() : value_nat(nat->dim - 1);
@@ -90,7 +90,7 @@ static State descend(Machine *m, FrameKind kind, uint32_t node, uint32_t first, 
 
 static State eval_node(Interp *in, Machine *m, uint32_t node, Cell *env) {
     const TermNode *t = &in->program->nodes[node];
-    const Value *value;
+    const InterpValue *value;
     count_step(in);
     switch (t->kind) {
     case TERM_IF: return descend(m, DO_IF, node, t->kid[0], env);
@@ -110,7 +110,7 @@ static State eval_node(Interp *in, Machine *m, uint32_t node, Cell *env) {
 }
 
 /* Takes function and argument. A basis function asks for its argument's coefficient, and has its answer ready. */
-static State apply(Interp *in, Machine *m, const Value *function, const Value *argument) {
+static State apply(Interp *in, Machine *m, const InterpValue *function, const InterpValue *argument) {
     count_step(in);
     if (function == value_none()) {
         cell_release(&m->heap, argument);
@@ -125,17 +125,17 @@ static State apply(Interp *in, Machine *m, const Value *function, const Value *a
     const Type *type = function->type;
     size_t index = function->index;
     cell_release(&m->heap, function);
-    const Value *result = basis_new(&m->heap, type->cod, index / type->dom->dim);
+    const InterpValue *result = basis_new(&m->heap, type->cod, index / type->dom->dim);
     push(m, (Frame){.kind = DO_PLACE, .type = type->dom, .n = index % type->dom->dim, .value = result});
     return give(argument);
 }
 
 /* Whether the value's coefficient at the frame's place is 1. A function's is found by applying it to a basis vector of its
  * domain. */
-static State do_place(Interp *in, Machine *m, Frame f, const Value *v) {
+static State do_place(Interp *in, Machine *m, Frame f, const InterpValue *v) {
     if (v != value_none() && type_is_arrow(f.type)) {
         size_t dim = f.type->dom->dim;
-        const Value *probe = basis_new(&m->heap, f.type->dom, (size_t)f.n % dim);
+        const InterpValue *probe = basis_new(&m->heap, f.type->dom, (size_t)f.n % dim);
         f.type = f.type->cod;
         f.n /= dim;
         push(m, f);
@@ -148,14 +148,14 @@ static State do_place(Interp *in, Machine *m, Frame f, const Value *v) {
     return give(value_none());
 }
 
-static State do_if(Interp *in, Machine *m, Frame f, const Value *condition) {
+static State do_if(Interp *in, Machine *m, Frame f, const InterpValue *condition) {
     const TermNode *t = &in->program->nodes[f.node];
     if (condition != value_none()) return eval(t->kid[condition == value_bool(true) ? 1 : 2], f.env);
     cell_release(&m->heap, f.env);
     return give(condition);
 }
 
-static State do_argument(Interp *in, Machine *m, Frame f, const Value *function) {
+static State do_argument(Interp *in, Machine *m, Frame f, const InterpValue *function) {
     if (function == value_none()) {
         cell_release(&m->heap, f.env);
         return give(function);
@@ -164,7 +164,7 @@ static State do_argument(Interp *in, Machine *m, Frame f, const Value *function)
     return eval(in->program->nodes[f.node].kid[1], f.env);
 }
 
-static State do_iterate(Machine *m, Frame f, const Value *count) {
+static State do_iterate(Machine *m, Frame f, const InterpValue *count) {
     if (count == value_none()) {
         cell_release(&m->heap, f.env);
         cell_release(&m->heap, f.value);
@@ -174,7 +174,7 @@ static State do_iterate(Machine *m, Frame f, const Value *count) {
     return give(f.value);
 }
 
-static State do_step(Interp *in, Machine *m, Frame f, const Value *state) {
+static State do_step(Interp *in, Machine *m, Frame f, const InterpValue *state) {
     if (f.n == 0) {
         cell_release(&m->heap, f.env);
         return give(state);
@@ -184,7 +184,7 @@ static State do_step(Interp *in, Machine *m, Frame f, const Value *state) {
     return eval(in->program->nodes[f.node].kid[1], env_push(&m->heap, share(f.env), state));
 }
 
-static State resume(Interp *in, Machine *m, const Value *v) {
+static State resume(Interp *in, Machine *m, const InterpValue *v) {
     Frame f = m->stack[--m->depth];
     switch (f.kind) {
     case DO_SUCC: return give(v == value_none() ? v : natural(in, value_to_nat(v) + 1));
@@ -203,16 +203,16 @@ static State resume(Interp *in, Machine *m, const Value *v) {
 }
 
 /* Runs until the stack is empty; the value is owned by the caller. */
-static const Value *run(Interp *in, Machine *m, State s) {
+static const InterpValue *run(Interp *in, Machine *m, State s) {
     while (!s.value || m->depth) s = s.value ? resume(in, m, s.value) : eval_node(in, m, s.node, s.env);
     return s.value;
 }
 
-const Value *interp_none(void) { return value_none(); }
+const InterpValue *interp_none(void) { return value_none(); }
 
-const Value *interp_basis(Interp *in, const Type *type, size_t index) { return basis_new(&machine_of(in)->heap, type, index); }
+const InterpValue *interp_basis(Interp *in, const Type *type, size_t index) { return basis_new(&machine_of(in)->heap, type, index); }
 
-const Value *interp_run(Interp *in, const Value *const *inputs, const Value *const *args, uint32_t nargs) {
+const InterpValue *interp_run(Interp *in, const InterpValue *const *inputs, const InterpValue *const *args, uint32_t nargs) {
     Machine *m = machine_of(in);
     Cell *env = NULL;
     for (uint32_t i = 0; i < in->program->context; i++) env = env_push(&m->heap, env, value_retain(inputs[i]));
@@ -221,7 +221,7 @@ const Value *interp_run(Interp *in, const Value *const *inputs, const Value *con
 }
 
 /* One value that is no function, at out[at + stride·place]. */
-static void put_scalar(Interp *in, const Value *v, const Type *type, double *out, size_t at, size_t stride) {
+static void put_scalar(Interp *in, const InterpValue *v, const Type *type, double *out, size_t at, size_t stride) {
     if (v == value_none()) return;
     size_t place = type->kind == TYPE_BOOL ? v != value_bool(true) : (size_t)value_to_nat(v);
     if (place >= type->dim)
@@ -233,11 +233,11 @@ static void put_scalar(Interp *in, const Value *v, const Type *type, double *out
 /* A curried table on its way out: `value` has been given `next` of its arguments' basis vectors. */
 typedef struct {
     const Type *type;
-    const Value *value;
+    const InterpValue *value;
     size_t next, at, stride;
 } Column;
 
-void interp_vector(Interp *in, const Value *value, const Type *type, double *out) {
+void interp_vector(Interp *in, const InterpValue *value, const Type *type, double *out) {
     Machine *m = machine_of(in);
     size_t arrows = 0, n = 0;
     for (const Type *t = type; type_is_arrow(t); t = t->cod) arrows++;
@@ -255,7 +255,7 @@ void interp_vector(Interp *in, const Value *value, const Type *type, double *out
         }
         const Type *dom = c->type->dom;
         size_t i = c->next++;
-        const Value *column = run(in, m, apply(in, m, value_retain(c->value), basis_new(&m->heap, dom, i)));
+        const InterpValue *column = run(in, m, apply(in, m, value_retain(c->value), basis_new(&m->heap, dom, i)));
         stack[n++] = (Column){.type = c->type->cod, .value = column, .at = c->at + i * c->stride, .stride = c->stride * dom->dim};
     }
 }

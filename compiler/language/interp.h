@@ -8,7 +8,7 @@
 #define CAJAL_INTERP_H
 #include "compiler/language/check.h"
 
-typedef struct Value Value;
+typedef struct InterpValue InterpValue;
 
 typedef struct {
     Cx *cx;
@@ -18,11 +18,11 @@ typedef struct {
 } Interp;
 
 /* Basis vector `index` of a sized vector type, as a value (index < type->dim). */
-const Value *interp_basis(Interp *in, const Type *type, size_t index);
-const Value *interp_none(void);
+const InterpValue *interp_basis(Interp *in, const Type *type, size_t index);
+const InterpValue *interp_none(void);
 /* The program's value: inputs by context binder order sorted by name, then its result applied to the arguments in turn. */
-const Value *interp_run(Interp *in, const Value *const *inputs, const Value *const *args, uint32_t nargs);
+const InterpValue *interp_run(Interp *in, const InterpValue *const *inputs, const InterpValue *const *args, uint32_t nargs);
 /* The value as a vector of the sized type: out[type->dim], zeros and ones (tables row-major). Applies functions to basis values.
  * A natural beyond the type's size fails the Cx with compiler_mismatch: sizes are an upper bound. */
-void interp_vector(Interp *in, const Value *value, const Type *type, double *out);
+void interp_vector(Interp *in, const InterpValue *value, const Type *type, double *out);
 #endif

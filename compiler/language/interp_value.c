@@ -18,11 +18,11 @@ static Cell *cell_new(Heap *heap, uint32_t kind, uint32_t info) {
 }
 
 /* Drops a reference; a cell that nobody holds any more joins the list of the dying. */
-static void drop(Cell **dying, const Value *v) {
+static void drop(Cell **dying, const InterpValue *v) {
     if (!v || !value_is_cell(v)) return;
     Cell *cell = (Cell *)v;
     if (--cell->refs) return;
-    const Value *value = cell->kind == CELL_ENV ? cell->value : NULL;
+    const InterpValue *value = cell->kind == CELL_ENV ? cell->value : NULL;
     Cell *up = cell->kind == CELL_ENV ? cell->up : cell->kind == CELL_CLOSURE ? cell->env : NULL;
     /* The jump pointer is not needed any more: its place links the list. */
     *cell = (Cell){.kind = CELL_FREE, .value = value, .up = up, .jump = *dying};
@@ -30,7 +30,7 @@ static void drop(Cell **dying, const Value *v) {
 }
 
 /* A loop, since chains of environments are as long as the program likes. */
-void cell_release(Heap *heap, const Value *v) {
+void cell_release(Heap *heap, const InterpValue *v) {
     Cell *dying = NULL;
     drop(&dying, v);
     while (dying) {
@@ -43,13 +43,13 @@ void cell_release(Heap *heap, const Value *v) {
     }
 }
 
-const Value *closure_new(Heap *heap, uint32_t node, Cell *env) {
+const InterpValue *closure_new(Heap *heap, uint32_t node, Cell *env) {
     Cell *cell = cell_new(heap, CELL_CLOSURE, node);
     cell->env = env;
     return cell;
 }
 
-const Value *basis_new(Heap *heap, const Type *type, size_t index) {
+const InterpValue *basis_new(Heap *heap, const Type *type, size_t index) {
     if (type->kind == TYPE_BOOL) return value_bool(index == 0);
     if (!type_is_arrow(type)) return value_nat(index);
     Cell *cell = cell_new(heap, CELL_BASIS, 0);
@@ -60,7 +60,7 @@ const Value *basis_new(Heap *heap, const Type *type, size_t index) {
 
 static uint32_t depth_of(const Cell *env) { return env ? env->info : 0; }
 
-Cell *env_push(Heap *heap, Cell *up, const Value *value) {
+Cell *env_push(Heap *heap, Cell *up, const InterpValue *value) {
     Cell *cell = cell_new(heap, CELL_ENV, depth_of(up) + 1);
     cell->value = value;
     cell->up = up;
@@ -70,7 +70,7 @@ Cell *env_push(Heap *heap, Cell *up, const Value *value) {
     return cell;
 }
 
-const Value *env_at(const Cell *env, uint32_t level) {
+const InterpValue *env_at(const Cell *env, uint32_t level) {
     while (env->info != level + 1) env = env->jump && env->jump->info >= level + 1 ? env->jump : env->up;
     return env->value;
 }

@@ -34,6 +34,9 @@ typedef struct {
     uint32_t place;  /* index into places, TERM_NONE when read from canonical form */
 } TermNode;
 
+/* How often a variable is used in its scope: not, once, any number of times (language.md §3). */
+typedef enum { GRADE_ZERO, GRADE_ONE, GRADE_OMEGA } Grade;
+
 typedef enum { BINDER_CONTEXT, BINDER_FUN, BINDER_LET, BINDER_ITER } BinderKind;
 
 typedef struct {

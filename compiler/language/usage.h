@@ -6,7 +6,7 @@
  * Ownership: everything is in the Cx's arena. A set handed to a function is used up by it (or updated, through a pointer). */
 #ifndef CAJAL_USAGE_H
 #define CAJAL_USAGE_H
-#include "compiler/language/check.h"
+#include "compiler/language/term.h"
 
 /* Why a grade is ω: the error it would be in a linear variable, and the VAR nodes to point at. */
 typedef struct {

@@ -4,6 +4,24 @@
 #include "compiler/passes/rewrite.h"
 #include "schema/limits.h"
 
+/* ---- the machine ---- */
+
+/* Runs until the stack is empty; the result. */
+static const Val *run(Lower *lower) {
+    if (setjmp(lower->retry)) {
+        /* The trial's frame goes on with no result. */
+        lower->top = lower->trial;
+        lower->result = NULL;
+    }
+    while (lower->top) {
+        LowerFrame *f = &lower->stack[lower->top - 1];
+        if (++lower->steps > LIMIT_LOWER_STEPS) fail_steps(lower, f->node);
+        if (f->kind == FRAME_ITER) step_iter(lower, f);
+        else step_eval(lower, f);
+    }
+    return lower->result;
+}
+
 /* ---- bounds as written ---- */
 
 typedef struct {
@@ -75,7 +93,7 @@ static const Val *apply_next(Lower *lower, const Val *function, uint32_t index, 
     const Val *arg = type->dom->vector ? vec_slot(lower, SLOT_ARG, index, param->type, root)
                                        : network(lower, lower->p->context + index, param->type);
     push_apply(lower, function, arg, root);
-    return lower_run(lower, 0);
+    return run(lower);
 }
 
 static Lower *lower_new(Cx *cx, const Program *p, const Checked *checked) {
@@ -98,13 +116,13 @@ Graph *compile_lower(Cx *cx, const Program *p, const Checked *checked, uint32_t 
     Lower *lower = lower_new(cx, p, checked);
     check_bounds(lower);
     push_eval(lower, program_root(p), bind_inputs(lower, sig));
-    const Val *value = lower_run(lower, 0), *result = NULL;
+    const Val *value = run(lower), *result = NULL;
     Param *params = NULL;
     uint32_t n = 0, room = 0;
     for (;; n++) {
         if (n == nargs || (nargs == UINT32_MAX && !type_is_arrow(value->type))) {
             push_tabulate(lower, value, program_root(p));
-            result = lower_run(lower, 0);
+            result = run(lower);
             lower->dry = 1; /* what follows only tells the types of the arguments not given */
         }
         if (!type_is_arrow(value->type)) break;

@@ -14,7 +14,9 @@
  * Dry runs: sizes of iterations are found by running the step without emitting nodes (`dry` > 0): vectors then have a type only. */
 #ifndef CAJAL_LOWER_H
 #define CAJAL_LOWER_H
-#include "compiler/lower/compile.h"
+#include "compiler/language/check.h"
+#include "schema/graph/graph.h"
+#include <setjmp.h>
 
 typedef struct {
     uint32_t level, node;
@@ -91,24 +93,28 @@ typedef struct Lower {
     uint32_t trial; /* index + 1 of the frame on trial, 0 = none */
 } Lower;
 
-/* lower.c: the machine */
-void push_eval(Lower *lower, uint32_t node, const Env *env);
-void push_apply(Lower *lower, const Val *function, const Val *argument, uint32_t node);
-/* A function becomes its table (a vector); vectors stay. */
-void push_tabulate(Lower *lower, const Val *val, uint32_t node);
+/* lower_state.c: what all parts stand on */
+const Env *lower_bind(Lower *lower, const Env *below, const Val *val);
+const Val *lower_lookup(const Env *env, uint32_t depth);
 LowerFrame *push_frame(Lower *lower, LowerFrameKind kind, uint32_t node);
 void pop_frame(Lower *lower, const Val *result);
-/* Runs until the frames above `base` are gone; the result. */
-const Val *lower_run(Lower *lower, uint32_t base);
-const Env *lower_bind(Lower *lower, const Env *below, const Val *val);
-/* The sized type the parameter of a function has when it is tabulated. */
-const Type *param_type(Lower *lower, const Val *function);
-/* Holds a value to the bounds written in `annotation` (nat_bound_exceeded); a function that is no table is held to them when applied. */
-const Val *val_admit(Lower *lower, const Val *val, const Type *annotation, uint32_t node);
 /* A failure that a trial (lower_iter.c) may catch: sizes. */
 _Noreturn void lower_fail(Lower *lower, ErrCode code, uint32_t node, const char *hint, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 void fail_bound(Lower *lower, uint32_t node, uint64_t bound, uint64_t need, const char *what);
+_Noreturn void fail_steps(Lower *lower, uint32_t node); /* beyond LIMIT_LOWER_STEPS */
+
+/* lower_eval.c: the frames of terms and functions */
+void push_eval(Lower *lower, uint32_t node, const Env *env);
+void push_apply(Lower *lower, const Val *function, const Val *argument, uint32_t node);
+/* A function becomes its table (a vector); vectors stay. */
+void push_tabulate(Lower *lower, const Val *val, uint32_t node);
+/* The sized type the parameter of a function has when it is tabulated. */
+const Type *param_type(Lower *lower, const Val *function);
+/* Holds a value to the bounds written in `annotation` (nat_bound_exceeded); a function that is no table is held to them when applied. */
+const Val *val_admit(Lower *lower, const Val *val, const Type *annotation, uint32_t node);
+/* One turn of a frame; any but FRAME_ITER. */
+void step_eval(Lower *lower, LowerFrame *frame);
 
 /* lower_vec.c: vectors; none of these runs the machine */
 const Val *vec_slot(Lower *lower, SlotRole role, uint32_t index, const Type *type, uint32_t node);
@@ -138,6 +144,6 @@ void check_space(Lower *lower, const Type *type, uint32_t node);
 /* A new graph that dies with the Cx's failure; whoever takes it over says cx_keep. */
 Graph *level_graph(Lower *lower);
 
-/* lower_iter.c */
+/* lower_iter.c: one turn of a FRAME_ITER */
 void step_iter(Lower *lower, LowerFrame *frame);
 #endif

@@ -1,7 +1,6 @@
 /* A run's specification (training.md) decoded: pure data, no look at the program, the data or the shapes (link.h does that).
  *
- * Everything that can be wrong with the specification alone is bad_run (bad_json or too_large for what is no JSON that we read) with the
- * JSON Pointer and what was expected. Numbers are finite, extents positive and at most LIMIT_SPACE.
+ * spec_read (spec_read.h) makes one. Numbers are finite, extents positive and at most LIMIT_SPACE.
  * Ownership: a Spec owns its Json and arena; nodes and strings live until spec_release. Read-only once read, but for json_items, which
  * opens nodes of its Json. */
 #ifndef CAJAL_SPEC_H
@@ -140,8 +139,6 @@ typedef struct Spec {
     DType dtype;                 /* DT_F32 (default) or DT_F64 */
 } Spec;
 
-/* `text` is copied. */
-bool spec_read(Spec *spec, const char *text, size_t len, Err *err);
 void spec_release(Spec *spec);   /* harmless on a zeroed one */
 /* scale 1, shift 0 when the column has none. */
 SpecColumn spec_column(const Spec *spec, const char *name);

@@ -1,5 +1,5 @@
 /* What the program's context is bound to. */
-#include "compiler/training/spec_read.h"
+#include "compiler/training/spec_reader.h"
 #include <stdlib.h>
 #include <string.h>
 

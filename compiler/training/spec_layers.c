@@ -1,5 +1,5 @@
 /* Layers, by their table (schema/graph/layers.def). */
-#include "compiler/training/spec_read.h"
+#include "compiler/training/spec_reader.h"
 #include <math.h>
 #include <string.h>
 

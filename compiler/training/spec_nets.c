@@ -1,5 +1,5 @@
 /* Networks: the short form, layers alone, and the long one, named values. */
-#include "compiler/training/spec_read.h"
+#include "compiler/training/spec_reader.h"
 #include <string.h>
 
 /* The number that a name has in the network: input i, or ninputs + value i, of the values read so far. */

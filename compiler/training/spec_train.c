@@ -1,13 +1,8 @@
 /* Data, loss, optimizer, schedule, evaluation, checkpoints. */
-#include "compiler/training/spec_read.h"
+#include "compiler/training/spec_reader.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-const char *const loss_names[] = {"l1", "mse", "cross_entropy", "nll", "bce", NULL};
-const char *const optimizer_names[] = {"sgd", "adam", "adamw", NULL};
-const char *const schedule_names[] = {"constant", "step", "cosine", "warmup", NULL};
-const char *const metric_names[] = {"loss", "psnr", "accuracy", "mae", NULL};
 
 /* ---- data ---- */
 

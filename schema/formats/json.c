@@ -1,5 +1,4 @@
 #include "schema/formats/json.h"
-#include "schema/formats/json_scan.h"
 #include "schema/formats/number.h"
 #include "schema/limits.h"
 #include <math.h>
@@ -82,7 +81,7 @@ bool json_parse(Json *json, const char *body, size_t len, Err *err) {
         if (len) memcpy(json->text, body, len);
         json->text[len] = 0;
         buf_reserve(&stripped, len + JSON_CUT_ROOM);
-        ok = json_scan(json, len, &stripped, err);
+        ok = json_scan(json->text, len, &json->spans, &stripped, err);
     }
     if (ok) {
         buf_putc(&stripped, 0);
@@ -98,7 +97,7 @@ bool json_parse(Json *json, const char *body, size_t len, Err *err) {
 void json_release(Json *json) {
     cJSON_Delete(json->root);
     free(json->text);
-    free(json->spans);
+    free(json->spans.items);
     *json = (Json){0};
 }
 
@@ -112,6 +111,10 @@ JsonKind json_kind(JsonNode node) {
     case cJSON_Object: return JSON_OBJECT;
     default: return JSON_NULL;
     }
+}
+
+const JsonSpan *json_span(const Json *json, JsonNode node) {
+    return json_kind(node) == JSON_NUMBERS ? json_span_of(&json->spans, node->valuestring) : NULL;
 }
 
 JsonNode json_get(JsonNode object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
@@ -133,7 +136,7 @@ static cJSON *open_element(Json *json, const char *at, const char *end) {
     char text[JSON_CUT_ROOM];
     if (*at == '[') {
         JsonSpan span = {(size_t)(at - json->text), (size_t)(element_end(at, end) - at)};
-        return json_span_add(json, span, text) ? cJSON_CreateString(text) : NULL;
+        return json_span_add(&json->spans, span, text) ? cJSON_CreateString(text) : NULL;
     }
     size_t n = json_special(at, end, &special);
     if (!n) return number_scan(at, end, &d) ? cJSON_CreateNumber(number_value(&d)) : NULL;

@@ -16,6 +16,7 @@
 #define CAJAL_JSON_H
 #include "schema/base/buf.h"
 #include "schema/errors.h"
+#include "schema/formats/json_scan.h"
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,8 +27,7 @@ typedef const cJSON *JsonNode;
 typedef struct {
     cJSON *root;
     char *text;             /* the body as received, for the numbers in it */
-    struct JsonSpan *spans; /* begin, length of each cut-out array */
-    size_t nspans, spans_room;
+    JsonSpans spans;        /* the cut-out arrays */
 } Json;
 
 bool json_parse(Json *json, const char *body, size_t len, Err *err); /* copies body */
@@ -36,6 +36,8 @@ void json_release(Json *json);
 JsonKind json_kind(JsonNode node);
 /* Case-sensitive; NULL when there is none. */
 JsonNode json_get(JsonNode object, const char *key);
+/* Where the text of a JSON_NUMBERS stands in json->text; NULL for any other node. */
+const JsonSpan *json_span(const Json *json, JsonNode node);
 /* First element of an array, opening a JSON_NUMBERS one level (its elements are numbers or again JSON_NUMBERS); then node->next. NULL at the end. */
 JsonNode json_items(Json *json, JsonNode array);
 size_t json_count(Json *json, JsonNode array);

@@ -1,5 +1,5 @@
 /* Arrays of numbers, read without a node for each (json.h). */
-#include "schema/formats/json_scan.h"
+#include "schema/formats/json.h"
 #include "schema/formats/number.h"
 #include <math.h>
 #include <stdlib.h>

@@ -22,7 +22,7 @@ typedef struct {
 typedef enum { WANT_VALUE, WANT_VALUE_OR_END, WANT_KEY, WANT_KEY_OR_END, WANT_MORE } Want;
 
 typedef struct {
-    Json *json;
+    JsonSpans *spans;
     const char *begin, *at, *end;
     Buf *out;
     Err *err;
@@ -52,23 +52,20 @@ static bool unexpected(Scan *s) {
 
 static Level *top(Scan *s) { return s->depth ? &s->levels[s->depth - 1] : NULL; }
 
-bool json_span_add(Json *json, JsonSpan span, char marker[JSON_CUT_ROOM]) {
-    if (json->nspans == json->spans_room) {
-        size_t room = json->spans_room ? json->spans_room * 2 : 16, bytes;
-        JsonSpan *spans = __builtin_mul_overflow(room, sizeof *spans, &bytes) ? NULL : realloc(json->spans, bytes);
-        if (!spans) return false;
-        json->spans = spans;
-        json->spans_room = room;
+bool json_span_add(JsonSpans *spans, JsonSpan span, char marker[JSON_CUT_ROOM]) {
+    if (spans->n == spans->room) {
+        size_t room = spans->room ? spans->room * 2 : 16, bytes;
+        JsonSpan *items = __builtin_mul_overflow(room, sizeof *items, &bytes) ? NULL : realloc(spans->items, bytes);
+        if (!items) return false;
+        spans->items = items;
+        spans->room = room;
     }
-    snprintf(marker, JSON_CUT_ROOM, "%c%zu", JSON_CUT, json->nspans);
-    json->spans[json->nspans++] = span;
+    snprintf(marker, JSON_CUT_ROOM, "%c%zu", JSON_CUT, spans->n);
+    spans->items[spans->n++] = span;
     return true;
 }
 
-const JsonSpan *json_span(const Json *json, JsonNode node) {
-    if (json_kind(node) != JSON_NUMBERS) return NULL;
-    return &json->spans[strtoull(node->valuestring + 1, NULL, 10)];
-}
+const JsonSpan *json_span_of(const JsonSpans *spans, const char *marker) { return &spans->items[strtoull(marker + 1, NULL, 10)]; }
 
 size_t json_special(const char *at, const char *end, double *value) {
     static const struct {
@@ -160,10 +157,10 @@ static bool scan_number(Scan *s) {
 static bool cut_out(Scan *s, const Level *level) {
     char marker[JSON_CUT_ROOM];
     s->out->len = level->out;
-    s->json->nspans = level->spans;
+    s->spans->n = level->spans;
     s->values = level->values;
     JsonSpan span = {level->begin, (size_t)(s->at - s->begin) - level->begin};
-    if (!json_span_add(s->json, span, marker)) return no_memory(s->err);
+    if (!json_span_add(s->spans, span, marker)) return no_memory(s->err);
     buf_putc(s->out, '"');
     buf_puts(s->out, marker);
     buf_putc(s->out, '"');
@@ -174,7 +171,7 @@ static bool open_level(Scan *s, bool array) {
     if (s->depth == LIMIT_JSON_DEPTH)
         return err_set(s->err, ERR_too_large, "The body nests more than %d deep, at byte %zu.", LIMIT_JSON_DEPTH,
                        (size_t)(s->at - s->begin));
-    s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->json->nspans, .values = s->values,
+    s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->spans->n, .values = s->values,
                                     .array = array, .numbers = array};
     buf_putc(s->out, *s->at++);
     s->want = array ? WANT_VALUE_OR_END : WANT_KEY_OR_END;
@@ -259,10 +256,10 @@ static bool scan_token(Scan *s) {
 }
 
 /* The stack of levels is the machine's: memory for it would cost a small body more than reading it. */
-bool json_scan(Json *json, size_t len, Buf *out, Err *err) {
+bool json_scan(const char *text, size_t len, JsonSpans *spans, Buf *out, Err *err) {
     Scan s;
-    s.json = json;
-    s.begin = s.at = json->text;
+    s.spans = spans;
+    s.begin = s.at = text;
     s.end = s.begin + len;
     s.out = out;
     s.err = err;

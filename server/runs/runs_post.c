@@ -7,7 +7,7 @@
  *     store          the row (on a thread); from here on it is carried through, whether the client waits or not
  *     stored         in the queue */
 #include "compiler/language/canon.h"
-#include "compiler/training/spec.h"
+#include "compiler/training/spec_read.h"
 #include "schema/base/time.h"
 #include "schema/formats/merge_patch.h"
 #include "schema/limits.h"

@@ -7,6 +7,7 @@
 #include "compiler/passes/optimise.h"
 #include "compiler/passes/rewrite.h"
 #include "compiler/language/syntax.h"
+#include "compiler/training/spec_read.h"
 #include "worker/train/train_feed.h"
 #include "worker/train/train_model.h"
 #include "worker/train/train_schedule.h"

@@ -3,6 +3,7 @@
 #include "compiler/training/link.h"
 #include "compiler/passes/rewrite.h"
 #include "compiler/language/syntax.h"
+#include "compiler/training/spec_read.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include <string.h>

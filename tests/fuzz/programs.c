@@ -205,8 +205,8 @@ static bool comparable(const Subject *s) {
 
 static void interpret(Subject *s, const size_t *places) {
     Interp in = {.cx = s->cx, .program = s->program, .step_limit = STEPS};
-    const Value **inputs = ARENA_ARRAY(&s->cx->arena, const Value *, s->sig.ninputs);
-    const Value **args = ARENA_ARRAY(&s->cx->arena, const Value *, s->sig.nargs);
+    const InterpValue **inputs = ARENA_ARRAY(&s->cx->arena, const InterpValue *, s->sig.ninputs);
+    const InterpValue **args = ARENA_ARRAY(&s->cx->arena, const InterpValue *, s->sig.nargs);
     for (uint32_t i = 0; i < s->graph->nslots; i++) {
         const Slot *slot = &s->graph->slots[i];
         *(slot->role == SLOT_INPUT ? &inputs[slot->index] : &args[slot->index]) = interp_basis(&in, slot_type(s, i), places[i]);

@@ -7,6 +7,7 @@
 
 #include "compiler/passes/rewrite.h"
 #include "compiler/language/syntax.h"
+#include "compiler/training/spec_read.h"
 #include "tests/support/trial.h"
 #include <math.h>
 #include <string.h>

@@ -76,10 +76,10 @@ static const Case cases[] = {
     {EXACT, "[a R[2,2]] a", 1, {3}, 3},
 };
 
-static const Value *run_case(Interp *in, const Checked *checked, const size_t *basis, uint32_t nargs, const Type **type) {
+static const InterpValue *run_case(Interp *in, const Checked *checked, const size_t *basis, uint32_t nargs, const Type **type) {
     const Program *p = in->program;
     const uint32_t *inputs = program_inputs(in->cx, p);
-    const Value *values[64];
+    const InterpValue *values[64];
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->context; i++) {
         const Type *t = type_with_size(in->cx, p->binders[inputs[i]].type, p->nat.dim, false);
@@ -99,7 +99,7 @@ static void run_row(const Case *c) {
     CX_TRY(&cx) {
         Interp in = {.cx = &cx, .program = terms_read(&cx, c->nat, c->text), .step_limit = 10000};
         const Type *type;
-        const Value *v =
+        const InterpValue *v =
             run_case(&in, check_program(&cx, in.program), c->basis, (uint32_t)c->nbasis - in.program->context, &type);
         type = type_with_size(&cx, type, 50, true);
         double *out = ARENA_ARRAY(&cx.arena, double, type->dim);
@@ -185,7 +185,7 @@ static void test_results_fit_their_types(void **state) {
                     rng_next(&rng) % type_with_size(&cx, in.program->binders[inputs[b]].type, options.nat.dim, false)->dim;
             for (; type_is_arrow(type); type = type->cod, nargs++)
                 basis[n++] = rng_next(&rng) % type_with_size(&cx, type->dom, options.nat.dim, false)->dim;
-            const Value *v = run_case(&in, checked, basis, nargs, &type);
+            const InterpValue *v = run_case(&in, checked, basis, nargs, &type);
             double out[2000], sum = 0;
             bool fixed = options.nat.overflow != NAT_EXACT;
             type = type_with_size(&cx, type, fixed ? options.nat.dim : 2000, true);
@@ -209,7 +209,7 @@ static ErrCode run_text(Nat nat, const char *text, uint64_t limit, size_t *used,
     CX_TRY(&cx) {
         Interp in = {.cx = &cx, .program = terms_read(&cx, nat, text), .step_limit = limit};
         check_program(&cx, in.program);
-        const Value *v = interp_run(&in, NULL, NULL, 0);
+        const InterpValue *v = interp_run(&in, NULL, NULL, 0);
         const Type *type = type_nat(&cx, 64);
         double out[64];
         interp_vector(&in, v, type, out);
@@ -275,7 +275,7 @@ static void test_deep(void **state) {
         term_app(&cx, p, function, argument, TERM_NONE);
         check_program(&cx, p);
         Interp in = {.cx = &cx, .program = p, .step_limit = 10000000};
-        const Value *v = interp_run(&in, NULL, NULL, 0);
+        const InterpValue *v = interp_run(&in, NULL, NULL, 0);
         const Type *type = type_nat(&cx, 2 * DEEP + 1);
         double *out = ARENA_ARRAY(&cx.arena, double, type->dim);
         interp_vector(&in, v, type, out);
@@ -293,12 +293,12 @@ static void test_goes_on_after_a_failure(void **state) {
     Interp in = {.cx = &cx, .step_limit = 20};
     CX_TRY(&cx) {
         in.program = terms_read(&cx, NAT_DEFAULT, "(\\ n N (iter 3 y y n))");
-        interp_run(&in, NULL, (const Value *[]){interp_basis(&in, type_nat(&cx, 100), 99)}, 1);
+        interp_run(&in, NULL, (const InterpValue *[]){interp_basis(&in, type_nat(&cx, 100), 99)}, 1);
     }
     assert_int_equal(cx.diag.code, ERR_too_large);
     in.steps = 0;
     CX_TRY(&cx) {
-        const Value *v = interp_run(&in, NULL, (const Value *[]){interp_basis(&in, type_nat(&cx, 100), 2)}, 1);
+        const InterpValue *v = interp_run(&in, NULL, (const InterpValue *[]){interp_basis(&in, type_nat(&cx, 100), 2)}, 1);
         double out[10];
         interp_vector(&in, v, type_nat(&cx, 10), out);
         assert_true(out[3] == 1);

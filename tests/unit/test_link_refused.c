@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "tests/support/trial.h"
+#include "compiler/training/spec_read.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

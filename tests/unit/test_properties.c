@@ -152,8 +152,8 @@ static const Type *slot_type(const Subject *s, const Slot *slot) {
 static void interpret(Subject *s, const size_t *basis, double *out) {
     CX_TRY(&s->cx) {
         Interp in = {.cx = &s->cx, .program = s->program, .step_limit = 1000000};
-        const Value **inputs = ARENA_ARRAY(&s->cx.arena, const Value *, s->sig.ninputs);
-        const Value **args = ARENA_ARRAY(&s->cx.arena, const Value *, s->sig.nargs);
+        const InterpValue **inputs = ARENA_ARRAY(&s->cx.arena, const InterpValue *, s->sig.ninputs);
+        const InterpValue **args = ARENA_ARRAY(&s->cx.arena, const InterpValue *, s->sig.nargs);
         for (uint32_t i = 0; i < s->graph->nslots; i++) {
             const Slot *slot = &s->graph->slots[i];
             *(slot->role == SLOT_INPUT ? &inputs[slot->index] : &args[slot->index]) = interp_basis(&in, slot_type(s, slot), basis[i]);

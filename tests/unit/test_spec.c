@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "compiler/training/spec.h"
+#include "compiler/training/spec_read.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

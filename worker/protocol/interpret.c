@@ -48,7 +48,7 @@ static void take_tensors(Interpretation *t) {
         if (!t->tensors[v]) cx_fail(cx, ERR_missing_input, AT_NOWHERE, NULL, "An input has no value.");
 }
 
-static const Value *value_at(Interpretation *t, Interp *in, uint32_t var, size_t row) {
+static const InterpValue *value_at(Interpretation *t, Interp *in, uint32_t var, size_t row) {
     const TensorMsg *tensor = t->tensors[var];
     const Type *type = t->types[var];
     const void *data = t->base + tensor->offset;
@@ -89,7 +89,7 @@ static void interpret(Interpretation *t) {
     bool batched;
     double *vector = result_room(t, &out, &batched);
     size_t dim = t->output->dim, rows = batched ? t->m->rows : 1;
-    const Value **values = ARENA_ARRAY(&t->cx->arena, const Value *, t->nvars);
+    const InterpValue **values = ARENA_ARRAY(&t->cx->arena, const InterpValue *, t->nvars);
     Interp in = {.cx = t->cx, .program = t->program, .step_limit = LIMIT_INTERP_STEPS};
     for (size_t row = 0; row < rows; row++) {
         for (uint32_t v = 0; v < t->nvars; v++) values[v] = value_at(t, &in, v, row);

@@ -22,7 +22,7 @@ typedef struct {
     int64_t *places;    /* [variable][CHUNK]: the basis vectors of the chunk's cases */
     ExecInput *inputs;  /* by slot */
     double *got, *want; /* CHUNK (or fewer) × output; one */
-    const Value **values;
+    const InterpValue **values;
     size_t chunk, out_dim;
     Interp interp;
     bool all;             /* all combinations, not samples */
@@ -88,7 +88,7 @@ static const char *describe(Verifier *t, size_t c) {
 static void check_case(Verifier *t, size_t c) {
     for (uint32_t v = 0; v < t->nvars; v++)
         t->values[v] = interp_basis(&t->interp, var_type(t->sig, v), (size_t)t->places[v * CHUNK + c]);
-    const Value *value = interp_run(&t->interp, t->values, t->values + t->sig->ninputs, t->sig->nargs);
+    const InterpValue *value = interp_run(&t->interp, t->values, t->values + t->sig->ninputs, t->sig->nargs);
     interp_vector(&t->interp, value, t->sig->output, t->want);
     const double *got = t->got + c * t->out_dim;
     for (size_t i = 0; i < t->out_dim; i++)

@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
 #include "compiler/passes/rewrite.h"
+#include "compiler/training/spec_read.h"
 #include "worker/train/file_map.h"
 #include "worker/train/train_checkpoint.h"
 #include "worker/train/train_model.h"

@@ -1,6 +1,7 @@
 #include "worker/train/train.h"
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
+#include "compiler/training/spec_read.h"
 #include "worker/train/link_job.h"
 #include "worker/train/train_loop.h"
 #include "worker/train/train_record.h"

@@ -1,7 +1,6 @@
+/* The machine's frames but for iterations: terms, application, bounds as written, tabulating. */
 #include "compiler/lower/lower.h"
 #include "schema/limits.h"
-#include <stdarg.h>
-#include <stdio.h>
 
 /* A closure applied more often than this is tabulated, if its table is small: otherwise chains of such functions double the program
  * at every link. */
@@ -17,64 +16,7 @@ struct Uses {
     Remembered **slots;          /* open addressing by the argument type */
 };
 
-/* ---- environments ---- */
-
-const Env *lower_bind(Lower *lower, const Env *below, const Val *val) {
-    Env *env = ARENA_NEW(&lower->cx->arena, Env);
-    *env = (Env){.below = below, .val = val, .jump = env};
-    if (!below) return env;
-    const Env *j = below->jump;
-    env->depth = below->depth + 1;
-    env->jump = below->depth - j->depth == j->depth - j->jump->depth ? j->jump : below;
-    return env;
-}
-
-static const Val *lower_lookup(const Env *env, uint32_t depth) {
-    while (env->depth > depth) env = env->jump->depth >= depth ? env->jump : env->below;
-    return env->val;
-}
-
-/* ---- failures ---- */
-
-void lower_fail(Lower *lower, ErrCode code, uint32_t node, const char *hint, const char *format, ...) {
-    if (lower->trial) longjmp(lower->retry, 1);
-    va_list args;
-    char message[400];
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    cx_fail(lower->cx, code, AT(AT_NODE, node), hint, "%s", message);
-}
-
-void fail_bound(Lower *lower, uint32_t node, uint64_t bound, uint64_t need, const char *what) {
-    lower_fail(lower, ERR_nat_bound_exceeded, node, "Declare a larger bound, as in `N[20]`, or make `nat.dim` larger.",
-               "%s takes naturals below %llu, and this one may be as large as %llu.", what, (unsigned long long)bound,
-               (unsigned long long)(need - 1));
-}
-
-static _Noreturn void fail_steps(Lower *lower, uint32_t node) {
-    cx_fail(lower->cx, ERR_too_large, AT(AT_NODE, node), "Make functions that are used often linear, or iterations shorter.",
-            "Compiling this program takes more than %llu steps: its functions unfold to too many neurons, or its sizes grow too slowly.",
-            (unsigned long long)LIMIT_LOWER_STEPS);
-}
-
-/* ---- the machine ---- */
-
-LowerFrame *push_frame(Lower *lower, LowerFrameKind kind, uint32_t node) {
-    if (lower->top == lower->room) {
-        uint32_t room = lower->room ? lower->room * 2 : 64;
-        lower->stack = arena_grow(&lower->cx->arena, lower->stack, lower->top, room, sizeof *lower->stack);
-        lower->room = room;
-    }
-    LowerFrame *f = &lower->stack[lower->top++];
-    *f = (LowerFrame){.kind = kind, .node = node};
-    return f;
-}
-
-void pop_frame(Lower *lower, const Val *result) {
-    lower->top--;
-    lower->result = result;
-}
+/* ---- terms ---- */
 
 static const Val *closure(Lower *lower, uint32_t node, const Env *env) {
     Val *val = ARENA_NEW(&lower->cx->arena, Val);
@@ -409,20 +351,10 @@ static void step_tabulate(Lower *lower, LowerFrame *f) {
     }
 }
 
-const Val *lower_run(Lower *lower, uint32_t base) {
+void step_eval(Lower *lower, LowerFrame *f) {
     static void (*const steps[FRAME_KINDS])(Lower *, LowerFrame *) = {
-        [FRAME_SUCC] = step_succ, [FRAME_IF] = step_if, [FRAME_APP] = step_app, [FRAME_LET] = step_let, [FRAME_ITER] = step_iter,
-        [FRAME_CHOICE] = step_choice, [FRAME_BOUNDED] = step_bounded, [FRAME_TABLE] = step_table,
-        [FRAME_NETWORK] = step_network, [FRAME_TABULATE] = step_tabulate, [FRAME_REMEMBER] = step_remember};
-    if (setjmp(lower->retry)) {
-        /* The trial's frame goes on with no result. */
-        lower->top = lower->trial;
-        lower->result = NULL;
-    }
-    while (lower->top > base) {
-        LowerFrame *f = &lower->stack[lower->top - 1];
-        if (++lower->steps > LIMIT_LOWER_STEPS) fail_steps(lower, f->node);
-        steps[f->kind](lower, f);
-    }
-    return lower->result;
+        [FRAME_SUCC] = step_succ, [FRAME_IF] = step_if, [FRAME_APP] = step_app, [FRAME_LET] = step_let, [FRAME_CHOICE] = step_choice,
+        [FRAME_BOUNDED] = step_bounded, [FRAME_TABLE] = step_table, [FRAME_NETWORK] = step_network, [FRAME_TABULATE] = step_tabulate,
+        [FRAME_REMEMBER] = step_remember};
+    steps[f->kind](lower, f);
 }
