@@ -20,6 +20,7 @@ struct Loop {
     Post *posts, **posts_end;
     int (*idle)(void *);
     void *idle_arg;
+    int64_t longest; /* pass, nanoseconds */
 };
 
 Loop *loop_new(void) {
@@ -152,12 +153,22 @@ static int sleep_ms(const Loop *loop, int idle) {
     return idle >= 0 && idle < ms ? idle : (int)ms;
 }
 
+int64_t loop_longest(Loop *loop) {
+    const int64_t longest = loop->longest;
+    loop->longest = 0;
+    return longest;
+}
+
 void loop_run(Loop *loop) {
+    int64_t awake = loop_now();
     while (!loop->stop) {
         int idle = loop->idle ? loop->idle(loop->idle_arg) : -1;
+        const int64_t pass = loop_now() - awake;
+        if (pass > loop->longest) loop->longest = pass;
         if (loop->stop) break;
         int n = epoll_wait(loop->epoll, loop->events, BATCH, sleep_ms(loop, idle));
         loop->nevents = n < 0 ? 0 : n;
+        awake = loop_now();
         run_events(loop);
         run_timers(loop);
         run_posts(loop);

@@ -50,6 +50,9 @@ void loop_post(Loop *loop, Post *post);
 /* `idle` runs at the end of every pass and returns for how long the loop may sleep, in milliseconds, -1 for ever. */
 void loop_on_idle(Loop *loop, int (*idle)(void *arg), void *arg);
 
+/* Nanoseconds of the longest pass since this was last asked for, without its sleep: for so long nobody was heard. */
+int64_t loop_longest(Loop *loop);
+
 void loop_run(Loop *loop); /* until loop_stop; may be run again */
 void loop_stop(Loop *loop);
 void loop_drain(Loop *loop); /* runs the posts there are: for a shutdown, after loop_run */

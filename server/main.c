@@ -115,7 +115,7 @@ static bool start(Daemon *d, char *why, size_t room) {
         !(s->bulk = tasks_new(s->loop, 1)))
         return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_compiler);
-    shm_pool_init(&s->shm_pool, s->loop);
+    shm_pool_init(&s->shm_pool, s->loop, s->tasks);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;
     if (!s->dataset_files || !worker_path(config, path)) return false;
@@ -142,7 +142,7 @@ static void stop(Daemon *d) {
     http_free(s->http);
     tasks_free(s->tasks);
     tasks_free(s->bulk);
-    s->tasks = s->bulk = NULL; /* what comes of the last ones is not begun any more */
+    s->tasks = s->bulk = s->shm_pool.tasks = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
     scheduler_free(s->scheduler);
     dispatch_free(s->dispatch);

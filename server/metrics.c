@@ -121,6 +121,8 @@ void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *g) {
     put_plain(out, "workers_busy", "gauge", "Workers with a job", g->busy);
     put_plain(out, "requests_inflight", "gauge", "Requests not yet answered", g->inflight);
     put_plain(out, "graph_bytes", "gauge", "Compiled graphs in memory", g->graph_bytes);
+    put_meta(out, "loop_longest_seconds", "gauge", "The event loop's longest pass since this was last read; for so long nobody was heard");
+    buf_printf(out, "cajal_loop_longest_seconds %.6f\n", (double)g->loop_longest_ns / 1e9);
     put_plain(out, "runs_queued", "gauge", "Training runs waiting", g->runs_queued);
     put_plain(out, "runs_running", "gauge", "Training runs running", g->runs_running);
     put_plain(out, "ready", "gauge", "1 when a worker is available", g->ready);

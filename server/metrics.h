@@ -54,6 +54,7 @@ typedef struct Metrics {
 
 typedef struct {
     uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running;
+    int64_t loop_longest_ns;
 } MetricsGauges;
 
 void metrics_init(Metrics *m);

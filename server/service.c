@@ -58,7 +58,8 @@ void handle_metrics(Call *call) {
     MetricsGauges gauges = {.runs_queued = queued, .runs_running = running,
                             .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
-                            .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining};
+                            .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining,
+                            .loop_longest_ns = loop_longest(server->loop)};
     Buf body;
     buf_init(&body);
     metrics_put(&body, server->metrics, &gauges);

@@ -72,6 +72,6 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};
     Area box;
-    bool seen = area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES); /* a bench drives workers without one */
+    bool seen = area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES, true); /* a bench drives workers without one */
     return serve_run(WIRE_FD, (unsigned)options.threads, seen ? box.data : NULL, &log);
 }

@@ -63,12 +63,36 @@ void cx_keep(Cx *cx, void *object) {
     }
 }
 
+/* What messages quote, between backticks, is cut where it grows long: a name may have megabytes. */
+static void shorten_quotes(char *text) {
+    enum { SHOWN = 120 };
+    char *to = text;
+    bool quoted = false;
+    for (char *at = text; *at;) {
+        char *end = at + strcspn(at, "`");
+        size_t n = (size_t)(end - at);
+        const bool cut = quoted && n > SHOWN + strlen("…");
+        if (cut) {
+            n = SHOWN;
+            while (((unsigned char)at[n] & 0xC0) == 0x80) n--;
+        }
+        memmove(to, at, n);
+        to += n;
+        if (cut) to = stpcpy(to, "…");
+        if (*end) *to++ = *end++;
+        quoted = !quoted;
+        at = end;
+    }
+    *to = 0;
+}
+
 static char *format_in_arena(Cx *cx, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
     char *text = arena_alloc(&cx->arena, (size_t)(n < 0 ? 0 : n) + 1);
     if (n >= 0) vsnprintf(text, (size_t)n + 1, format, again);
+    shorten_quotes(text);
     va_end(again);
     return text;
 }

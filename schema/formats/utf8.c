@@ -1,4 +1,6 @@
 #include "schema/formats/utf8.h"
+#include <stdint.h>
+#include <string.h>
 
 size_t utf8_step(const char *at, const char *end) {
     const unsigned char *s = (const unsigned char *)at;
@@ -16,7 +18,12 @@ size_t utf8_step(const char *at, const char *end) {
 
 size_t utf8_count(const char *at, const char *end) {
     size_t n = 0;
+    uint64_t eight; /* bytes, ASCII as most text is */
     for (; at < end; n++) {
+        for (; end - at > (ptrdiff_t)sizeof eight; at += sizeof eight, n += sizeof eight) {
+            memcpy(&eight, at, sizeof eight);
+            if (eight & UINT64_C(0x8080808080808080)) break;
+        }
         size_t step = utf8_step(at, end);
         at += step ? step : 1;
     }

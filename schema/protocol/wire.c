@@ -210,8 +210,7 @@ bool area_create(Area *area, size_t size) {
     return false;
 }
 
-/* All of it will be used: mapped at once it costs a fraction of a fault a page. */
-bool area_open(Area *area, int fd, size_t size) { return map_area(area, fd, size, MAP_POPULATE); }
+bool area_open(Area *area, int fd, size_t size, bool at_once) { return map_area(area, fd, size, at_once ? MAP_POPULATE : 0); }
 
 void area_release(Area *area) {
     if (area->data) munmap(area->data, area->size);

@@ -56,7 +56,8 @@ typedef struct {
     size_t size;
 } Area;
 bool area_create(Area *area, size_t size);
-bool area_open(Area *area, int fd, size_t size);
+/* at_once: all of it will be used, and mapping all pages now, which takes a tenth of a second a gigabyte, costs a fraction of a fault a page. */
+bool area_open(Area *area, int fd, size_t size, bool at_once);
 void area_release(Area *area);
 
 /* A page that daemon and worker share from the start, as descriptor WIRE_BOX_FD: what the worker is at, read when it has died. */

@@ -7,13 +7,14 @@
 
 static void release(void *arg) {
     Eval *ev = arg;
+    ShmPool *pool = &ev->errand.call->server->shm_pool;
     for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     if (ev->area.fd >= 0) {
         /* A worker that still runs the job writes to it. */
-        if (ev->errand.abandoned) area_release(&ev->area);
-        else shm_pool_give(&ev->errand.call->server->shm_pool, &ev->area);
+        if (ev->errand.abandoned) shm_pool_discard(pool, &ev->area);
+        else shm_pool_give(pool, &ev->area);
     }
-    if (ev->result_area.fd >= 0) area_release(&ev->result_area);
+    if (ev->result_area.fd >= 0) shm_pool_discard(pool, &ev->result_area);
     buf_release(&ev->head);
     bulk_release(&ev->bulk);
     resolve_release(&ev->resolve);
@@ -57,7 +58,7 @@ static void written(void *arg) {
 static bool take_results(Eval *ev, Frame *frame, const ExecutedMsg *executed) {
     size_t len = ev->area_size - ev->results_at;
     if (frame && frame->area >= 0) {
-        if (!area_open(&ev->result_area, frame->area, ev->area_size)) {
+        if (!area_open(&ev->result_area, frame->area, ev->area_size, ev->area_size <= LIMIT_LOOP_BYTES)) {
             ev->result_area.fd = -1;
             return false;
         }

@@ -189,8 +189,7 @@ void call_answer(Call *call, int status, const char *type, Buf *body) {
 
 void call_answer_area(Call *call, const char *type, Buf *head, Area *area, size_t offset, size_t len) {
     if (call->answered || head->failed) {
-        area_release(area);
-        area->fd = -1;
+        shm_pool_discard(&call->server->shm_pool, area);
         call_answer(call, 200, type, head);
         return;
     }

@@ -18,6 +18,29 @@ static ssize_t read_stream(void *arg, uint64_t at, char *to, size_t room) {
     return n;
 }
 
+/* libmicrohttpd hands all parts of an answer to the kernel at once, which on a fast connection goes on for as long as the client keeps reading. Large
+ * ones are copied in blocks instead, one a turn, so that nobody waits for them. */
+enum { LARGE_ANSWER = 4 << 20, ANSWER_BLOCK = 256 * 1024 };
+
+static ssize_t read_area(void *arg, uint64_t at, char *to, size_t room) {
+    const Answer *a = &((Call *)arg)->answer;
+    const unsigned char *from = at < a->head.len ? a->head.data + at : (unsigned char *)a->area.data + a->offset + (at - a->head.len);
+    const size_t left = at < a->head.len ? a->head.len - at : a->head.len + a->len - at, n = left < room ? left : room;
+    memcpy(to, from, n);
+    return (ssize_t)n;
+}
+
+static struct MHD_Response *respond_with_area(Call *call) {
+    Answer *a = &call->answer;
+    struct MHD_IoVec parts[2] = {{a->head.data, a->head.len}, {(char *)a->area.data + a->offset, a->len}};
+    unsigned skip = a->head.len == 0;
+    struct MHD_Response *r = a->len > LARGE_ANSWER
+                                 ? MHD_create_response_from_callback(a->head.len + a->len, ANSWER_BLOCK, read_area, call, area_done)
+                                 : MHD_create_response_from_iovec(parts + skip, 2 - skip, area_done, call);
+    if (r) call_keep(call);
+    return r;
+}
+
 static struct MHD_Response *make_response(Call *call) {
     Answer *a = &call->answer;
     size_t len = a->head.len;
@@ -28,11 +51,7 @@ static struct MHD_Response *make_response(Call *call) {
         if (r) a->head = (Buf){0};
         return r;
     }
-    struct MHD_IoVec parts[2] = {{a->head.data, len}, {(char *)a->area.data + a->offset, a->len}};
-    unsigned skip = len == 0;
-    struct MHD_Response *r = MHD_create_response_from_iovec(parts + skip, 2 - skip, area_done, call);
-    if (r) call_keep(call);
-    return r;
+    return respond_with_area(call);
 }
 
 /* Milliseconds, to the microsecond. */

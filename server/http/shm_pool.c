@@ -1,16 +1,46 @@
 #include "server/http/shm_pool.h"
+#include <fcntl.h>
+#include <stdlib.h>
 
 /* Of what is kept together; about a third of it is memory in use (body.c, with_results). */
 #define MOST_BYTES ((size_t)64 << 20)
 #define IDLE_NS ((int64_t)1000000000)
 
+/* From here on the loop would be held up for milliseconds. */
+#define LARGE_BYTES ((size_t)4 << 20)
+
+typedef struct {
+    Area area;
+    Task task;
+} Discard;
+
+/* Emptied before it is unmapped: unmapping locks the address space for as long as there are pages to take, and the loop would wait for that lock. */
+static void release(void *arg) {
+    Discard *d = arg;
+    fallocate(d->area.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)d->area.size);
+    area_release(&d->area);
+}
+
+void shm_pool_discard(ShmPool *pool, Area *area) {
+    Discard *d = pool->tasks && area->size >= LARGE_BYTES ? malloc(sizeof *d) : NULL;
+    if (d) {
+        *d = (Discard){.area = *area, .task = {.work = release, .done = free, .arg = d}};
+        tasks_add(pool->tasks, &d->task);
+    } else {
+        area_release(area);
+    }
+    *area = (Area){.fd = -1};
+}
+
 static void let_go(void *arg) {
     ShmPool *pool = arg;
-    for (size_t i = 0; i < pool->n; i++) area_release(&pool->kept[i]);
+    for (size_t i = 0; i < pool->n; i++) shm_pool_discard(pool, &pool->kept[i]);
     pool->n = pool->bytes = 0;
 }
 
-void shm_pool_init(ShmPool *pool, Loop *loop) { *pool = (ShmPool){.loop = loop, .idle = {.fire = let_go, .arg = pool}}; }
+void shm_pool_init(ShmPool *pool, Loop *loop, Tasks *tasks) {
+    *pool = (ShmPool){.loop = loop, .tasks = tasks, .idle = {.fire = let_go, .arg = pool}};
+}
 
 void shm_pool_release(ShmPool *pool) {
     let_go(pool);
@@ -30,7 +60,7 @@ bool shm_pool_take(ShmPool *pool, size_t size, Area *out) {
 
 void shm_pool_give(ShmPool *pool, Area *area) {
     if (pool->n == SHM_POOL_KEPT || area->size > MOST_BYTES - pool->bytes) {
-        area_release(area);
+        shm_pool_discard(pool, area);
         return;
     }
     pool->kept[pool->n++] = *area;

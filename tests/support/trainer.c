@@ -117,7 +117,7 @@ static void add_points(Seen *seen, const ProgressMsg *m) {
 
 static void add_checkpoint(Seen *seen, const ProgressMsg *m, Frame *frame) {
     Area area;
-    assert_true(area_open(&area, frame->area, m->area_size));
+    assert_true(area_open(&area, frame->area, m->area_size, true));
     frame->area = -1;
     seen->checkpoints = realloc(seen->checkpoints, (seen->ncheckpoints + 1) * sizeof *seen->checkpoints);
     assert_non_null(seen->checkpoints);

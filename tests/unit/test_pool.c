@@ -18,7 +18,7 @@
 /* What a worker leaves behind of the kernel it is in. */
 static void leave_op(Op op) {
     Area box;
-    if (area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES)) atomic_store(&((BlackBox *)box.data)->op, (uint32_t)op + 1);
+    if (area_open(&box, WIRE_BOX_FD, WIRE_BOX_BYTES, true)) atomic_store(&((BlackBox *)box.data)->op, (uint32_t)op + 1);
 }
 
 /* The workers are this program itself. A build whose program is "die" is answered before the worker dies, in the kernel of `contract`. */

@@ -84,8 +84,8 @@ static void test_large_and_area(void **state) {
         assert_int_equal(f.len, sizes[i]);
         assert_memory_equal(f.body, body.data, body.len);
         assert_true(fcntl(f.area, F_GETFD) & FD_CLOEXEC);
-        assert_false(area_open(&other, f.area, area.size + 1));
-        assert_true(area_open(&other, f.area, area.size));
+        assert_false(area_open(&other, f.area, area.size + 1, true));
+        assert_true(area_open(&other, f.area, area.size, true));
         f.area = -1;
         ((char *)other.data)[5] = 8; /* the worker's results are seen by the daemon */
         assert_int_equal(((char *)area.data)[5], 8);
@@ -186,10 +186,10 @@ static void test_malformed(void **state) {
     refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 200 << 20, 1), &body, 1); /* a claimed length is not allocated */
     refuse(p, h, raw_header(h, WIRE_VERSION, FRAME_ping, 99, 1), &body, 1);
     Area plain;
-    assert_false(area_open(&plain, null, 1));
+    assert_false(area_open(&plain, null, 1, true));
     int loose = memfd_create("loose", MFD_CLOEXEC);
     assert_int_equal(ftruncate(loose, 4096), 0);
-    assert_false(area_open(&plain, loose, 4096)); /* could shrink under us */
+    assert_false(area_open(&plain, loose, 4096, true)); /* could shrink under us */
     assert_false(area_create(&plain, 0));
     assert_false(area_create(&plain, LIMIT_JOB_BYTES + 1));
     area_release(&area);

@@ -265,7 +265,7 @@ static void test_run_area(void **state) {
     assert_int_equal(ran.code, ERR_NONE);
     assert_int_equal(ran.inline_len, 0);
     Area area;
-    assert_true(area_open(&area, p->reply.area, m.area_size));
+    assert_true(area_open(&area, p->reply.area, m.area_size, true));
     p->reply.area = -1;
     const double *out = area.data;
     assert_true(out[2] == 0.75 && out[3] == 0.25 && out[2 * ROWS] == 0.75);

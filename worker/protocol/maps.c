@@ -38,7 +38,7 @@ bool maps_open(Maps *maps, int fd, size_t size, Mapped *out) {
         area_release(&out->area);
         break;
     }
-    if (!area_open(&out->area, fd, size)) {
+    if (!area_open(&out->area, fd, size, true)) {
         close(fd);
         return false;
     }
