@@ -171,13 +171,15 @@ demo: deps
 run: deps
 	@$(MAKE) -s -j$(JOBS) all
 	$(BUILD)/cajald
-test: deps
+test-deps: deps
+	@deploy/install-deps.sh deploy/packages-test.txt
+test: test-deps
 	@$(MAKE) -s -j$(JOBS) all units http-tests replays
-	@tests/run.sh $(BUILD) units replay http conformance cli smoke
+	@tests/run.sh $(BUILD) units replay http conformance cli smoke proxies
 # The same tests once more on the SAN=1 build.
-test-san: deps
+test-san: test-deps
 	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests replays
-	@tests/run.sh build-asan units replay http conformance cli smoke
+	@tests/run.sh build-asan units replay http conformance cli smoke proxies
 check: deps
 	@$(MAKE) -s -j$(JOBS) all
 	@tests/check.sh $(BUILD)
@@ -215,5 +217,5 @@ help:
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: always all units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
+.PHONY: always all test-deps units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

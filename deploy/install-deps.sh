@@ -23,8 +23,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 # shellcheck disable=SC2086 # the list is words
+# RUNLEVEL=1: a package that brings a service (nginx) is not to start it.
 install_them() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >"$log" 2>&1
+    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $missing >"$log" 2>&1
 }
 
 echo "Installing:$missing" >&2

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke), shows the output of what fails, and closes with
+# run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke, proxies), shows the output of what fails, and closes with
 # the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
 set -u
 export OMP_WAIT_POLICY=passive # tests run side by side, and threads that wait busily would be in each other's way
@@ -55,6 +55,7 @@ for stage in "$@"; do
     http) for t in "$build"/tests/http_*; do [ -x "$t" ] && run "$(basename "$t")" env "CAJAL_BUILD=$build" "$t"; done ;;
     conformance) run conformance tests/support/with_daemon.sh "$build" tests/conformance.py ;;
     cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;
+    proxies) run proxies /usr/bin/python3 -B tests/proxies.py "$build" ;;
     smoke) run smoke tests/support/with_daemon.sh "$build" tests/smoke.sh ;;
     *) echo "run.sh: no such stage: $stage" >&2; exit 2 ;;
     esac
