@@ -13,6 +13,7 @@
 #define LIMIT_DISCARD_BYTES ((size_t)64 << 10) /* of a refused body, read and dropped so that the connection can be kept; beyond, the answer goes out at once */
 #define LIMIT_DEADLINE_MS 86400000
 #define LIMIT_TENSORS 4096      /* in one binary body */
+#define LIMIT_TENSOR_RANK 18    /* axes of a tensor in a body: more than any value has, so that one too many is told from the type */
 #define LIMIT_WORKER_GRAPHS 256 /* loaded in one worker */
 #define LIMIT_WORKER_GRAPH_BYTES ((size_t)512 << 20)
 #define LIMIT_QUARANTINE 4096   /* culprits remembered for having killed a worker */
@@ -22,6 +23,7 @@
 #define LIMIT_LIST_BYTES ((size_t)1 << 20)   /* and where a page ends early */
 #define LIMIT_DATASET_BYTES ((size_t)4 << 30) /* a data set's file */
 #define LIMIT_DATASET_ROWS 1000 /* rows of a data set in one answer */
+#define LIMIT_OUTPUTS_BYTES 4096 /* the names of outputs that an evaluation asks for */
 #define LIMIT_JSON_ANSWER ((size_t)64 << 20) /* numbers as JSON; beyond: the binary forms */
 
 /* Programs */
@@ -47,6 +49,11 @@
 #define LIMIT_RUN_BINDS 1024    /* and columns with a scale */
 #define LIMIT_RUN_STEPS ((uint64_t)1 << 40)
 #define LIMIT_RUN_BATCH 65536   /* rows a step */
+#define LIMIT_RUN_SOURCES 16    /* earlier runs that weights come from */
+#define LIMIT_RUN_KEYS 64       /* metrics of a run */
+#define LIMIT_RUN_KEPT 1000     /* checkpoints kept */
+#define LIMIT_COLUMNS 256       /* of a data set */
+#define LIMIT_ROW_RANK 8        /* axes of a column's row */
 #define LIMIT_RUN_ROWS ((uint64_t)1 << 28) /* of a data set: an epoch's order takes 1 GiB */
 
 /* Graphs */
@@ -59,6 +66,21 @@
 #define LIMIT_JOB_BYTES ((size_t)1 << 30) /* a job's working memory in the worker */
 #define LIMIT_JOB_MACS ((double)1e13)    /* a job's estimated multiply-adds */
 #define LIMIT_ROWS ((size_t)1 << 24)
+
+/* The daemon's flags: what each is at first, at least and at most (server/config.c) */
+#define LIMIT_FLAG_workers 0, 0, 256
+#define LIMIT_FLAG_threads 1, 1, 256
+#define LIMIT_FLAG_runs 1, 1, 64
+#define LIMIT_FLAG_max_body LIMIT_BULK_BYTES, 1024, LIMIT_JOB_BYTES
+#define LIMIT_FLAG_max_nat LIMIT_NAT_SIZE, 1, LIMIT_SPACE
+#define LIMIT_FLAG_max_queue 1024, 1, 1000000
+#define LIMIT_FLAG_max_inflight 256, 1, 1000000
+#define LIMIT_FLAG_max_connections 4096, 8, 1000000
+#define LIMIT_FLAG_deadline_ms 60000, 1, LIMIT_DEADLINE_MS
+#define LIMIT_FLAG_drain_ms 30000, 0, LIMIT_DEADLINE_MS
+#define LIMIT_FLAG_store_bytes (uint64_t)4 << 30, (uint64_t)1 << 20, (uint64_t)1 << 50
+#define LIMIT_FLAG_memory_bytes (uint64_t)512 << 20, (uint64_t)1 << 20, (uint64_t)1 << 50
+#define LIMIT_THREADS 1024 /* of one worker: a run's has one a core */
 
 /* Verification */
 #define LIMIT_VERIFY_EXHAUSTIVE 4096

@@ -13,31 +13,32 @@ typedef struct {
     const char *name, *value;
     OptionKind kind;
     size_t offset;
-    const char *initial;
-    uint64_t least, most;
     const char *help;
+    const char *text;              /* what a text is at first */
+    uint64_t initial, least, most; /* of a number: schema/limits.h */
 } Option;
 
-#define TEXT(name, value, field, initial, help) {name, value, OPTION_TEXT, offsetof(Config, field), initial, 0, 0, help}
-#define COUNT(name, field, initial, least, most, help) {name, "N", OPTION_COUNT, offsetof(Config, field), initial, least, most, help}
-#define BYTES(name, field, initial, least, most, help) {name, "BYTES", OPTION_BYTES, offsetof(Config, field), initial, least, most, help}
+#define TEXT(name, value, field, initial, help) {name, value, OPTION_TEXT, offsetof(Config, field), help, initial, 0, 0, 0}
+#define NUMBER(name, value, kind, field, help, ...) {name, value, kind, offsetof(Config, field), help, NULL, __VA_ARGS__}
+#define COUNT(name, field, help) NUMBER(name, "N", OPTION_COUNT, field, help, LIMIT_FLAG_##field)
+#define BYTES(name, field, help) NUMBER(name, "BYTES", OPTION_BYTES, field, help, LIMIT_FLAG_##field)
 
 static const Option options[] = {
     TEXT("listen", "HOST:PORT", listen, "127.0.0.1:8420", "address to serve; port 0 is any free one, named in the ready line"),
     TEXT("data", "DIR", data, "cajal-data", "directory of the database, made when missing"),
-    COUNT("workers", workers, "0", 0, 256, "worker processes; 0: as many as use every core once"),
-    COUNT("threads", threads, "1", 1, 256, "threads of a worker"),
-    COUNT("runs", runs, "1", 1, 64, "training runs at the same time, each in a process of its own with a thread a core"),
+    COUNT("workers", workers, "worker processes; 0: as many as use every core once"),
+    COUNT("threads", threads, "threads of a worker"),
+    COUNT("runs", runs, "training runs at the same time, each in a process of its own with a thread a core"),
     TEXT("worker", "PATH", worker, "", "the worker program; default: cajal-worker beside this one"),
-    BYTES("max-body", max_body, "1G", 1024, LIMIT_JOB_BYTES, "largest binary body"),
-    COUNT("max-nat", max_nat, "65536", 1, (uint64_t)1 << 28, "largest size of a natural"),
-    COUNT("max-queue", max_queue, "1024", 1, 1000000, "jobs that may wait for a worker"),
-    COUNT("max-inflight", max_inflight, "256", 1, 1000000, "requests in flight of one client address"),
-    COUNT("max-connections", max_connections, "4096", 8, 1000000, "open connections"),
-    COUNT("deadline", deadline_ms, "60000", 1, 86400000, "milliseconds a request may take that brings no X-Deadline-Ms"),
-    BYTES("store", store_bytes, "4G", 1 << 20, (uint64_t)1 << 50, "compiled graphs kept on disk"),
-    BYTES("memory", memory_bytes, "512M", 1 << 20, (uint64_t)1 << 50, "compiled graphs kept in memory"),
-    COUNT("drain", drain_ms, "30000", 0, 86400000, "milliseconds a shutdown waits for requests in flight"),
+    BYTES("max-body", max_body, "largest binary body"),
+    COUNT("max-nat", max_nat, "largest size of a natural"),
+    COUNT("max-queue", max_queue, "jobs that may wait for a worker"),
+    COUNT("max-inflight", max_inflight, "requests in flight of one client address"),
+    COUNT("max-connections", max_connections, "open connections"),
+    COUNT("deadline", deadline_ms, "milliseconds a request may take that brings no X-Deadline-Ms"),
+    BYTES("store", store_bytes, "compiled graphs kept on disk"),
+    BYTES("memory", memory_bytes, "compiled graphs kept in memory"),
+    COUNT("drain", drain_ms, "milliseconds a shutdown waits for requests in flight"),
     TEXT("allow-origin", "ORIGIN", allow_origin, "", "web origin that may drive the service; * for any"),
     TEXT("token-file", "PATH", token_file, "", "file with the token that clients must bring; or CAJAL_TOKEN"),
     TEXT("trust-proxy", "ADDRESS,…", trust_proxy, "", "proxies whose X-Forwarded-For names the client that caps are counted for"),
@@ -50,13 +51,24 @@ static void env_name(const Option *o, char out[64]) {
     for (int i = 0; i < n; i++) out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
+/* As it would be given: bytes in the largest unit that they are whole numbers of. */
+static void put_initial(const Option *o, char out[64]) {
+    static const char units[] = {0, 'k', 'M', 'G'};
+    uint64_t n = o->initial;
+    int unit = 0;
+    while (o->kind == OPTION_BYTES && unit < 3 && n && n % 1024 == 0) n /= 1024, unit++;
+    if (o->kind == OPTION_TEXT) snprintf(out, 64, "%s", o->text);
+    else snprintf(out, 64, "%llu%.1s", (unsigned long long)n, &units[unit]);
+}
+
 static void print_help(FILE *out) {
     fprintf(out, "usage: cajald [--OPTION VALUE]…\n\nThe Cajal daemon: compiles programs to neurons and runs them, over HTTP.\n\n");
     for (int i = 0; i < NOPTIONS; i++) {
-        char left[64], env[64];
+        char left[64], env[64], initial[64];
         snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value);
         env_name(&options[i], env);
-        fprintf(out, "  %-24s %s (%s%s%s)\n", left, options[i].help, env, *options[i].initial ? ", " : "", options[i].initial);
+        put_initial(&options[i], initial);
+        fprintf(out, "  %-24s %s (%s%s%s)\n", left, options[i].help, env, *initial ? ", " : "", initial);
     }
     fprintf(out, "  %-24s print this\n  %-24s print the version\n", "--help", "--version");
 }
@@ -86,6 +98,12 @@ static bool set(Config *config, const Option *o, const char *text, char *why, si
     return false;
 }
 
+static void set_initial(Config *config, const Option *o) {
+    void *field = (char *)config + o->offset;
+    if (o->kind == OPTION_TEXT) *(const char **)field = o->text;
+    else *(uint64_t *)field = o->initial;
+}
+
 static const Option *option_of(const char *name, size_t len) {
     for (int i = 0; i < NOPTIONS; i++)
         if (strlen(options[i].name) == len && memcmp(options[i].name, name, len) == 0) return &options[i];
@@ -97,7 +115,8 @@ static bool load_defaults(Config *config, char *why, size_t room) {
         char env[64];
         env_name(&options[i], env);
         const char *value = getenv(env);
-        if (!set(config, &options[i], value && *value ? value : options[i].initial, why, room)) return false;
+        if (!value || !*value) set_initial(config, &options[i]);
+        else if (!set(config, &options[i], value, why, room)) return false;
     }
     return true;
 }

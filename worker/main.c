@@ -1,5 +1,6 @@
 /* cajal-worker [--threads N] [--idle]: started by cajald with the socket as descriptor WIRE_FD. */
 #include "schema/protocol/wire.h"
+#include "schema/limits.h"
 #include "worker/protocol/serve.h"
 #include <cblas.h>
 #include <sched.h>
@@ -9,8 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { MOST_THREADS = 1024 };
 
 static int usage(void) {
     fprintf(stderr, "usage: cajal-worker [--threads N] [--idle]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
@@ -56,7 +55,7 @@ static bool read_options(int argc, char **argv, Options *out) {
         char *end;
         if (strcmp(argv[i], "--threads") != 0 || ++i == argc) return false;
         out->threads = strtoul(argv[i], &end, 10);
-        if (!argv[i][0] || *end || out->threads < 1 || out->threads > MOST_THREADS) return false;
+        if (!argv[i][0] || *end || out->threads < 1 || out->threads > LIMIT_THREADS) return false;
     }
     return true;
 }

@@ -172,14 +172,13 @@ static void read_evaluate(SpecReader *r, JsonNode evaluate) {
 }
 
 static void read_checkpoint(SpecReader *r, JsonNode checkpoint) {
-    enum { MOST_KEPT = 1000 };
     struct { uint64_t every, keep; } c = {.keep = r->spec->checkpoint_keep};
     static const Field fields[] = {{"every", FIELD_UINT, 0, true, NULL}, {"keep", FIELD_UINT, 8, false, NULL}, {NULL, FIELD_NODE, 0,
                                                                                           false, NULL}};
     spec_decode(r, checkpoint, "/checkpoint", fields, &c);
     if (!c.every || c.every > LIMIT_RUN_STEPS)
         spec_fail(r, "/checkpoint/every", "\"every\" must be from 1 to %llu steps.", (unsigned long long)LIMIT_RUN_STEPS);
-    if (c.keep > MOST_KEPT) spec_fail(r, "/checkpoint/keep", "At most %d checkpoints are kept.", MOST_KEPT);
+    if (c.keep > LIMIT_RUN_KEPT) spec_fail(r, "/checkpoint/keep", "At most %d checkpoints are kept.", LIMIT_RUN_KEPT);
     r->spec->checkpoint_every = c.every;
     r->spec->checkpoint_keep = c.keep;
 }

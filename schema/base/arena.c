@@ -9,6 +9,7 @@ struct ArenaBlock {
     _Alignas(max_align_t) unsigned char data[];
 };
 
+/* Blocks double up to the largest step: beyond it little is saved, and the last block may stand nearly empty. */
 enum { FIRST_BLOCK = 4096, LARGEST_STEP = 1 << 20 };
 
 void arena_init(Arena *arena, size_t cap) { *arena = (Arena){.cap = cap}; }

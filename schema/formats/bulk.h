@@ -7,13 +7,13 @@
 #define CAJAL_BULK_H
 #include "schema/formats/dtype.h"
 #include "schema/formats/json.h"
+#include "schema/limits.h"
 
-enum { BULK_RANK = 18 }; /* that of a Tensor: LIMIT_TYPE_RANK and a batch axis */
 
 typedef struct {
     char *name;
     DType dtype;
-    size_t rank, shape[BULK_RANK];
+    size_t rank, shape[LIMIT_TENSOR_RANK];
     size_t count;         /* product of shape */
     size_t offset, bytes; /* in the body */
 } BulkTensor;

@@ -30,7 +30,7 @@ bool idx_read(const unsigned char *body, size_t len, Idx *out, Err *err) {
     out->width = types[type].width;
     out->rank = body[3];
     out->offset = HEADER + out->rank * EXTENT;
-    if (out->rank > BULK_RANK) return bad(err, "has more than 18 axes");
+    if (out->rank > LIMIT_TENSOR_RANK) return bad(err, "has more than 18 axes");
     if (len < out->offset) return bad(err, "ends before its extents do");
     out->count = 1;
     for (size_t i = 0; i < out->rank; i++) {

@@ -5,11 +5,12 @@
 #ifndef CAJAL_IDX_H
 #define CAJAL_IDX_H
 #include "schema/formats/bulk.h"
+#include "schema/limits.h"
 
 typedef struct {
     DType dtype;           /* what the elements become: unsigned bytes U8, the other integers I64, reals F32 and F64 */
     size_t width;          /* bytes of an element in the body */
-    size_t rank, shape[BULK_RANK]; /* rank at least 1 */
+    size_t rank, shape[LIMIT_TENSOR_RANK]; /* rank at least 1 */
     size_t count, offset;  /* elements; where they begin */
 } Idx;
 

@@ -17,6 +17,7 @@
 #include "schema/base/buf.h"
 #include "schema/errors.h"
 #include "schema/formats/json_scan.h"
+#include "schema/limits.h"
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,7 +45,7 @@ size_t json_count(Json *json, JsonNode array);
 
 /* A rectangular tensor of numbers. */
 typedef struct {
-    size_t rank, shape[18]; /* room for LIMIT_TYPE_RANK and a batch axis */
+    size_t rank, shape[LIMIT_TENSOR_RANK];
     size_t count;
     double *data; /* row-major; free() */
 } Tensor;

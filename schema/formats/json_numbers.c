@@ -5,20 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RANK = sizeof((Tensor *)0)->shape / sizeof(size_t) };
-
 /* Takes brackets and numbers in order, from text or from nodes. */
 typedef struct {
     Tensor *out;
-    size_t room, depth, counts[MOST_RANK];
-    bool leaf, closed[MOST_RANK]; /* leaf: the rank is known; closed: the extent at this depth is */
+    size_t room, depth, counts[LIMIT_TENSOR_RANK];
+    bool leaf, closed[LIMIT_TENSOR_RANK]; /* leaf: the rank is known; closed: the extent at this depth is */
     Err *err;
 } Fill;
 
 static bool fill_bad(Fill *f, const char *why) { return err_set(f->err, ERR_bad_tensor, "%s", why); }
 
 static bool fill_open(Fill *f) {
-    if (f->depth == MOST_RANK) return err_set(f->err, ERR_bad_tensor, "A tensor has at most %d axes.", MOST_RANK);
+    if (f->depth == LIMIT_TENSOR_RANK) return err_set(f->err, ERR_bad_tensor, "A tensor has at most %d axes.", LIMIT_TENSOR_RANK);
     if (f->leaf && f->depth == f->out->rank) return fill_bad(f, "The arrays are ragged: one stands where others have a number.");
     f->counts[f->depth++] = 0;
     return true;
@@ -82,7 +80,7 @@ static bool fill_node(Fill *f, const Json *json, JsonNode node) {
     switch (json_kind(node)) {
     case JSON_NUMBER: return fill_number(f, node->valuedouble);
     case JSON_ARRAY:
-        /* As deep as MOST_RANK at most: fill_open sees to it. */
+        /* As deep as LIMIT_TENSOR_RANK at most: fill_open sees to it. */
         if (!fill_open(f)) return false;
         for (JsonNode at = node->child; at; at = at->next)
             if (!fill_node(f, json, at)) return false;

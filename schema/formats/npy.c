@@ -49,7 +49,7 @@ static bool take_size(Scan *s, size_t *out) {
 static bool take_shape(Scan *s, BulkTensor *t) {
     if (!take(s, "(")) return false;
     while (!take(s, ")")) {
-        if (t->rank == BULK_RANK || !take_size(s, &t->shape[t->rank])) return false;
+        if (t->rank == LIMIT_TENSOR_RANK || !take_size(s, &t->shape[t->rank])) return false;
         t->rank++;
         if (take(s, ")")) break;
         if (!take(s, ",")) return false;

@@ -41,7 +41,7 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     while (d < DT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
     if (d == DT_COUNT) return bad(err, name, "is of none of the dtypes F32, F64, I64, U8, BOOL");
     t->dtype = (DType)d;
-    t->rank = read_sizes(json, e.shape, t->shape, BULK_RANK);
+    t->rank = read_sizes(json, e.shape, t->shape, LIMIT_TENSOR_RANK);
     if (t->rank == SIZE_MAX) return bad(err, name, "has a shape that is no list of at most 18 sizes");
     if (read_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
     t->count = 1;

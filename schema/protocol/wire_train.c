@@ -3,12 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_ROWS LIMIT_NUMERAL
-
 static const WireField link_fields[] = {
     U(8, LinkMsg, want, LINK_SERVE), BYTES(LinkMsg, program), BYTES(LinkMsg, spec), U(64, LinkMsg, nat_limit, UINT64_MAX),
-    U(64, LinkMsg, train_rows, MOST_ROWS), U(64, LinkMsg, test_rows, MOST_ROWS), U(32, LinkMsg, ntrain, WIRE_COLUMNS),
-    U(32, LinkMsg, ntest, WIRE_COLUMNS), U(64, LinkMsg, area_size, LIMIT_JOB_BYTES), U(8, LinkMsg, derive, DERIVE_JVP),
+    U(64, LinkMsg, train_rows, LIMIT_NUMERAL), U(64, LinkMsg, test_rows, LIMIT_NUMERAL), U(32, LinkMsg, ntrain, LIMIT_COLUMNS),
+    U(32, LinkMsg, ntest, LIMIT_COLUMNS), U(64, LinkMsg, area_size, LIMIT_JOB_BYTES), U(8, LinkMsg, derive, DERIVE_JVP),
     FLAG(LinkMsg, stored), BYTES(LinkMsg, outputs), END,
 };
 static const WireField linked_fields[] = {
@@ -18,11 +16,11 @@ static const WireField linked_fields[] = {
     U(32, LinkedMsg, ninputs, UINT32_MAX), REAL(LinkedMsg, macs), END,
 };
 static const WireField data_fields[] = {
-    U(8, DataMsg, kind, DATA_WEIGHTS), BYTES(DataMsg, name), U(64, DataMsg, rows, MOST_ROWS), U(64, DataMsg, bytes, INT64_MAX),
-    U(32, DataMsg, ncolumns, WIRE_COLUMNS), END,
+    U(8, DataMsg, kind, DATA_WEIGHTS), BYTES(DataMsg, name), U(64, DataMsg, rows, LIMIT_NUMERAL), U(64, DataMsg, bytes, INT64_MAX),
+    U(32, DataMsg, ncolumns, LIMIT_COLUMNS), END,
 };
 static const WireField column_fields[] = {
-    BYTES(ColumnMsg, name), U(8, ColumnMsg, dtype, DT_COUNT - 1), U(64, ColumnMsg, offset, INT64_MAX), U(32, ColumnMsg, rank, WIRE_ROW_RANK), END,
+    BYTES(ColumnMsg, name), U(8, ColumnMsg, dtype, DT_COUNT - 1), U(64, ColumnMsg, offset, INT64_MAX), U(32, ColumnMsg, rank, LIMIT_ROW_RANK), END,
 };
 static const WireField train_fields[] = {
     BYTES(TrainMsg, program), BYTES(TrainMsg, spec), U(64, TrainMsg, nat_limit, UINT64_MAX), U(64, TrainMsg, area_size, LIMIT_JOB_BYTES), END,

@@ -12,7 +12,7 @@
 #define CAJAL_WIRE_TRAIN_H
 #include "schema/protocol/wire.h"
 
-enum { WIRE_COLUMNS = 256, WIRE_ROW_RANK = 8, WIRE_PROGRESS_VALUES = 4096, WIRE_CHECKPOINTS = 2 };
+enum { WIRE_PROGRESS_VALUES = 4096, WIRE_CHECKPOINTS = 2 };
 
 /* A column of a data set: safetensors' dtype, a row's shape, and where its rows begin in the file. */
 typedef struct {
@@ -20,7 +20,7 @@ typedef struct {
     size_t name_len;
     uint8_t dtype;   /* DType */
     uint32_t rank;   /* of a row */
-    uint64_t dims[WIRE_ROW_RANK];
+    uint64_t dims[LIMIT_ROW_RANK];
     uint64_t offset; /* bytes; need not be aligned */
 } ColumnMsg;
 uint64_t column_elements(const ColumnMsg *column); /* of a row */

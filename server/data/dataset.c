@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* HEADER_MOST: a column's entry has at most 100 characters of name and some 300 of numbers. */
-enum { HEADER_MOST = WIRE_COLUMNS * 512, CHUNK = 64 * 1024 };
+enum { HEADER_MOST = LIMIT_COLUMNS * 512, CHUNK = 64 * 1024 };
 
 static const char *const dtype_names[DT_COUNT] = {[DT_U8] = "u8", [DT_I64] = "i64", [DT_F32] = "f32", [DT_F64] = "f64"};
 
@@ -22,8 +22,8 @@ bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, 
     if (!dataset_name_ok(t->name))
         return err_set(err, ERR_bad_tensor, "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\".", t->name,
                        DATASET_NAME);
-    if (t->rank == 0 || t->rank - 1 > WIRE_ROW_RANK)
-        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, WIRE_ROW_RANK);
+    if (t->rank == 0 || t->rank - 1 > LIMIT_ROW_RANK)
+        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, LIMIT_ROW_RANK);
     if (t->count == 0) return err_set(err, ERR_bad_tensor, "The column %s is empty.", t->name);
     out->rank = t->rank - 1;
     out->count = t->count / t->shape[0];
@@ -39,7 +39,7 @@ bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, 
 static bool damaged(Err *err, const char *what) { return err_set(err, ERR_internal, "The stored file of the data set is damaged: %s.", what); }
 
 static bool take_columns(Dataset *d, const Bulk *bulk, Err *err) {
-    if (bulk->n == 0 || bulk->n > WIRE_COLUMNS) return damaged(err, "its columns");
+    if (bulk->n == 0 || bulk->n > LIMIT_COLUMNS) return damaged(err, "its columns");
     d->columns = calloc(bulk->n, sizeof *d->columns);
     if (!d->columns) return err_set(err, ERR_internal, "Memory is short.");
     for (; d->ncolumns < bulk->n; d->ncolumns++) {
@@ -126,7 +126,7 @@ static void put_element(Buf *out, DType dtype, const unsigned char *at) {
 }
 
 /* How many elements the brackets of each level enclose: the whole, a row, and so on inwards. Returns the levels. */
-static size_t nesting(const DatasetColumn *c, uint64_t count, size_t extents[WIRE_ROW_RANK + 1]) {
+static size_t nesting(const DatasetColumn *c, uint64_t count, size_t extents[LIMIT_ROW_RANK + 1]) {
     extents[0] = (size_t)count * c->count;
     for (size_t k = 0, inner = c->count; k < c->rank; inner /= c->dims[k++]) extents[k + 1] = inner;
     return c->rank + 1;
@@ -134,7 +134,7 @@ static size_t nesting(const DatasetColumn *c, uint64_t count, size_t extents[WIR
 
 /* Elements in their order; a bracket opens and closes where its level does. */
 static bool put_column(Buf *out, const Dataset *d, const DatasetColumn *c, uint64_t from, uint64_t count, unsigned char chunk[CHUNK]) {
-    size_t extents[WIRE_ROW_RANK + 1], levels = nesting(c, count, extents), size = dtype_size(c->dtype), total = extents[0];
+    size_t extents[LIMIT_ROW_RANK + 1], levels = nesting(c, count, extents), size = dtype_size(c->dtype), total = extents[0];
     for (size_t done = 0; done < total && !out->failed;) {
         size_t n = total - done < CHUNK / size ? total - done : CHUNK / size;
         off_t at = (off_t)(c->offset + from * c->bytes + done * size);

@@ -11,7 +11,7 @@
 typedef struct {
     char *name;
     DType dtype;                   /* U8, I64, F32 or F64 */
-    size_t rank, dims[WIRE_ROW_RANK]; /* of a row */
+    size_t rank, dims[LIMIT_ROW_RANK]; /* of a row */
     size_t count, bytes;           /* elements, and bytes, of a row; at least 1 */
     uint64_t offset;               /* where the first row begins in the file; the rows follow each other */
 } DatasetColumn;
@@ -20,7 +20,7 @@ typedef struct {
     int fd;                        /* O_RDONLY; -1: none */
     char sha256[DATASET_SHA + 1];  /* of the file */
     uint64_t rows, bytes;          /* at least 1; of the file */
-    DatasetColumn *columns;        /* at most WIRE_COLUMNS, in the file's order */
+    DatasetColumn *columns;        /* at most LIMIT_COLUMNS, in the file's order */
     size_t ncolumns;
     char *record;                  /* api.md's; NULL when it was not found by name */
 } Dataset;

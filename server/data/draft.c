@@ -14,7 +14,7 @@ static const unsigned char npy_magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 /* ---- columns ---- */
 
 static bool room_for(Draft *draft, size_t n, Err *err) {
-    if (n > WIRE_COLUMNS) return err_set(err, ERR_too_large, "A data set may have at most %d columns.", WIRE_COLUMNS);
+    if (n > LIMIT_COLUMNS) return err_set(err, ERR_too_large, "A data set may have at most %d columns.", LIMIT_COLUMNS);
     DraftColumn *columns = realloc(draft->columns, n * sizeof *columns);
     if (!columns) return err_set(err, ERR_internal, "Memory is short.");
     draft->columns = columns;

@@ -3,7 +3,7 @@
  * largest first (so that all are aligned), then by name.
  *
  * Ownership: a Draft points into the body and the base, which outlive it; draft_release.
- * Errors: bad_request, bad_tensor, shape_mismatch, too_large (LIMIT_DATASET_BYTES, WIRE_COLUMNS), storage_full, internal; the message names
+ * Errors: bad_request, bad_tensor, shape_mismatch, too_large (LIMIT_DATASET_BYTES, LIMIT_COLUMNS), storage_full, internal; the message names
  * the column. */
 #ifndef CAJAL_DRAFT_H
 #define CAJAL_DRAFT_H

@@ -11,6 +11,7 @@
 #ifndef CAJAL_EVAL_H
 #define CAJAL_EVAL_H
 #include "schema/formats/bulk.h"
+#include "schema/limits.h"
 #include "server/routes.h"
 #include "server/http/errand.h"
 #include "server/programs/program_build.h"
@@ -43,7 +44,7 @@ typedef struct {
     const Type *type;
     bool batched;
     size_t offset, bytes, size; /* in the area; elements a row */
-    size_t rank, shape[BULK_RANK];
+    size_t rank, shape[LIMIT_TENSOR_RANK];
 } EvalResult;
 
 typedef struct {

@@ -1,9 +1,11 @@
 #include "server/eval/eval.h"
+#include "schema/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_HASH = 127, LONGEST_WRT = 1023, LONGEST_OUTPUTS = 4096 };
+/* Room for a hash or a run's id in a query, and for what ?wrt names: longer than any that is right. */
+enum { LONGEST_HASH = 127, LONGEST_WRT = 1023 };
 
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const engines[] = {"neurons", "interpreter", NULL};
@@ -44,8 +46,8 @@ static bool read_run_query(Eval *ev) {
         return err_set(&ev->errand.err, ERR_bad_request, "?step is the step of one of the run's checkpoints.");
     want->at_step = step != NULL;
     want->step = step ? strtoull(step, NULL, 10) : 0;
-    char *names = len <= LONGEST_OUTPUTS ? call_alloc(ev->errand.call, len + 1, 1) : NULL;
-    if (!names) return err_set(&ev->errand.err, ERR_too_large, "?outputs takes at most %d bytes.", LONGEST_OUTPUTS);
+    char *names = len <= LIMIT_OUTPUTS_BYTES ? call_alloc(ev->errand.call, len + 1, 1) : NULL;
+    if (!names) return err_set(&ev->errand.err, ERR_too_large, "?outputs takes at most %d bytes.", LIMIT_OUTPUTS_BYTES);
     for (size_t i = 0; i < len; i++) names[i] = outputs[i] == ',' ? 0 : outputs[i];
     want->outputs = names;
     want->outputs_len = len ? len + 1 : 0;
@@ -84,7 +86,7 @@ static bool read_outputs(Eval *ev) {
     EvalRequest *r = &ev->request;
     Buf names;
     buf_init(&names);
-    names.cap = LONGEST_OUTPUTS;
+    names.cap = LIMIT_OUTPUTS_BYTES;
     for (JsonNode item = r->outputs ? json_items(&ev->json, r->outputs) : NULL; item; item = item->next) {
         if (json_kind(item) != JSON_STRING || !*item->valuestring) {
             buf_release(&names);
@@ -97,7 +99,7 @@ static bool read_outputs(Eval *ev) {
     r->model.outputs = copy;
     r->model.outputs_len = names.len;
     buf_release(&names);
-    return copy || err_at(&ev->errand.err, ERR_too_large, "/outputs", "The names of outputs take at most %d bytes.", LONGEST_OUTPUTS);
+    return copy || err_at(&ev->errand.err, ERR_too_large, "/outputs", "The names of outputs take at most %d bytes.", LIMIT_OUTPUTS_BYTES);
 }
 
 /* What goes with a run and what with a program. */

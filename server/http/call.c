@@ -11,7 +11,7 @@
 #ifdef __SANITIZE_ADDRESS__
 enum { MOST_SPARES = 0 }; /* what is used after its end shall be seen */
 #else
-enum { MOST_SPARES = 64 };
+enum { MOST_SPARES = 64 }; /* calls kept for the next ones; beside their requests they cost nothing */
 #endif
 
 Call *call_new(Server *server) {

@@ -1,6 +1,7 @@
 #include "server/programs/draw.h"
 #include <stdlib.h>
 
+/* MOST: nodes that are drawn; of more nobody can tell the lines apart. The rest is pixels. */
 enum { MOST = 400, BOX_W = 96, BOX_H = 34, GAP_X = 18, GAP_Y = 46, MARGIN = 16 };
 
 /* Where each node goes: its layer is one below the lowest of its inputs. */

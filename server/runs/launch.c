@@ -57,7 +57,7 @@ Launch *launch_new(Server *server, const char *id) {
     if (!l) return NULL;
     l->server = server;
     l->train = l->test = l->own.fd = -1;
-    for (size_t i = 0; i < RUN_SOURCES; i++) l->sources[i].fd = -1;
+    for (size_t i = 0; i < LIMIT_RUN_SOURCES; i++) l->sources[i].fd = -1;
     snprintf(l->own.id, sizeof l->own.id, "%s", id);
     find_all(l);
     return l;
@@ -74,7 +74,7 @@ void launch_free(Launch *l) {
     if (l->train >= 0) close(l->train);
     if (l->test >= 0) close(l->test);
     launch_file_release(&l->own);
-    for (size_t i = 0; i < RUN_SOURCES; i++) launch_file_release(&l->sources[i]);
+    for (size_t i = 0; i < LIMIT_RUN_SOURCES; i++) launch_file_release(&l->sources[i]);
     run_facts_release(&l->facts);
     stored_run_release(&l->run);
     failure_release(&l->failure);

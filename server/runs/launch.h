@@ -4,6 +4,7 @@
  * Ownership: a Launch owns rows and descriptors (launch_free). */
 #ifndef CAJAL_LAUNCH_H
 #define CAJAL_LAUNCH_H
+#include "schema/limits.h"
 #include "server/workers/pool.h"
 #include "server/failure.h"
 #include "server/runs/run_facts.h"
@@ -29,7 +30,7 @@ typedef struct {
     StoredRun run;
     RunFacts facts;
     int train, test;     /* descriptors, -1: none */
-    LaunchFile own, sources[RUN_SOURCES];
+    LaunchFile own, sources[LIMIT_RUN_SOURCES];
     Failure failure;
 } Launch;
 

@@ -9,7 +9,7 @@ static bool is_rare(const char *key) { return strcmp(key, "train.loss") != 0 && 
 
 typedef struct {
     uint64_t step;
-    bool wanted[RUN_KEYS], rare;
+    bool wanted[LIMIT_RUN_KEYS], rare;
 } Gathered;
 
 /* All points go to the metrics; events tell of the last step of what came together, and of each step at which something rare was measured. */
@@ -24,7 +24,7 @@ static void take_points(Training *t, const ProgressMsg *m) {
         }
         training_point(t, (const char *)p->key, p->key_len, (Point){p->step, p->value});
         uint32_t k = training_key(t, (const char *)p->key, p->key_len);
-        if (k == RUN_KEYS) continue;
+        if (k == LIMIT_RUN_KEYS) continue;
         g.wanted[k] = true;
         g.rare |= is_rare(t->keys[k]);
     }

@@ -189,12 +189,12 @@ static bool check_begin(const RunCheck *c, Json *json, JsonNode weights, const B
 }
 
 static bool check_weights(const RunCheck *c, Json *json, JsonNode weights, Err *err) {
-    Bulk sources[RUN_SOURCES] = {{0}}, begin = {0};
+    Bulk sources[LIMIT_RUN_SOURCES] = {{0}}, begin = {0};
     bool ok = true;
     for (uint32_t i = 0; ok && i < c->data->nsources; i++) ok = read_source(c, &c->sources[i], &sources[i], err);
     for (JsonNode at = ok ? json_items(json, weights) : NULL; at && ok; at = at->next) ok = check_taken(c, json, at, sources, err);
     if (ok && c->begin) ok = read_begin(c, &begin, err) && check_begin(c, json, weights, &begin, err);
-    for (uint32_t i = 0; i < RUN_SOURCES; i++) bulk_release(&sources[i]);
+    for (uint32_t i = 0; i < LIMIT_RUN_SOURCES; i++) bulk_release(&sources[i]);
     bulk_release(&begin);
     return ok;
 }

@@ -34,7 +34,7 @@ static void get_column(Reader *in, ColumnMsg *c) {
     c->name = read_bytes(in, &c->name_len);
     c->dtype = read_u8(in);
     c->rank = read_u32(in);
-    if (c->rank > WIRE_ROW_RANK || c->dtype >= DT_COUNT) in->failed = true;
+    if (c->rank > LIMIT_ROW_RANK || c->dtype >= DT_COUNT) in->failed = true;
     for (uint32_t axis = 0; axis < c->rank && !in->failed; axis++) c->dims[axis] = read_u64(in);
     c->offset = read_u64(in);
 }
@@ -46,7 +46,7 @@ static void get_data(Reader *in, RunDataFacts *d) {
     d->sha256 = get_text(in);
     d->bytes = read_u64(in);
     uint32_t n = read_u32(in);
-    if (n > WIRE_COLUMNS || in->failed || !(d->columns = calloc(n ? n : 1, sizeof *d->columns))) {
+    if (n > LIMIT_COLUMNS || in->failed || !(d->columns = calloc(n ? n : 1, sizeof *d->columns))) {
         in->failed = true;
         return;
     }
@@ -86,7 +86,7 @@ bool run_facts_get(RunFacts *f, const unsigned char *bytes, size_t len) {
     if (!in.failed) get_data(&in, &f->test);
     f->keep = read_u64(&in);
     uint32_t n = read_u32(&in);
-    if (n > RUN_SOURCES) in.failed = true;
+    if (n > LIMIT_RUN_SOURCES) in.failed = true;
     for (; f->nsources < n && !in.failed; f->nsources++) f->sources[f->nsources] = get_text(&in);
     if (!in.failed) get_variables(&in, f);
     if (reader_done(&in)) return true;

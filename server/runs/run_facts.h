@@ -5,6 +5,7 @@
 #ifndef CAJAL_RUN_FACTS_H
 #define CAJAL_RUN_FACTS_H
 #include "schema/protocol/wire_train.h"
+#include "schema/limits.h"
 
 typedef struct {
     const char *name, *sha256;
@@ -19,11 +20,10 @@ typedef struct {
     size_t type_len;
 } RunVariable;
 
-enum { RUN_SOURCES = 16 };
 typedef struct {
     RunDataFacts train, test;
     uint64_t keep;                    /* checkpoints besides the first and the last */
-    const char *sources[RUN_SOURCES]; /* ids */
+    const char *sources[LIMIT_RUN_SOURCES]; /* ids */
     uint32_t nsources;
     RunVariable *variables;           /* the program's context, by name */
     uint32_t nvariables;

@@ -10,7 +10,7 @@
 typedef struct {
     Errand errand;
     int64_t seq;
-    char id[RUN_ID + 1], keys[RUN_KEYS][RUN_KEY + 1];
+    char id[RUN_ID + 1], keys[LIMIT_RUN_KEYS][RUN_KEY + 1];
     size_t nkeys;
     uint64_t from, most;
     Buf out;
@@ -81,8 +81,8 @@ static bool read_keys(MetricsQuery *q) {
     }
     for (; *at; at += *at == ',') {
         size_t len = strcspn(at, ",");
-        if (!len || len > RUN_KEY || q->nkeys == RUN_KEYS)
-            return err_set(&q->errand.err, ERR_bad_request, "?keys is at most %d names of metrics, with commas between.", RUN_KEYS);
+        if (!len || len > RUN_KEY || q->nkeys == LIMIT_RUN_KEYS)
+            return err_set(&q->errand.err, ERR_bad_request, "?keys is at most %d names of metrics, with commas between.", LIMIT_RUN_KEYS);
         snprintf(q->keys[q->nkeys], RUN_KEY + 1, "%.*s", (int)len, at);
         q->nkeys += !has_key(q, q->keys[q->nkeys]);
         at += len;

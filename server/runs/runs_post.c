@@ -37,15 +37,15 @@ typedef struct {
     Dataset train, test;
     ColumnMsg *columns[2];
     RunFacts facts;
-    LaunchFile sources[RUN_SOURCES];
-    RunClaim claims[RUN_SOURCES + 1]; /* of the sources, and of the parent whose checkpoint is taken */
+    LaunchFile sources[LIMIT_RUN_SOURCES];
+    RunClaim claims[LIMIT_RUN_SOURCES + 1]; /* of the sources, and of the parent whose checkpoint is taken */
     Buf types;             /* of the program's variables */
 } Posting;
 
 static void release(void *arg) {
     Posting *p = arg;
     for (uint32_t i = 0; i < p->facts.nsources; i++) launch_file_release(&p->sources[i]);
-    for (uint32_t i = 0; i <= RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
+    for (uint32_t i = 0; i <= LIMIT_RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
     free(p->columns[0]);
     free(p->columns[1]);
     free(p->facts.variables);
@@ -145,8 +145,8 @@ static void add_source(void *arg, const char *id, const char *pointer) {
     if (p->errand.err.code) return;
     for (uint32_t i = 0; i < f->nsources; i++)
         if (strcmp(f->sources[i], id) == 0) return;
-    if (f->nsources == RUN_SOURCES) {
-        err_at(&p->errand.err, ERR_bad_run, pointer, "Weights come from at most %d runs.", RUN_SOURCES);
+    if (f->nsources == LIMIT_RUN_SOURCES) {
+        err_at(&p->errand.err, ERR_bad_run, pointer, "Weights come from at most %d runs.", LIMIT_RUN_SOURCES);
         return;
     }
     LaunchFile *file = &p->sources[f->nsources];
@@ -166,7 +166,7 @@ static bool find_begin(Posting *p) {
     if (!p->has_step) return true;
     ErrCode code = store_run_checkpoints(p->errand.call->server->store, p->parent.seq, match_step, p);
     if (code) return err_set(&p->errand.err, code, "The database does not answer.");
-    if (!claim(p, RUN_SOURCES, p->parent.id, "")) return false;
+    if (!claim(p, LIMIT_RUN_SOURCES, p->parent.id, "")) return false;
     return p->begin.bytes || err_at(&p->errand.err, ERR_conflict, "/from_step", "The run %s has no checkpoint of step %llu.", p->parent.id,
                                      (unsigned long long)p->from_step);
 }

@@ -31,7 +31,7 @@ typedef struct Turn {
     unsigned deaths;         /* since the last new checkpoint */
     uint64_t reached;        /* that checkpoint's step */
     RunWait *waits;
-    RunClaim claims[1 + RUN_SOURCES]; /* of the run, and of those that it takes weights from */
+    RunClaim claims[1 + LIMIT_RUN_SOURCES]; /* of the run, and of those that it takes weights from */
     struct Turn *prev, *next;
 } Turn;
 
@@ -65,7 +65,7 @@ static void insert(Scheduler *s, Turn *p) {
 }
 
 static void drop_claims(Turn *p) {
-    for (int i = 0; i <= RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
+    for (int i = 0; i <= LIMIT_RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
 }
 
 static void turn_free(Turn *p) {
@@ -331,7 +331,7 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 static bool claim_all(Turn *p, const StoredRun *run) {
     RunClaims *claims = &p->scheduler->claims;
     bool ok = run_claim(claims, &p->claims[0], RUN_USE, run->id);
-    for (int i = 0; ok && i < RUN_SOURCES && *p->t->sources[i]; i++) ok = run_claim(claims, &p->claims[1 + i], RUN_USE, p->t->sources[i]);
+    for (int i = 0; ok && i < LIMIT_RUN_SOURCES && *p->t->sources[i]; i++) ok = run_claim(claims, &p->claims[1 + i], RUN_USE, p->t->sources[i]);
     if (!ok) drop_claims(p);
     return ok;
 }

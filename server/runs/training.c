@@ -59,7 +59,7 @@ static void read_latest(Training *t, const char *latest) {
     if (json_parse(&json, latest, strlen(latest), &err) && json_kind(json.root) == JSON_OBJECT)
         for (JsonNode at = json.root->child; at; at = at->next) {
             uint32_t key = training_key(t, at->string, strlen(at->string));
-            if (key < RUN_KEYS) t->values[key] = json_kind(at) == JSON_NUMBER ? at->valuedouble : __builtin_nan("");
+            if (key < LIMIT_RUN_KEYS) t->values[key] = json_kind(at) == JSON_NUMBER ? at->valuedouble : __builtin_nan("");
         }
     json_release(&json);
 }
@@ -237,7 +237,7 @@ void training_set_state(Training *t, RunState state, ErrCode code, const char *r
     training_save(t, true);
 }
 
-void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[RUN_KEYS]) {
+void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[LIMIT_RUN_KEYS]) {
     Buf members;
     bool first = true;
     buf_init(&members);
@@ -319,7 +319,7 @@ static bool key_ok(const char *key, size_t len) {
 uint32_t training_key(Training *t, const char *key, size_t len) {
     for (uint32_t k = 0; k < t->nkeys; k++)
         if (strlen(t->keys[k]) == len && memcmp(t->keys[k], key, len) == 0) return k;
-    if (t->nkeys == RUN_KEYS || !key_ok(key, len)) return RUN_KEYS;
+    if (t->nkeys == LIMIT_RUN_KEYS || !key_ok(key, len)) return LIMIT_RUN_KEYS;
     memcpy(t->keys[t->nkeys], key, len);
     t->keys[t->nkeys][len] = 0;
     return t->nkeys++;
@@ -328,7 +328,7 @@ uint32_t training_key(Training *t, const char *key, size_t len) {
 void training_point(Training *t, const char *key, size_t len, Point point) {
     Unwritten *b = &t->next;
     uint32_t k = training_key(t, key, len);
-    if (k == RUN_KEYS || point.step > INT64_MAX) return;
+    if (k == LIMIT_RUN_KEYS || point.step > INT64_MAX) return;
     t->values[k] = point.value;
     if (b->npoints == b->room) {
         size_t room = b->room ? b->room * 2 : 1024, bytes;

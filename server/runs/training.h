@@ -7,6 +7,7 @@
 #ifndef CAJAL_TRAINING_H
 #define CAJAL_TRAINING_H
 #include "schema/formats/json.h"
+#include "schema/limits.h"
 #include "server/runs/run_facts.h"
 #include "server/server.h"
 #include "server/store/store_runs.h"
@@ -47,15 +48,15 @@ typedef struct Training {
     uint64_t step, steps;
     double epoch;
     uint64_t events;          /* number of the last */
-    char keys[RUN_KEYS][RUN_KEY + 1];
-    double values[RUN_KEYS];  /* the last of each */
+    char keys[LIMIT_RUN_KEYS][RUN_KEY + 1];
+    double values[LIMIT_RUN_KEYS];  /* the last of each */
     uint32_t nkeys;
     char *versions;           /* JSON */
     Buf attempts;             /* JSON, members of an array: those that have ended */
     int64_t attempt;          /* when the present one began; 0: none */
     uint64_t attempt_from;    /* its first step */
     uint64_t keep;            /* checkpoints besides the first and the last */
-    char sources[RUN_SOURCES][RUN_ID + 1]; /* runs that weights come from; "": no more */
+    char sources[LIMIT_RUN_SOURCES][RUN_ID + 1]; /* runs that weights come from; "": no more */
     uint64_t *kept;           /* their steps, ascending */
     size_t nkept;
     ErrCode trouble;          /* what failed in writing; ERR_NONE: nothing */
@@ -96,11 +97,11 @@ void training_end_attempt(Training *t, const char *how);
 void training_lost_attempt(Training *t);
 /* Goes on from the step: what is beyond it is dropped. */
 void training_resume_at(Training *t, uint64_t step);
-/* Keys that are new beyond RUN_KEYS, or no good, are left out. */
+/* Keys that are new beyond LIMIT_RUN_KEYS, or no good, are left out. */
 void training_point(Training *t, const char *key, size_t len, Point point);
 /* A metric event of the given keys' last values. */
-void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[RUN_KEYS]);
-uint32_t training_key(Training *t, const char *key, size_t len); /* RUN_KEYS: none */
+void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[LIMIT_RUN_KEYS]);
+uint32_t training_key(Training *t, const char *key, size_t len); /* LIMIT_RUN_KEYS: none */
 void training_set_versions(Training *t, const char *json, size_t len);
 /* Takes the descriptor over. False: the worker did not wait for those before. */
 bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd);

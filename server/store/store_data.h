@@ -3,9 +3,10 @@
  * Ownership, errors, threads: as in store.h. A damaged row is reported absent, and logged. */
 #ifndef CAJAL_STORE_DATA_H
 #define CAJAL_STORE_DATA_H
+#include "schema/limits.h"
 #include "server/store/store.h"
 
-enum { DATASET_NAME = 100, DATASET_SHA = 64 }; /* characters */
+enum { DATASET_NAME = LIMIT_RUN_NAME, DATASET_SHA = 64 }; /* characters */
 
 typedef struct {
     char sha256[DATASET_SHA + 1];

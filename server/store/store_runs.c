@@ -167,11 +167,11 @@ ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_
 
 /* ---- metrics ---- */
 
-ErrCode store_run_keys(Store *store, int64_t seq, char keys[RUN_KEYS][RUN_KEY + 1], size_t *n) {
+ErrCode store_run_keys(Store *store, int64_t seq, char keys[LIMIT_RUN_KEYS][RUN_KEY + 1], size_t *n) {
     sqlite3_stmt *s = store->run_keys;
     StoreStep at = STEP_END;
     sqlite3_bind_int64(s, 1, seq);
-    for (*n = 0; *n < RUN_KEYS && (at = store_step(store, s, "metrics")) == STEP_ROW; ++*n)
+    for (*n = 0; *n < LIMIT_RUN_KEYS && (at = store_step(store, s, "metrics")) == STEP_ROW; ++*n)
         snprintf(keys[*n], RUN_KEY + 1, "%s", store_column_text(s, 0));
     store_finish(s);
     return at == STEP_FAILED ? ERR_internal : ERR_NONE;
@@ -311,13 +311,13 @@ static ErrCode run_simple(Store *store, sqlite3_stmt *s, int64_t seq, uint64_t s
 
 /* All of a key's points, or one beyond the step's block, are gone at once. */
 static ErrCode drop(Store *store, const RunFlush *f) {
-    char keys[RUN_KEYS][RUN_KEY + 1];
+    char keys[LIMIT_RUN_KEYS][RUN_KEY + 1];
     size_t n = 0;
     ErrCode code = run_simple(store, store->drop_points, f->seq, f->drop_after, "metrics");
     if (!code) code = run_simple(store, store->drop_checkpoints, f->seq, f->drop_after, "checkpoints");
     sqlite3_stmt *s = store->run_keys_now;
     sqlite3_bind_int64(s, 1, f->seq);
-    while (n < RUN_KEYS && store_step(store, s, "metrics") == STEP_ROW) snprintf(keys[n++], RUN_KEY + 1, "%s", store_column_text(s, 0));
+    while (n < LIMIT_RUN_KEYS && store_step(store, s, "metrics") == STEP_ROW) snprintf(keys[n++], RUN_KEY + 1, "%s", store_column_text(s, 0));
     store_finish(s);
     for (size_t i = 0; i < n && !code; i++) code = cut_points(store, f, keys[i]);
     return code;

@@ -4,10 +4,11 @@
  * writes by any thread. What a run's progress comes to is written in one transaction (store_run_flush): whoever sees an event sees its points and its checkpoint. */
 #ifndef CAJAL_STORE_RUNS_H
 #define CAJAL_STORE_RUNS_H
+#include "schema/limits.h"
 #include "server/store/series.h"
 #include "server/store/store_events.h"
 
-enum { RUN_ID = 14, RUN_KEYS = 64, RUN_KEY = 64 }; /* characters of an id; keys of metrics of a run, and characters of one */
+enum { RUN_ID = 14, RUN_KEY = 64 }; /* characters of an id, and of a metric's key */
 
 typedef enum { RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_CANCELLED, RUN_STATES } RunState;
 extern const char *const run_state_names[RUN_STATES + 1]; /* NULL at the end */
@@ -88,8 +89,8 @@ ErrCode store_run_delete(Store *store, const char *id);
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);
 /* The run's newest checkpoint, or that of a step. ERR_not_found: there is no such run; ERR_conflict: no such checkpoint. */
 ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_t step, RunCheckpoint *out);
-/* The keys of a run's metrics, in order; at most RUN_KEYS. */
-ErrCode store_run_keys(Store *store, int64_t seq, char keys[RUN_KEYS][RUN_KEY + 1], size_t *n);
+/* The keys of a run's metrics, in order; at most LIMIT_RUN_KEYS. */
+ErrCode store_run_keys(Store *store, int64_t seq, char keys[LIMIT_RUN_KEYS][RUN_KEY + 1], size_t *n);
 /* The points of a key from step `from` on, thinned to `most`; thin_release. */
 ErrCode store_run_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out);
 #endif

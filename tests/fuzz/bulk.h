@@ -2,6 +2,7 @@
 #ifndef CAJAL_FUZZ_BULK_H
 #define CAJAL_FUZZ_BULK_H
 #include "schema/formats/bulk.h"
+#include "schema/limits.h"
 #include "tests/fuzz/fuzz.h"
 
 /* They lie one after the other in the last bytes of the body; counts and bytes are those of shape and dtype. */
@@ -10,7 +11,7 @@ static inline void bulk_check(const Bulk *bulk, size_t len) {
     for (size_t i = 0; i < bulk->n; i++) {
         const BulkTensor *t = &bulk->items[i];
         size_t count = 1;
-        fuzz_require(t->name && (unsigned)t->dtype < DT_COUNT && t->rank <= BULK_RANK, "a tensor has a name, a dtype and a rank");
+        fuzz_require(t->name && (unsigned)t->dtype < DT_COUNT && t->rank <= LIMIT_TENSOR_RANK, "a tensor has a name, a dtype and a rank");
         for (size_t k = 0; k < t->rank; k++) count *= t->shape[k];
         fuzz_require(count == t->count && t->bytes == count * dtype_size(t->dtype), "a tensor's bytes are its shape's");
         fuzz_require(t->offset == at && t->bytes <= len - at, "tensors lie one after the other inside the body");

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     size_t count = 1;
     for (size_t i = 0; i < idx.rank; i++) count *= idx.shape[i];
-    fuzz_require(idx.rank > 0 && idx.rank <= BULK_RANK && count == idx.count, "the elements are the shape's");
+    fuzz_require(idx.rank > 0 && idx.rank <= LIMIT_TENSOR_RANK && count == idx.count, "the elements are the shape's");
     fuzz_require(idx.offset <= size && size - idx.offset == count * idx.width, "they are the last bytes of the body");
     Bulk bulk;
     fuzz_require(!safetensors_read(data, size, &bulk, &err) && !npy_read(data, size, &bulk, &err), "no other reader takes it");

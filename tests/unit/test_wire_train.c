@@ -94,9 +94,9 @@ static void test_link(void **state) {
 
 static void test_too_many(void **state) {
     (void)state;
-    static ColumnMsg columns[WIRE_COLUMNS + 1];
+    static ColumnMsg columns[LIMIT_COLUMNS + 1];
     static PointMsg points[WIRE_PROGRESS_VALUES + 1];
-    for (int i = 0; i <= WIRE_COLUMNS; i++) columns[i] = (ColumnMsg){TEXT("c"), DT_F32, 1, {1}, 0};
+    for (int i = 0; i <= LIMIT_COLUMNS; i++) columns[i] = (ColumnMsg){TEXT("c"), DT_F32, 1, {1}, 0};
     for (int i = 0; i <= WIRE_PROGRESS_VALUES; i++) points[i] = (PointMsg){TEXT("k"), 1, 1};
     for (int more = 0; more < 2; more++) {
         Buf b;
@@ -104,7 +104,7 @@ static void test_too_many(void **state) {
         DataMsg data;
         ProgressMsg news;
         buf_init(&b);
-        wire_put_data(&b, &(DataMsg){DATA_TEST, TEXT("t"), 4, 100, (uint32_t)(WIRE_COLUMNS + more), columns});
+        wire_put_data(&b, &(DataMsg){DATA_TEST, TEXT("t"), 4, 100, (uint32_t)(LIMIT_COLUMNS + more), columns});
         f = frame_of(FRAME_data, &b, AREA);
         assert_int_equal(wire_get_data(&f, &data), !more);
         if (!more) data_msg_release(&data);

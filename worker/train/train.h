@@ -7,9 +7,10 @@
 #include "compiler/lower/compile.h"
 #include "compiler/training/link.h"
 #include "schema/protocol/wire_train.h"
+#include "schema/limits.h"
 #include "worker/plan/exec.h"
 
-enum { TRAIN_SOURCES = 256 };
+enum { TRAIN_SOURCES = 2 + LIMIT_RUN_SOURCES }; /* data to train and to test on, and the runs that weights come from */
 
 typedef struct {
     Frame frame; /* the message points into it; its area is the file */
