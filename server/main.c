@@ -148,6 +148,7 @@ static void stop(Daemon *d) {
     dispatch_free(s->dispatch);
     programs_free(s->programs);
     call_free_spares(s);
+    parties_release(&s->parties);
     shm_pool_release(&s->shm_pool);
     dataset_files_close(s->dataset_files);
     store_close(s->store);
@@ -178,6 +179,7 @@ int main(int argc, char **argv) {
     Daemon d = {.machine = machine_take(), .server = {.config = &config, .routes = &service_routes, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
     metrics_init(&d.metrics);
     fit_connections(&config, &d.machine, &d.server.log);
+    d.server.most_held = d.machine.memory / 2 < LIMIT_BODIES_BYTES ? (size_t)(d.machine.memory / 2) : LIMIT_BODIES_BYTES;
     bool ok = start(&d, why, sizeof why);
     if (ok) {
         say_ready(&d.server);

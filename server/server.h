@@ -5,6 +5,7 @@
 #include "schema/base/log.h"
 #include "server/http/shm_pool.h"
 #include "server/config.h"
+#include "server/http/party.h"
 #include "server/http/route.h"
 #include "server/data/dataset_files.h"
 #include "server/workers/dispatch.h"
@@ -36,6 +37,8 @@ typedef struct Server {
     struct Call *spare_calls; /* list (call.h) */
     size_t nspare_calls;
     bool draining;   /* new requests are refused */
+    Parties parties; /* who asks */
     size_t held;     /* bytes of bodies, values and answers in flight (call_hold) */
+    size_t most_held; /* what they may take together; one party half of it */
 } Server;
 #endif

@@ -82,7 +82,7 @@ void handle_dataset_rows(Call *call) {
     const size_t most = most_bytes(&s->dataset, count < s->dataset.rows ? count : s->dataset.rows);
     if (most > LIMIT_JSON_ANSWER)
         errand_fail(s, ERR_too_large, "So many rows may take more than %zu bytes as JSON; ask for fewer.", LIMIT_JSON_ANSWER);
-    else if (!call_hold(call, most)) errand_fail(s, ERR_queue_full, "The requests in flight take too much memory.");
+    else if (!call_hold(call, most, &s->errand.err)) errand_refuse(s);
     else errand_work(s, call->server->tasks, show, shown);
 }
 

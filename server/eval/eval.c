@@ -90,7 +90,8 @@ static void executed(void *arg, const JobResult *result) {
 /* Counts the values, the results and the answer that are about to take memory; a body in the area is counted already. */
 static bool hold(Eval *ev) {
     size_t body = ev->area.fd >= 0 && ev->errand.call->body.kind != BODY_JSON ? ev->errand.call->body.len : 0;
-    return call_hold(ev->errand.call, ev->area_size - (body < ev->area_size ? body : ev->area_size) + ev->json_size);
+    return call_hold(ev->errand.call, ev->area_size - (body < ev->area_size ? body : ev->area_size) + ev->json_size,
+                     &ev->errand.err);
 }
 
 static void prepared(void *arg) {
@@ -99,7 +100,7 @@ static void prepared(void *arg) {
     char culprit[VARIANT_CULPRIT];
     bool neurons = ev->request.engine == ENGINE_NEURONS;
     if (!hold(ev)) {
-        errand_fail(ev, ERR_queue_full, "The requests in flight take too much memory.");
+        errand_refuse(ev);
         return;
     }
     JobSpec spec = {.type = FRAME_exec, .reply = FRAME_executed, .exec = &ev->exec, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,

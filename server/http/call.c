@@ -1,5 +1,6 @@
 #include "server/http/call.h"
 #include "schema/limits.h"
+#include "server/http/party.h"
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdarg.h>
@@ -48,6 +49,8 @@ void call_drop(Call *call) {
     Server *server = call->server;
     if (--call->refs) return;
     server->held -= call->held;
+    if (call->party) call->party->held -= call->held;
+    party_leave(call->party);
     body_release(&call->body);
     buf_release(&call->answer.head);
     if (call->answer.area.fd >= 0) shm_pool_give(&server->shm_pool, &call->answer.area);
@@ -63,10 +66,16 @@ void call_drop(Call *call) {
 
 void *call_alloc(Call *call, size_t count, size_t size) { return arena_array(&call->memory, count, size); }
 
-bool call_hold(Call *call, size_t bytes) {
-    if (bytes > LIMIT_BODIES_BYTES - call->server->held) return false;
-    call->server->held += bytes;
+bool call_hold(Call *call, size_t bytes, Err *err) {
+    Server *server = call->server;
+    const size_t share = server->most_held / 2;
+    if (bytes > share) return err_set(err, ERR_too_large, "This takes more memory than one client of this service may have, which is %zu bytes.", share);
+    if (bytes > server->most_held - server->held) return err_set(err, ERR_queue_full, "The requests in flight take too much memory.");
+    if (call->party && bytes > share - call->party->held)
+        return err_set(err, ERR_queue_full, "The requests in flight of this client take as much memory as one may have.");
+    server->held += bytes;
     call->held += bytes;
+    if (call->party) call->party->held += bytes;
     return true;
 }
 

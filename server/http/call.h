@@ -92,6 +92,7 @@ typedef struct Call {
     Party *party;              /* who asks; NULL: not known yet, or no more */
     CallCount count;
     bool early;                /* refused for good: its body is not waited for */
+    uint64_t sent, sent_before; /* of a large answer: bytes handed to the kernel; when last looked at */
     int64_t linger_until;      /* answered before its body was through: when its connection ends at last; 0: it was not */
     Timer timer;
     Arena memory;
@@ -107,8 +108,8 @@ void call_drop(Call *call);
 /* Zeroed memory for `count` things, which lasts as long as the call; NULL when it is short. For whoever has the call in hand: one thread at a
  * time. */
 void *call_alloc(Call *call, size_t count, size_t size);
-/* Counts memory that lasts as long as the call. False: all calls together have too much already, and nothing is counted. */
-bool call_hold(Call *call, size_t bytes);
+/* Counts memory that lasts as long as the call. False: its party, or all calls together, would have too much; nothing is counted. */
+bool call_hold(Call *call, size_t bytes, Err *err);
 /* What stops the work under way; NULL: nothing does any more. */
 void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg);
 

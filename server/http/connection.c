@@ -99,7 +99,7 @@ Connection *connection_open(Connections *all, int fd, const struct sockaddr *add
     *c = (Connection){.all = all, .party = party_join(all->parties, name), .nudge = {.fire = on_nudge, .arg = c},
                       .watch = {.fd = fd, .events = EPOLLRDHUP | EPOLLHUP | EPOLLERR, .ready = on_hangup, .arg = c}};
     if (!c->party || !loop_watch(all->loop, &c->watch)) {
-        party_leave(all->parties, c->party);
+        party_leave(c->party);
         free(c);
         return NULL;
     }
@@ -118,6 +118,6 @@ void connection_close(Connection *c) {
     loop_untimer(c->all->loop, &c->nudge);
     c->party->connections--;
     c->all->count--;
-    party_leave(c->all->parties, c->party);
+    party_leave(c->party);
     free(c);
 }

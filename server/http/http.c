@@ -30,7 +30,6 @@ struct Http {
     Watch watch;
     bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
     uint16_t port;
-    Parties parties;
     Connections connections;
     size_t inflight;
     CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
@@ -101,7 +100,7 @@ static Party *party_of(Http *http, const Call *call) {
     char forwarded[PARTY_NAME];
     const bool behind = *proxies && call->headers.forwarded_for && party_is_listed(name, proxies) &&
                         party_forwarded(call->headers.forwarded_for, proxies, forwarded);
-    return party_join(&http->parties, behind ? forwarded : name);
+    return party_join(&http->server->parties, behind ? forwarded : name);
 }
 
 /* ---- waiting for an answer ---- */
@@ -433,8 +432,9 @@ static Call *call_begin(Http *http, struct MHD_Connection *connection) {
 
 static void take_body(Http *http, Call *call, const char *data, size_t len) {
     if (!call->answered && call->route->bodies) {
-        if (!call_hold(call, len)) {
-            call_fail(call, ERR_queue_full, "The requests in flight take too much memory.");
+        Err err = {0};
+        if (!call_hold(call, len, &err)) {
+            call_fail_err(call, &err);
         } else {
             ErrCode code = body_add(&call->body, data, len);
             http->server->metrics->bytes_in += len;
@@ -511,8 +511,6 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     call->answered = true;
     http->inflight--;
     count_as(call, COUNT_NOT);
-    party_leave(&http->parties, call->party);
-    call->party = NULL;
     if (connection_of_mhd(connection)) connection_idle(connection_of_mhd(connection));
     call_drop(call);
 }
@@ -558,7 +556,7 @@ Http *http_new(Server *server, char *why, size_t room) {
         return NULL;
     }
     http->server = server;
-    connections_init(&http->connections, server->loop, &http->parties, server->config->max_connections, on_gone);
+    connections_init(&http->connections, server->loop, &server->parties, server->config->max_connections, on_gone);
     http->loopback = access_is_loopback(host);
     unsigned char raw[ID_PREFIX / 2];
     randombytes_buf(raw, sizeof raw);
@@ -628,6 +626,5 @@ void http_free(Http *http) {
     loop_untimer(http->server->loop, &http->grace);
     MHD_stop_daemon(http->mhd);
     connections_release(&http->connections);
-    parties_release(&http->parties);
     free(http);
 }

@@ -58,15 +58,16 @@ Party *party_join(Parties *parties, const char *name) {
             free(party);
             return NULL;
         }
+        party->all = parties;
         strcpy(party->name, name);
     }
     party->refs++;
     return party;
 }
 
-void party_leave(Parties *parties, Party *party) {
+void party_leave(Party *party) {
     if (!party || --party->refs) return;
-    map_remove(&parties->byname, party->name, strlen(party->name));
+    map_remove(&party->all->byname, party->name, strlen(party->name));
     free(party);
 }
 

@@ -9,23 +9,26 @@
 #include <sys/socket.h>
 
 enum { PARTY_NAME = 64 };
+typedef struct Parties Parties;
 typedef struct Party {
+    Parties *all;
     char name[PARTY_NAME];      /* the address as text; "unknown" where there is none */
     unsigned refs;
     size_t connections;         /* counted by whoever has them, like the next three: */
     size_t arriving;            /* requests whose bodies are still coming */
     size_t inflight;            /* requests being worked on */
     size_t streams;             /* answers that go on */
+    size_t held;                /* bytes of bodies, values and answers */
 } Party;
 
-typedef struct {
+struct Parties {
     Map byname;
-} Parties;
+};
 
 /* The party of that name, one reference more. NULL: memory is short. */
 Party *party_join(Parties *parties, const char *name);
 /* One reference less; NULL is harmless. */
-void party_leave(Parties *parties, Party *party);
+void party_leave(Party *party);
 void parties_release(Parties *parties);
 /* The party with the most connections; NULL: there is none. */
 Party *parties_largest(const Parties *parties);

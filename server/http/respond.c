@@ -23,11 +23,29 @@ static ssize_t read_stream(void *arg, uint64_t at, char *to, size_t room) {
 enum { LARGE_ANSWER = 4 << 20, ANSWER_BLOCK = 256 * 1024 };
 
 static ssize_t read_area(void *arg, uint64_t at, char *to, size_t room) {
-    const Answer *a = &((Call *)arg)->answer;
+    Call *call = arg;
+    const Answer *a = &call->answer;
     const unsigned char *from = at < a->head.len ? a->head.data + at : (unsigned char *)a->area.data + a->offset + (at - a->head.len);
     const size_t left = at < a->head.len ? a->head.len - at : a->head.len + a->len - at, n = left < room ? left : room;
     memcpy(to, from, n);
+    call->sent = at + n;
     return (ssize_t)n;
+}
+
+/* A large answer keeps its memory until it is read: who reads slower than this gives it up. */
+#define SLOW_NS ((int64_t)20000000000)
+enum { SLOW_BYTES = 1 << 20 };
+
+static void on_slow(void *arg) {
+    Call *call = arg;
+    if (!call->connection) return;
+    if (call->sent - call->sent_before < SLOW_BYTES && call->sent < call->answer.head.len + call->answer.len) {
+        log_put(&call->server->log, LOG_INFO, "slow reader", "id=%s sent=%llu of=%zu", call->request_id, (unsigned long long)call->sent, call->answer.len);
+        shutdown(MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd, SHUT_RDWR);
+        return;
+    }
+    call->sent_before = call->sent;
+    loop_timer(call->server->loop, &call->timer, loop_now() + SLOW_NS);
 }
 
 static struct MHD_Response *respond_with_area(Call *call) {
@@ -144,6 +162,10 @@ enum MHD_Result respond(Call *call) {
     enum MHD_Result result = MHD_queue_response(call->connection, (unsigned)status, r);
     MHD_destroy_response(r);
     loop_untimer(call->server->loop, &call->timer);
+    if (bytes > LARGE_ANSWER && call->answer.area.fd >= 0) {
+        call->timer = (Timer){.fire = on_slow, .arg = call};
+        loop_timer(call->server->loop, &call->timer, loop_now() + SLOW_NS);
+    }
     note_answer(call, bytes);
     return result;
 }

@@ -76,8 +76,8 @@ static void run_read(void *arg) {
     if (code) {
         run_not_read(&e->err, code, e->call->param.text);
         errand_refuse(w);
-    } else if (!call_hold(e->call, w->body.len)) {
-        errand_fail(w, ERR_queue_full, "The requests in flight take too much memory.");
+    } else if (!call_hold(e->call, w->body.len, &e->err)) {
+        errand_refuse(w);
     } else {
         errand_answer(w, 200, "application/json", &w->body);
     }

@@ -97,7 +97,7 @@ static bool hold(MetricsQuery *q) {
     const size_t bytes = q->nkeys * q->most * (q->errand.call->form == FORM_CSV ? CSV_POINT : JSON_POINT);
     if (bytes > LIMIT_METRICS_ANSWER)
         return err_set(err, ERR_too_large, "So many points of so many metrics may take more than %zu bytes; ask for fewer.", LIMIT_METRICS_ANSWER);
-    return call_hold(q->errand.call, bytes) || err_set(err, ERR_queue_full, "The requests in flight take too much memory.");
+    return call_hold(q->errand.call, bytes, err);
 }
 
 void handle_run_metrics(Call *call) {

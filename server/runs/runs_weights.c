@@ -92,7 +92,7 @@ static void note_row(void *arg, const RunCheckpoint *c) {
 static bool hold(WeightsQuery *w) {
     const uint64_t more = w->row.bytes > w->held ? w->row.bytes - w->held : 0;
     w->held += more;
-    return call_hold(w->errand.call, more);
+    return call_hold(w->errand.call, more, &w->errand.err);
 }
 
 static void weights_read(void *arg);
@@ -106,7 +106,7 @@ static void try(WeightsQuery *w) {
     else if (!w->any) errand_fail(w, ERR_conflict, "The run has no checkpoint yet.");
     else if (!w->found && w->chosen) errand_fail(w, ERR_not_found, "The run has no checkpoint of step %llu.", (unsigned long long)w->step);
     else if (!w->found) errand_fail(w, ERR_internal, "The run's checkpoints are damaged.");
-    else if (!hold(w)) errand_fail(w, ERR_queue_full, "The requests in flight take too much memory.");
+    else if (!hold(w)) errand_refuse(w);
     else errand_work(w, server->tasks, read_weights, weights_read);
 }
 

@@ -20,14 +20,15 @@ static void assert_fresh(Call *call) {
 
 static void test_nothing_is_left_of_the_call_before(void **state) {
     (void)state;
-    Server server = {0};
+    Server server = {.most_held = 1 << 20};
     for (int round = 0; round < 3; round++) {
         Call *call = call_new(&server);
+        Err err = {0};
         assert_fresh(call);
         unsigned char *p = call_alloc(call, 10, 100);
         for (size_t i = 0; i < 1000; i++) assert_int_equal(p[i], 0);
         memset(p, 0xff, 1000);
-        assert_true(call_hold(call, 5000));
+        assert_true(call_hold(call, 5000, &err));
         assert_int_equal(server.held, 5000);
         assert_int_equal(body_begin(&call->body, BODY_JSON, 100, LIMIT_JSON_BYTES), ERR_NONE);
         strcpy(call->request_id, "its");
@@ -49,7 +50,7 @@ static void test_nothing_is_left_of_the_call_before(void **state) {
 static void test_few_are_kept(void **state) {
     enum { MANY = 300 };
     (void)state;
-    Server server = {0};
+    Server server = {.most_held = 1 << 20};
     Call *calls[MANY];
     for (int i = 0; i < MANY; i++) assert_fresh(calls[i] = call_new(&server));
     for (int i = 0; i < MANY; i++) call_drop(calls[i]);
@@ -65,7 +66,7 @@ static void test_few_are_kept(void **state) {
 
 static void test_memory_has_an_end(void **state) {
     (void)state;
-    Server server = {0};
+    Server server = {.most_held = 1 << 20};
     Call *call = call_new(&server);
     assert_null(call_alloc(call, SIZE_MAX / 2, 3));
     assert_null(call_alloc(call, 1, LIMIT_CALL_BYTES + 1));

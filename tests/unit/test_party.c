@@ -49,12 +49,12 @@ static void test_references(void **state) {
     assert_ptr_equal(a, party_join(&parties, "a"));
     a->connections = 2, b->connections = 3;
     assert_ptr_equal(parties_largest(&parties), b);
-    party_leave(&parties, b);
-    party_leave(&parties, a);
+    party_leave(b);
+    party_leave(a);
     assert_ptr_equal(parties_largest(&parties), a);
-    party_leave(&parties, a);
+    party_leave(a);
     assert_null(parties_largest(&parties));
-    party_leave(&parties, NULL);
+    party_leave(NULL);
     parties_release(&parties);
 }
 
