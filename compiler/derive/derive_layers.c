@@ -23,9 +23,6 @@ static uint32_t softmax_slope(Derivation *d, uint32_t y, uint32_t c, bool transp
 void vjp_softmax(Derivation *d, uint32_t y, uint32_t yb) { derive_give(d, y, 0, softmax_slope(d, y, yb, true)); }
 uint32_t jvp_softmax(Derivation *d, uint32_t y) { return softmax_slope(d, y, derive_tangent(d, y, 0), false); }
 
-void vjp_broadcast(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_sum); }
-void vjp_sum(Derivation *d, uint32_t y, uint32_t yb) { derive_give_transpose(d, y, yb, OP_broadcast); }
-
 /* What was padded is cut, what was cut gets zeros; what was put in is constant. */
 void vjp_pad(Derivation *d, uint32_t y, uint32_t yb) {
     Dims dims = derive_dims(d, y, 0);

@@ -19,9 +19,4 @@ typedef struct {
 /* Lowers the program with its result applied to `nargs` arguments (UINT32_MAX: all). Slots: INPUT 0.. by name, ARG 0..; a
  * network input is a NETWORK slot. Output: VALUE. */
 Graph *compile_lower(Cx *cx, const Program *p, const Checked *checked, uint32_t nargs, Signature *signature);
-
-/* The gradient as a graph (compiler/derive/derive.c), from a lowered graph. Slots: those of g, and COTANGENT 0 or TANGENT_* for each slot.
- * Outputs: VALUE; VJP: GRAD_INPUT i and GRAD_ARG i for every INPUT and ARG slot; JVP: TANGENT. too_large when beyond the limits. */
-Graph *compile_vjp(Cx *cx, const Graph *g);
-Graph *compile_jvp(Cx *cx, const Graph *g);
 #endif

@@ -15,7 +15,7 @@ static uint32_t collapse_node(Rewrite *rw, Regions *r, uint32_t node) {
     double cells = (double)size * (double)rows;
     bool gains = root == ROOT_NONE || COST_CALL + cells < r->saving[node];
     if (!gains && cells > SMALL_TABLE) return rewrite_copy(rw, node);
-    const double *table = region_table(rw->cx, r, node, OPTIMISE_CELLS);
+    const double *table = region_table(rw->cx, r, node, REGION_CELLS);
     if (!table) return rewrite_copy(rw, node);
     if (root == ROOT_NONE) return matrix_constant(rw, table, &dims);
     Matrix matrix = matrix_of(table, rows, size, 1);
@@ -23,7 +23,7 @@ static uint32_t collapse_node(Rewrite *rw, Regions *r, uint32_t node) {
 }
 
 Graph *optimise_collapse(Cx *cx, const Graph *g) {
-    Regions *r = region_find(cx, g, OPTIMISE_WORK);
+    Regions *r = region_find(cx, g, REGION_WORK);
     Rewrite *rw = rewrite_new(cx, g);
     for (uint32_t i = 0; i < g->nnodes; i++) rw->moved[i] = collapse_node(rw, r, i);
     return rewrite_finish(rw);

@@ -1,3 +1,4 @@
+#include "compiler/passes/naive.h"
 #include "compiler/passes/naive_row.h"
 #include <stdlib.h>
 #include <string.h>
@@ -6,24 +7,25 @@ typedef struct {
     double *data;
     size_t size; /* of a row; a tuple's parts stand behind one another */
     bool batched;
-} Value;
+} NaiveValue;
 
 struct NaiveRun {
     const Graph *g;
     size_t rows;
     const NaiveInput *inputs;
-    Value *values; /* by node */
+    NaiveValue *values; /* by node */
 };
 
 static double *doubles(size_t n) { return calloc(n + 1, sizeof(double)); }
 
 /* y[o,to,i] += x[o,from,i] */
-static void add_slice(Split ys, double *y, size_t to, Split xs, const double *x, size_t from) {
+static void add_slice(AxisView ys, double *y, size_t to, AxisView xs, const double *x, size_t from) {
     for (size_t o = 0; o < ys.outer; o++)
         for (size_t i = 0; i < ys.inner; i++) y[at(ys, o, to, i)] += x[at(xs, o, from, i)];
 }
 
-static bool copy(const Row *r) {
+/* The first input as it is. */
+bool naive_first(const Row *r) {
     memcpy(r->y, r->x[0], r->n->size * sizeof *r->y);
     return true;
 }
@@ -56,34 +58,34 @@ bool naive_eye(const Row *r) {
 }
 
 bool naive_shift(const Row *r) {
-    const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
+    const AxisView xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     for (size_t j = 1; j < ys.extent; j++) add_slice(ys, r->y, j, xs, r->x[0], j - 1);
     if (attr(r, 1) == SHIFT_SATURATE) add_slice(ys, r->y, ys.extent - 1, xs, r->x[0], xs.extent - 1);
     return true;
 }
 
 bool naive_unshift(const Row *r) {
-    const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
+    const AxisView xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     for (size_t j = 1; j < xs.extent; j++) add_slice(ys, r->y, j - 1, xs, r->x[0], j);
     if (attr(r, 1) == SHIFT_SATURATE) add_slice(ys, r->y, ys.extent - 1, xs, r->x[0], xs.extent - 1);
     return true;
 }
 
 bool naive_resize(const Row *r) {
-    const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
+    const AxisView xs = split(r->g, arg(r, 0), attr(r, 0)), ys = split(r->g, r->n, attr(r, 0));
     const size_t from = attr(r, 1) < 0 ? (size_t)-attr(r, 1) : 0, to = attr(r, 1) > 0 ? (size_t)attr(r, 1) : 0;
     for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(ys, r->y, to + j, xs, r->x[0], from + j);
     return true;
 }
 
 bool naive_select(const Row *r) {
-    const Split xs = split(r->g, arg(r, 0), attr(r, 0)), ys = {xs.outer, 1, xs.inner};
+    const AxisView xs = split(r->g, arg(r, 0), attr(r, 0)), ys = {xs.outer, 1, xs.inner};
     add_slice(ys, r->y, 0, xs, r->x[0], (size_t)attr(r, 1));
     return true;
 }
 
 bool naive_scatter(const Row *r) {
-    const Split ys = split(r->g, r->n, attr(r, 0)), xs = {ys.outer, 1, ys.inner};
+    const AxisView ys = split(r->g, r->n, attr(r, 0)), xs = {ys.outer, 1, ys.inner};
     add_slice(ys, r->y, (size_t)attr(r, 1), xs, r->x[0], 0);
     return true;
 }
@@ -107,8 +109,6 @@ bool naive_permute(const Row *r) {
     }
     return true;
 }
-
-bool naive_reshape(const Row *r) { return copy(r); }
 
 bool naive_add(const Row *r) {
     for (size_t i = 0; i < r->n->size; i++) r->y[i] = r->x[0][i] + r->x[1][i];
@@ -188,27 +188,24 @@ static void read_out(double *y, const double *n, size_t outer, size_t k, size_t 
         for (size_t d = 0; d < size; d++) y[o * size + d] += n[o * k + i] * s[d];
 }
 
-/* The last extent of a count. */
-static size_t states_of(const Row *r) { return node_dims(r->g, arg(r, 0))[arg(r, 0)->rank - 1]; }
-
 bool naive_iter(const Row *r) {
-    const uint32_t counts = (uint32_t)attr(r, 0), comps = (uint32_t)attr(r, 1), readouts = (uint32_t)attr(r, 3);
-    const size_t k = states_of(r), outer = arg(r, 0)->size / k;
-    double **s = copies(r, counts, comps), **next = copies(r, counts, comps);
+    const IterAttrs a = op_iter(r->g, r->n);
+    const size_t k = op_iter_states(r->g, r->n), outer = arg(r, 0)->size / k;
+    double **s = copies(r, a.counts, a.comps), **next = copies(r, a.counts, a.comps);
     bool ok = s && next;
     for (size_t i = 0; ok && i < k; i++) {
-        for (uint32_t j = 0; j < readouts; j++) {
-            const uint32_t count = (uint32_t)attr(r, 4 + 2 * j), comp = (uint32_t)attr(r, 5 + 2 * j);
-            read_out(r->y, r->x[count], outer, k, i, s[comp], arg(r, counts + comp)->size);
+        for (uint32_t j = 0; j < a.readouts; j++) {
+            const uint32_t count = (uint32_t)a.reads[2 * j], comp = (uint32_t)a.reads[2 * j + 1];
+            read_out(r->y, r->x[count], outer, k, i, s[comp], arg(r, a.counts + comp)->size);
         }
         if (i + 1 == k) break; /* as many steps as are read */
-        ok = run_step(r->g->subs[r->n->sub], s, r->x + counts + comps, NULL, next);
+        ok = run_step(r->g->subs[r->n->sub], s, r->x + a.counts + a.comps, NULL, next);
         double **swap = s;
         s = next;
         next = swap;
     }
-    free_all(s, comps);
-    free_all(next, comps);
+    free_all(s, a.comps);
+    free_all(next, a.comps);
     return ok;
 }
 
@@ -253,7 +250,7 @@ static bool forward_states(const Row *r, const Backward *b) {
 
 /* s̄_i = Σ_o n_i·ȳ + VJP(s̄_{i+1}), from the last state down; the parts: count, base, captures, and the result. */
 bool naive_iter_vjp(const Row *r) {
-    Backward b = {.k = states_of(r), .size = arg(r, 1)->size, .captures = (uint32_t)attr(r, 0), .count = r->x[0],
+    Backward b = {.k = op_iter_states(r->g, r->n), .size = arg(r, 1)->size, .captures = (uint32_t)attr(r, 0), .count = r->x[0],
                   .cotangent = r->x[r->n->nin - 1], .capture = r->x + 2, .d_count = r->y, .d_state = r->y + arg(r, 0)->size};
     b.outer = arg(r, 0)->size / b.k;
     b.states = doubles(b.k * b.size);
@@ -280,32 +277,24 @@ bool naive_tuple_get(const Row *r) {
     return true;
 }
 
-bool naive_call(const Row *r) {
+bool naive_never(const Row *r) {
     (void)r; /* networks are linked before running */
     return false;
 }
 
 /* y shared: one row, the sum of x's. y batched: as many rows as y has. */
 bool naive_batch_sum(const Row *r) {
-    const Value *x = &r->run->values[node_ins(r->g, r->n)[0]], *y = &r->run->values[node_ins(r->g, r->n)[1]];
-    if (y->batched || !x->batched) return copy(r);
+    const NaiveValue *x = &r->run->values[node_ins(r->g, r->n)[0]], *y = &r->run->values[node_ins(r->g, r->n)[1]];
+    if (y->batched || !x->batched) return naive_first(r);
     for (size_t row = 0; row < r->run->rows; row++)
         for (size_t i = 0; i < r->n->size; i++) r->y[i] += x->data[row * x->size + i];
     return true;
 }
 
 static bool is_batched(const NaiveRun *run, const GNode *n) {
-    const uint32_t *ins = node_ins(run->g, n);
-    bool batched = false;
-    if (n->op == OP_input) return run->inputs[node_attrs(run->g, n)[0]].batched;
-    if (n->op == OP_batch_sum) return run->values[ins[1]].batched;
-    uint32_t reads = n->nin;
-    if (op_is_result(run->g, n)) {
-        const GNode *tuple = &run->g->nodes[ins[0]];
-        ins = node_ins(run->g, tuple);
-        reads = tuple->nin - 1;
-    }
-    for (uint32_t i = 0; i < reads; i++) batched |= run->values[ins[i]].batched;
+    const uint32_t *by, count = op_batched_by(run->g, n, &by);
+    bool batched = n->op == OP_input && run->inputs[node_attrs(run->g, n)[0]].batched;
+    for (uint32_t i = 0; i < count; i++) batched |= run->values[by[i]].batched;
     return batched;
 }
 
@@ -319,14 +308,14 @@ static size_t row_size(const Graph *g, const GNode *n) {
 
 static bool eval_node(NaiveRun *run, uint32_t id) {
     static bool (*const kernels[OP_COUNT])(const Row *) = {
-#define OP(name, inputs, linear) naive_##name,
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, plan, expand, naive) [OP_##name] = naive_##naive,
 #include "schema/graph/ops.def"
 #undef OP
     };
     const GNode *n = &run->g->nodes[id];
-    Value *v = &run->values[id];
+    NaiveValue *v = &run->values[id];
     size_t elements;
-    *v = (Value){.size = row_size(run->g, n), .batched = is_batched(run, n)};
+    *v = (NaiveValue){.size = row_size(run->g, n), .batched = is_batched(run, n)};
     const size_t rows = v->batched ? run->rows : 1;
     if (__builtin_mul_overflow(rows, v->size, &elements) || elements > LIMIT_JOB_BYTES / sizeof(double)) return false;
     const double **x = calloc(n->nin + (size_t)1, sizeof *x);
@@ -334,7 +323,7 @@ static bool eval_node(NaiveRun *run, uint32_t id) {
     bool ok = x && v->data;
     for (size_t row = 0; ok && row < rows; row++) {
         for (uint32_t i = 0; i < n->nin; i++) {
-            const Value *in = &run->values[node_ins(run->g, n)[i]];
+            const NaiveValue *in = &run->values[node_ins(run->g, n)[i]];
             x[i] = in->data + (in->batched ? row * in->size : 0);
         }
         ok = kernels[n->op](&(Row){.run = run, .g = run->g, .n = n, .row = row, .x = x, .y = v->data + row * v->size});
@@ -346,7 +335,7 @@ static bool eval_node(NaiveRun *run, uint32_t id) {
 static bool take_outputs(const NaiveRun *run, NaiveOutput *outputs) {
     const Graph *g = run->g;
     for (uint32_t i = 0; i < g->noutputs; i++) {
-        const Value *v = &run->values[g->outputs[i].node];
+        const NaiveValue *v = &run->values[g->outputs[i].node];
         const size_t elements = (v->batched ? run->rows : 1) * v->size;
         outputs[i] = (NaiveOutput){.data = doubles(elements), .size = v->size, .batched = v->batched};
         if (!outputs[i].data) {
@@ -360,7 +349,7 @@ static bool take_outputs(const NaiveRun *run, NaiveOutput *outputs) {
 
 /* Recursion through steps is at most LIMIT_GRAPH_DEPTH deep. */
 bool naive_eval(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs) {
-    NaiveRun run = {.g = g, .rows = rows, .inputs = inputs, .values = calloc(g->nnodes + (size_t)1, sizeof(Value))};
+    NaiveRun run = {.g = g, .rows = rows, .inputs = inputs, .values = calloc(g->nnodes + (size_t)1, sizeof(NaiveValue))};
     bool ok = run.values;
     for (uint32_t id = 0; ok && id < g->nnodes; id++) ok = eval_node(&run, id);
     ok = ok && take_outputs(&run, outputs);

@@ -1,8 +1,7 @@
 /* The plainest possible evaluator of neuron graphs: double precision, one row at a time, one function an op, allocating freely.
  *
  * It is the twin that every kernel and every optimisation is tested against; nothing serves requests with it.
- * A node is batched when one of its inputs is; `reduce` when its second input is. A reduce of a shared x is x. Where y is shared and x
- * batched, rows are summed.
+ * A node is batched as op_batched_by (schema/graph/ops.h) says. A batch_sum of a shared x is x; where y is shared and x batched, rows are summed.
  * Ownership: the data of the outputs is malloced, naive_release frees it.
  * Errors: false when memory runs out or the graph calls a network; then there are no outputs. */
 #ifndef CAJAL_NAIVE_H

@@ -2,54 +2,42 @@
 #include "compiler/passes/naive_row.h"
 #include <math.h>
 
-/* Two reals of a function's attributes, and one formula a function (schema/graph/functions.def). */
-typedef struct {
-    double p, q;
-} Params;
-static Params params(const Row *r) { return (Params){attr_real(attr(r, 1)), attr_real(attr(r, 2))}; }
-
 static double logistic(double x) { return 1 / (1 + exp(-x)); }
 
-static double value(Function f, double x, Params a) {
+/* The functions' formulas (schema/graph/functions.def); p and q are their parameters. */
+static double value(Function f, double x, double p, double q) {
+    (void)p, (void)q;
     switch (f) {
-    case FUNCTION_relu: return x < 0 ? 0 : x;
-    case FUNCTION_leaky_relu: return x > 0 ? x : a.p * x;
-    case FUNCTION_tanh: return tanh(x);
-    case FUNCTION_sigmoid: return logistic(x);
-    case FUNCTION_softplus: return a.p * x > a.q ? x : log1p(exp(a.p * x)) / a.p;
-    case FUNCTION_hardtanh: return x < a.p ? a.p : x > a.q ? a.q : x;
-    case FUNCTION_abs: return fabs(x);
-    case FUNCTION_square: return x * x;
-    case FUNCTION_log: return log(x) < -100 ? -100 : log(x);
-    case FUNCTION_scale: return a.p * x + a.q;
-    default: return NAN;
+#define FUNCTION(name, p0, p1, wrong, reads, value, ...) case FUNCTION_##name: return value;
+#include "schema/graph/functions.def"
+#undef FUNCTION
+    case FUNCTION_COUNT: break;
     }
+    return NAN;
 }
 
 /* c · f′(x) */
-static double slope(Function f, double x, double y, double c, Params a) {
+static double slope(Function f, double x, double y, double c, double p, double q) {
+    (void)p, (void)q;
     switch (f) {
-    case FUNCTION_relu: return x <= 0 ? 0 : c;
-    case FUNCTION_leaky_relu: return x > 0 ? c : a.p * c;
-    case FUNCTION_tanh: return c * (1 - y * y);
-    case FUNCTION_sigmoid: return c * y * (1 - y);
-    case FUNCTION_softplus: return a.p * x > a.q ? c : c * logistic(a.p * x);
-    case FUNCTION_hardtanh: return x <= a.p || x >= a.q ? 0 : c;
-    case FUNCTION_abs: return c * ((x > 0) - (x < 0));
-    case FUNCTION_square: return 2 * x * c;
-    case FUNCTION_log: return c / (x < 1e-12 ? 1e-12 : x);
-    case FUNCTION_scale: return a.p * c;
-    default: return NAN;
+#define FUNCTION(name, p0, p1, wrong, reads, value, slope, ...) case FUNCTION_##name: return slope;
+#include "schema/graph/functions.def"
+#undef FUNCTION
+    case FUNCTION_COUNT: break;
     }
+    return NAN;
 }
 
 bool naive_map(const Row *r) {
-    for (size_t i = 0; i < r->n->size; i++) r->y[i] = value((Function)attr(r, 0), r->x[0][i], params(r));
+    const Function f = (Function)attr(r, 0);
+    for (size_t i = 0; i < r->n->size; i++) r->y[i] = value(f, r->x[0][i], attr_real(attr(r, 1)), attr_real(attr(r, 2)));
     return true;
 }
 
 bool naive_map_vjp(const Row *r) {
-    for (size_t i = 0; i < r->n->size; i++) r->y[i] = slope((Function)attr(r, 0), r->x[0][i], r->x[1][i], r->x[2][i], params(r));
+    const Function f = (Function)attr(r, 0);
+    for (size_t i = 0; i < r->n->size; i++)
+        r->y[i] = slope(f, r->x[0][i], r->x[1][i], r->x[2][i], attr_real(attr(r, 1)), attr_real(attr(r, 2)));
     return true;
 }
 
@@ -62,7 +50,7 @@ static void softmax_line(const double *x, double *y, size_t n, size_t stride, bo
 }
 
 bool naive_softmax(const Row *r) {
-    const Split s = split(r->g, r->n, attr(r, 0));
+    const AxisView s = split(r->g, r->n, attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t i = 0; i < s.inner; i++) softmax_line(r->x[0] + at(s, o, 0, i), r->y + at(s, o, 0, i), s.extent, s.inner, attr(r, 1));
     return true;
@@ -79,7 +67,7 @@ static void softmax_back(const double *y, const double *c, double *out, size_t n
 }
 
 bool naive_softmax_vjp(const Row *r) {
-    const Split s = split(r->g, r->n, attr(r, 0));
+    const AxisView s = split(r->g, r->n, attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t i = 0; i < s.inner; i++) {
             const size_t from = at(s, o, 0, i);
@@ -89,7 +77,7 @@ bool naive_softmax_vjp(const Row *r) {
 }
 
 bool naive_broadcast(const Row *r) {
-    const Split s = split(r->g, r->n, attr(r, 0));
+    const AxisView s = split(r->g, r->n, attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t j = 0; j < s.extent; j++)
             for (size_t i = 0; i < s.inner; i++) r->y[at(s, o, j, i)] = r->x[0][o * s.inner + i];
@@ -97,7 +85,7 @@ bool naive_broadcast(const Row *r) {
 }
 
 bool naive_sum(const Row *r) {
-    const Split s = split(r->g, arg(r, 0), attr(r, 0));
+    const AxisView s = split(r->g, arg(r, 0), attr(r, 0));
     for (size_t o = 0; o < s.outer; o++)
         for (size_t j = 0; j < s.extent; j++)
             for (size_t i = 0; i < s.inner; i++) r->y[o * s.inner + i] += r->x[0][at(s, o, j, i)];
@@ -130,16 +118,16 @@ bool naive_pad(const Row *r) {
 /* A pooling window: rows [h0, h1) and columns [w0, w1), cut at the edges. */
 typedef struct {
     int64_t h0, h1, w0, w1;
-} Window;
+} PoolWindow;
 
-static Window window(const Row *r, Image x, int64_t i, int64_t j) {
+static PoolWindow window(const Row *r, Image x, int64_t i, int64_t j) {
     const int64_t h = i * attr(r, 2) - attr(r, 4), w = j * attr(r, 3) - attr(r, 5), below = h + attr(r, 0), right = w + attr(r, 1);
-    return (Window){h < 0 ? 0 : h, below > x.H ? x.H : below, w < 0 ? 0 : w, right > x.W ? x.W : right};
+    return (PoolWindow){h < 0 ? 0 : h, below > x.H ? x.H : below, w < 0 ? 0 : w, right > x.W ? x.W : right};
 }
 
 /* Where the window at (i, j) of a plane has its largest element: the first of equals; a NaN is larger than all, the last one wins. */
 static size_t largest(const Row *r, Image x, const double *data, int64_t p, int64_t i, int64_t j) {
-    const Window win = window(r, x, i, j);
+    const PoolWindow win = window(r, x, i, j);
     size_t found = pixel(x, p, win.h0, win.w0);
     for (int64_t h = win.h0; h < win.h1; h++)
         for (int64_t w = win.w0; w < win.w1; w++) {
@@ -177,7 +165,7 @@ bool naive_max_pool2d_jvp(const Row *r) {
 static void average(const Row *r, Image x, Image y, bool back) {
     const double part = 1.0 / ((double)attr(r, 0) * (double)attr(r, 1));
     EACH_WINDOW(y) {
-        const Window win = window(r, x, i, j);
+        const PoolWindow win = window(r, x, i, j);
         for (int64_t h = win.h0; h < win.h1; h++)
             for (int64_t w = win.w0; w < win.w1; w++) {
                 if (back) r->y[pixel(x, p, h, w)] += part * r->x[0][pixel(y, p, i, j)];

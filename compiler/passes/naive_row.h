@@ -1,7 +1,6 @@
-/* Inside the naive evaluator: what a rule sees. naive.c has the language's ops, naive_layers.c those of layers and losses. */
+/* Inside the naive evaluator: what a rule sees. naive.c has the ops of programs, naive_layers.c those of layers and losses. */
 #ifndef CAJAL_NAIVE_ROW_H
 #define CAJAL_NAIVE_ROW_H
-#include "compiler/passes/naive.h"
 #include "schema/graph/ops.h"
 
 typedef struct NaiveRun NaiveRun;
@@ -19,23 +18,11 @@ typedef struct {
 static inline const GNode *arg(const Row *r, uint32_t i) { return &r->g->nodes[node_ins(r->g, r->n)[i]]; }
 static inline int64_t attr(const Row *r, uint32_t i) { return node_attrs(r->g, r->n)[i]; }
 
-/* A tensor seen from one axis: [outer, extent, inner]. */
-typedef struct {
-    size_t outer, extent, inner;
-} Split;
+static inline AxisView split(const Graph *g, const GNode *n, int64_t axis) { return axis_view(node_dims(g, n), n->rank, axis); }
+static inline size_t at(AxisView s, size_t o, size_t j, size_t i) { return (o * s.extent + j) * s.inner + i; }
 
-static inline Split split(const Graph *g, const GNode *n, int64_t axis) {
-    Split s = {1, node_dims(g, n)[axis], 1};
-    for (int64_t i = 0; i < n->rank; i++) {
-        if (i < axis) s.outer *= node_dims(g, n)[i];
-        if (i > axis) s.inner *= node_dims(g, n)[i];
-    }
-    return s;
-}
-static inline size_t at(Split s, size_t o, size_t j, size_t i) { return (o * s.extent + j) * s.inner + i; }
-
-/* False: no memory, or nothing to run. */
-#define OP(name, inputs, linear) bool naive_##name(const Row *r);
+/* naive_<rule>: computes y. False: no memory, or nothing to run. */
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, plan, expand, naive) bool naive_##naive(const Row *r);
 #include "schema/graph/ops.def"
 #undef OP
 #endif

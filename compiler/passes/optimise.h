@@ -1,6 +1,6 @@
 /* Optimisation: a pipeline of passes over a lowered or derived graph (architecture.md), in this order.
  *
- *     structure    ops that only move numbers, conditionals and contractions by their algebra: slides of slides are one, picks go before what
+ *     structure    ops that only move numbers, conditionals and contractions by their algebra: slides of slides are one, selections go before what
  *                  computes the rest in vain, contractions with identities and basis vectors are none (structure.h)
  *     collapse     constant regions become constants, linear ones one matrix or the structure it has, where that is no dearer (region.h, matrix.h)
  *     recur        iterations whose step is constant: states or powers become a table, a constant count a power of the step
@@ -12,10 +12,10 @@
  *
  * Each pass requires and keeps: a verified graph, its slots, its outputs in order, its value up to rounding, for every class of batches. None
  * makes a graph dearer by the cost model (graph_cost), nor needs what the passes before it do. An op that a pass does not know stays as it is.
- * What a node is made of, and with it whether it is batched, may change: so the second input of a `reduce` is an input, as derivatives make it,
+ * What a node is made of, and with it whether it is batched, may change: so the second input of a `batch_sum` is an input, as derivatives make it,
  * and its first depends on something batched in earnest (a cotangent, a target) where rows are to be summed.
  * Besides: after structure no contraction has an axis of one element or a permuted operand; contraction makes no product with a larger space than
- * there was in its tree; share makes parts that are results. Steps are optimised before what contains them.
+ * there was in its tree; share makes tuple_gets that are results. Steps are optimised before what contains them.
  * Ownership: the graphs made are guarded by the Cx (rewrite.h). Errors: too_large, also when memory runs out on the way: the result is a function of
  * the graph alone, never a graph half optimised. */
 #ifndef CAJAL_OPTIMISE_H
@@ -31,8 +31,4 @@ Graph *optimise_share(Cx *cx, const Graph *g);
 Graph *optimise_all(Cx *cx, const Graph *g);
 /* The same; the graph is the caller's (graph_free). */
 Graph *optimise_graph(Cx *cx, const Graph *g);
-
-/* How large one table may be, and what the tables of one graph may cost to find, in multiply-adds. */
-#define OPTIMISE_CELLS ((size_t)1 << 20)
-#define OPTIMISE_WORK 4e6
 #endif

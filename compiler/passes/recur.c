@@ -1,13 +1,8 @@
-/* Iterations with a constant step. Σᵢ nᵢ·sᵢ with sᵢ₊₁ = step(sᵢ):
- *   base constant       the states are a constant table S, and the sum is n·S
- *   count a numeral m   Aᵐ·base, A the step's matrix: its power by repeated squaring
- *   step the identity   (Σᵢ nᵢ)·base
- *   otherwise           the powers Aⁱ are a constant table, where applying it costs less than running the recurrence
- * A capture that is constant is put into the step first. */
+#include "compiler/passes/recur.h"
 #include "compiler/passes/matrix.h"
 #include "compiler/passes/naive.h"
-#include "compiler/passes/optimise.h"
 #include "compiler/passes/region.h"
+#include "schema/graph/ops.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -16,6 +11,7 @@
 typedef struct {
     Rewrite *rw;
     Cx *cx;
+    RecurOptimise optimise;
     uint32_t count, base, *captures, ncaptures;
     Graph *step; /* guarded */
     Dims dims;   /* of the result */
@@ -54,14 +50,14 @@ static void specialise(Recurrence *rec) {
     const double **values = ARENA_ARRAY(&rec->cx->arena, const double *, rec->ncaptures);
     uint32_t *renumbered = ARENA_ARRAY(&rec->cx->arena, uint32_t, rec->ncaptures), kept = 0;
     for (uint32_t j = 0; j < rec->ncaptures; j++) {
-        values[j] = matrix_values(rec->rw, rec->captures[j], OPTIMISE_CELLS);
+        values[j] = matrix_values(rec->rw, rec->captures[j], REGION_CELLS);
         renumbered[j] = kept;
         if (!values[j]) rec->captures[kept++] = rec->captures[j];
     }
     if (kept == rec->ncaptures) return;
     Graph *step = specialised(rec, values, renumbered);
     graph_free(rewrite_give(rec->cx, rec->step));
-    rec->step = optimise_all(rec->cx, step);
+    rec->step = rec->optimise(rec->cx, step);
     graph_free(rewrite_give(rec->cx, step));
     rec->ncaptures = kept;
 }
@@ -93,8 +89,8 @@ static double run_work(const Graph *step) {
 /* states [n, size], the first given */
 static const double *run_states(const Recurrence *rec, const double *base, size_t n) {
     size_t cells;
-    if (__builtin_mul_overflow(n, rec->size, &cells) || cells > OPTIMISE_CELLS) return NULL;
-    if ((double)n * run_work(rec->step) > OPTIMISE_WORK) return NULL;
+    if (__builtin_mul_overflow(n, rec->size, &cells) || cells > REGION_CELLS) return NULL;
+    if ((double)n * run_work(rec->step) > REGION_WORK) return NULL;
     double *states = ARENA_ARRAY(&rec->cx->arena, double, cells);
     memcpy(states, base, rec->size * sizeof *states);
     for (size_t i = 1; i < n; i++) run_step(rec, states + (i - 1) * rec->size, states + i * rec->size);
@@ -150,8 +146,8 @@ static const double *matrix_power(Cx *cx, double *a, size_t n, uint64_t m) {
 
 /* The step's matrix, row i the image of basis vector i; NULL when it is not linear, or too large a matrix for its powers. */
 static double *step_matrix(const Recurrence *rec, double squarings) {
-    if (squarings > OPTIMISE_WORK) return NULL;
-    Regions *r = region_find(rec->cx, rec->step, OPTIMISE_WORK);
+    if (squarings > REGION_WORK) return NULL;
+    Regions *r = region_find(rec->cx, rec->step, REGION_WORK);
     uint32_t out = rec->step->outputs[0].node, root = r->root[out];
     if (root == ROOT_NONE || rec->step->nodes[root].op != OP_input) return NULL;
     if (root == out) { /* the step changes nothing */
@@ -159,7 +155,7 @@ static double *step_matrix(const Recurrence *rec, double squarings) {
         for (size_t i = 0; i < rec->size; i++) eye[i * rec->size + i] = 1;
         return eye;
     }
-    return (double *)region_table(rec->cx, r, out, OPTIMISE_CELLS);
+    return (double *)region_table(rec->cx, r, out, REGION_CELLS);
 }
 
 /* The numeral a constant count is, if it is one. */
@@ -249,7 +245,7 @@ static uint32_t put_powers(Recurrence *rec) {
     double n = (double)rec->size, k = (double)rec->k, reads = (double)rec->outer * k * n, cells = k * n * n;
     double run = COST_CALL + k * cost_total(graph_cost(rec->step)) + reads;
     if (is_identity(rec->step)) return 2 * COST_CALL + (double)rec->outer * (k + n) < run ? put_scaled(rec) : UINT32_MAX;
-    if (2 * COST_CALL + cells + reads >= run || cells > POWER_CELLS || cells * n > OPTIMISE_WORK) return UINT32_MAX;
+    if (2 * COST_CALL + cells + reads >= run || cells > POWER_CELLS || cells * n > REGION_WORK) return UINT32_MAX;
     const double *matrix = step_matrix(rec, n * n * n);
     return matrix ? put_table(rec, matrix) : UINT32_MAX;
 }
@@ -269,8 +265,8 @@ static uint32_t put_iter(Recurrence *rec) {
 static uint32_t recur(Recurrence *rec) {
     specialise(rec);
     if (rec->ncaptures) return put_iter(rec);
-    const double *base = matrix_values(rec->rw, rec->base, OPTIMISE_CELLS), *count = NULL;
-    if (rec->outer == 1) count = matrix_values(rec->rw, rec->count, OPTIMISE_CELLS);
+    const double *base = matrix_values(rec->rw, rec->base, REGION_CELLS), *count = NULL;
+    if (rec->outer == 1) count = matrix_values(rec->rw, rec->count, REGION_CELLS);
     uint32_t node = UINT32_MAX;
     uint64_t m = 0;
     if (count && numeral(rec, count, &m)) node = put_power(rec, base, m);
@@ -284,7 +280,7 @@ static uint32_t recur(Recurrence *rec) {
     return node;
 }
 
-static uint32_t recur_node(Rewrite *rw, uint32_t node) {
+static uint32_t recur_node(Rewrite *rw, uint32_t node, RecurOptimise optimise) {
     const Graph *g = rw->from;
     const GNode *n = &g->nodes[node];
     if (!n->nsub) return rewrite_copy(rw, node);
@@ -293,9 +289,9 @@ static uint32_t recur_node(Rewrite *rw, uint32_t node) {
     uint32_t *ins = ARENA_ARRAY(&cx->arena, uint32_t, n->nin);
     Graph **subs = ARENA_ARRAY(&cx->arena, Graph *, n->nsub);
     for (uint32_t i = 0; i < n->nin; i++) ins[i] = rw->moved[node_ins(g, n)[i]];
-    for (uint32_t i = 0; i < n->nsub; i++) subs[i] = optimise_all(cx, g->subs[n->sub + i]);
-    if (n->op == OP_iter && attrs[0] == 1 && attrs[1] == 1 && attrs[3] == 1) {
-        Recurrence rec = {.rw = rw, .cx = cx, .count = ins[0], .base = ins[1], .captures = ins + 2, .ncaptures = n->nin - 2, .step = subs[0],
+    for (uint32_t i = 0; i < n->nsub; i++) subs[i] = optimise(cx, g->subs[n->sub + i]);
+    if (n->op == OP_iter && op_iter_is_plain(g, n)) {
+        Recurrence rec = {.rw = rw, .cx = cx, .optimise = optimise, .count = ins[0], .base = ins[1], .captures = ins + 2, .ncaptures = n->nin - 2, .step = subs[0],
                           .dims = dims_of(g, node), .size = rw->to->nodes[ins[1]].size};
         const GNode *count = &rw->to->nodes[ins[0]];
         rec.k = node_dims(rw->to, count)[count->rank - 1];
@@ -307,8 +303,8 @@ static uint32_t recur_node(Rewrite *rw, uint32_t node) {
                                        .nattr = n->nattr, .subs = subs, .nsub = n->nsub});
 }
 
-Graph *optimise_recur(Cx *cx, const Graph *g) {
+Graph *recur_graph(Cx *cx, const Graph *g, RecurOptimise optimise) {
     Rewrite *rw = rewrite_new(cx, g);
-    for (uint32_t i = 0; i < g->nnodes; i++) rw->moved[i] = recur_node(rw, i);
+    for (uint32_t i = 0; i < g->nnodes; i++) rw->moved[i] = recur_node(rw, i, optimise);
     return rewrite_finish(rw);
 }

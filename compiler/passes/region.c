@@ -1,20 +1,12 @@
 #include "compiler/passes/region.h"
 #include "compiler/passes/naive.h"
+#include "schema/graph/ops.h"
 #include <stdlib.h>
 #include <string.h>
 
 static double node_cost(const Graph *g, uint32_t node) { return cost_total(op_cost(g, &g->nodes[node])); }
 
 /* ---- roots ---- */
-
-/* Whether constant inputs make a constant that one evaluation finds. Iterations are recur's; their derivatives, and sums over the batch, are more
- * than one value. */
-static bool folds(Op op) {
-    switch (op) {
-    case OP_iter: case OP_iter_vjp: case OP_tuple_get: case OP_call: case OP_batch_sum: return false;
-    default: return true;
-    }
-}
 
 /* The root of a node that is no leaf, by the linear groups of its op's row: what varies must be one group with one root, and a constant in
  * that group must be zero, else the node is affine. */
@@ -34,7 +26,7 @@ static uint32_t root_of(const Graph *g, const uint32_t *root, uint32_t node) {
         uint32_t x = node_ins(g, n)[k];
         if (linear[k] == group && root[x] == ROOT_NONE && g->nodes[x].op != OP_zero) return node;
     }
-    return folds(n->op) ? found : node;
+    return op_row(n->op)->folds ? found : node;
 }
 
 Regions *region_find(Cx *cx, const Graph *g, double work) {

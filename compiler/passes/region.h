@@ -10,6 +10,10 @@
 
 #define ROOT_NONE UINT32_MAX
 
+/* How large one table may be, and what the tables of one graph may cost to find, in multiply-adds. */
+#define REGION_CELLS ((size_t)1 << 20)
+#define REGION_WORK 4e6
+
 typedef struct {
     const Graph *g;
     uint32_t *root;   /* by node */

@@ -17,6 +17,11 @@ Graph *rewrite_give(Cx *cx, Graph *g) {
     return g;
 }
 
+Graph *rewrite_replace(Cx *cx, Graph *old, Graph *made) {
+    graph_free(rewrite_give(cx, old));
+    return made;
+}
+
 /* What was built beyond a limit, or without memory, is no graph. */
 static void check(Cx *cx, const Graph *g) {
     if (g->failed)
@@ -41,6 +46,11 @@ uint32_t rewrite_add(Rewrite *rw, const NodeSpec *spec) {
 
 uint32_t rewrite_node(Rewrite *rw, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr) {
     return rewrite_add(rw, &(NodeSpec){.op = op, .ins = ins, .nin = nin, .dims = dims->at, .rank = dims->rank, .attrs = attrs, .nattr = nattr});
+}
+
+uint32_t rewrite_plus(Rewrite *rw, uint32_t a, uint32_t b) {
+    const Dims dims = dims_of(rw->to, a);
+    return rewrite_node(rw, OP_add, (uint32_t[]){a, b}, 2, &dims, NULL, 0);
 }
 
 /* subs: taken over. */

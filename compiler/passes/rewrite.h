@@ -41,6 +41,8 @@ Graph *rewrite_prune(Cx *cx, const Graph *g);
 Graph *rewrite_give(Cx *cx, Graph *g);
 /* Ends the compilation as too_large: what a program is compiled to must not depend on how much memory there happens to be. */
 _Noreturn void rewrite_no_memory(Cx *cx);
+/* `made` in the place of `old`, which is freed. */
+Graph *rewrite_replace(Cx *cx, Graph *old, Graph *made);
 /* Guards a graph against the Cx's failure; NULL is too_large. */
 Graph *rewrite_guard(Cx *cx, Graph *g);
 
@@ -51,6 +53,7 @@ Dims dims_of(const Graph *g, uint32_t node);
 bool dims_equal(const Dims *a, const Dims *b);
 size_t dims_product(const Dims *dims);
 uint32_t rewrite_node(Rewrite *rw, Op op, const uint32_t *ins, uint32_t nin, const Dims *dims, const int64_t *attrs, uint32_t nattr);
+uint32_t rewrite_plus(Rewrite *rw, uint32_t a, uint32_t b); /* `add` */
 /* A contraction's labels, of both operands and the result, named 0, 1, … as they come, so that equal contractions are written alike. */
 void rewrite_labels(int64_t *labels, uint32_t n);
 uint32_t rewrite_reshape(Rewrite *rw, uint32_t node, const Dims *dims); /* of what the node is a reshape of; that itself when it has these dims */

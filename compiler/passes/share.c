@@ -1,4 +1,4 @@
-/* An iteration and its VJP run the same recurrence. The VJP keeps the states, so it can read the result out on the way: `part` gives it, and the
+/* An iteration and its VJP run the same recurrence. The VJP keeps the states, so it can read the result out on the way: a tuple_get gives it, and the
  * iteration goes. That is so unless the cotangent depends on the result itself (a loss of it, a square), where the result must come first. */
 #include "compiler/passes/optimise.h"
 

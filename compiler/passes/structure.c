@@ -1,433 +1,74 @@
-#include "compiler/passes/matrix.h"
-#include "compiler/passes/optimise.h"
+/* The structure pass: every node is put anew, by the rule that its op's row names (simplify). */
 #include "compiler/passes/structure.h"
-#include <string.h>
+#include "compiler/passes/optimise.h"
+#include "schema/graph/ops.h"
 
-enum { SLICED = 4096 }; /* constants of up to so many elements are picked from here */
-
-/* ---- reading the new graph ---- */
-
-static const GNode *node_at(const Structure *s, uint32_t node) { return &s->rw->to->nodes[node]; }
-static Op op_of(const Structure *s, uint32_t node) { return node_at(s, node)->op; }
-static uint32_t input(const Structure *s, uint32_t node, uint32_t k) { return node_ins(s->rw->to, node_at(s, node))[k]; }
-static int64_t attr(const Structure *s, uint32_t node, uint32_t k) { return node_attrs(s->rw->to, node_at(s, node))[k]; }
-static Dims dims(const Structure *s, uint32_t node) { return dims_of(s->rw->to, node); }
-
-bool structure_single(const Structure *s, uint32_t node) { return !s->kept && (node >= s->room || s->readers[node] <= 1); }
-
-uint32_t structure_enter(Structure *s, uint32_t node) {
-    uint32_t kept = !structure_single(s, node);
-    s->kept += kept;
-    return kept;
-}
-
-/* A cut, padded or moved axis: y[j] = x[j-by]. */
+/* A node of the old graph, its inputs already in the new one. */
 typedef struct {
-    uint32_t x, axis, from, to;
-    int64_t by;
-} Slide;
+    Structure *s;
+    uint32_t node;
+    const Graph *g;
+    const GNode *n;
+    const int64_t *attrs;
+    Dims dims;
+} Old;
 
-static bool is_slide(const Structure *s, uint32_t node, Slide *slide) {
-    Op op = op_of(s, node);
-    if (op != OP_resize && op != OP_shift && op != OP_unshift) return false;
-    if (op != OP_resize && attr(s, node, 1) == SHIFT_SATURATE) return false;
-    uint32_t x = input(s, node, 0), axis = (uint32_t)attr(s, node, 0);
-    *slide = (Slide){x, axis, dims(s, x).at[axis], dims(s, node).at[axis], op == OP_shift ? 1 : op == OP_unshift ? -1 : attr(s, node, 1)};
-    return true;
+static uint32_t in(const Old *old, uint32_t k) { return old->s->rw->moved[node_ins(old->g, old->n)[k]]; }
+static bool is_zero(const Old *old, uint32_t k) { return old->s->rw->to->nodes[in(old, k)].op == OP_zero; }
+
+static uint32_t simplify_copy(const Old *old) { return rewrite_copy(old->s->rw, old->node); }
+static uint32_t simplify_reshape(const Old *old) { return structure_reshape(old->s, in(old, 0), &old->dims); }
+static uint32_t simplify_permute(const Old *old) { return structure_permute(old->s, in(old, 0), old->attrs); }
+static uint32_t simplify_add(const Old *old) { return structure_add(old->s, in(old, 0), in(old, 1)); }
+static uint32_t simplify_if(const Old *old) { return structure_if(old->s, in(old, 0), in(old, 1), in(old, 2)); }
+
+static uint32_t slide(const Old *old, int64_t by) {
+    return structure_slide(old->s, in(old, 0), (uint32_t)old->attrs[0], old->dims.at[old->attrs[0]], by);
+}
+static uint32_t simplify_resize(const Old *old) { return slide(old, old->attrs[1]); }
+static uint32_t simplify_shift(const Old *old) {
+    if (old->attrs[1] != SHIFT_SATURATE) return slide(old, old->n->op == OP_shift ? 1 : -1);
+    return is_zero(old, 0) ? structure_zero(old->s, &old->dims) : simplify_copy(old);
 }
 
-static Dims without(Dims d, uint32_t axis) {
-    memmove(d.at + axis, d.at + axis + 1, (--d.rank - axis) * sizeof *d.at);
-    return d;
+static uint32_t simplify_select(const Old *old) {
+    return structure_select(old->s, in(old, 0), (uint32_t)old->attrs[0], (uint32_t)old->attrs[1]);
+}
+static uint32_t simplify_scatter(const Old *old) {
+    return structure_scatter(old->s, in(old, 0), (uint32_t)old->attrs[0], (uint32_t)old->attrs[1], old->dims.at[old->attrs[0]]);
 }
 
-static Dims with(Dims d, uint32_t axis, uint32_t extent) {
-    memmove(d.at + axis + 1, d.at + axis, (d.rank++ - axis) * sizeof *d.at);
-    d.at[axis] = extent;
-    return d;
+static uint32_t simplify_contract(const Old *old) {
+    const Labels labels = structure_labels(old->g, old->node);
+    return structure_contract(old->s, in(old, 0), in(old, 1), &labels);
 }
-
-static uint32_t put(Structure *s, Op op, const uint32_t *ins, uint32_t nin, const Dims *d, const int64_t *attrs, uint32_t nattr) {
-    return rewrite_node(s->rw, op, ins, nin, d, attrs, nattr);
-}
-
-uint32_t structure_zero(Structure *s, const Dims *d) { return put(s, OP_zero, NULL, 0, d, NULL, 0); }
-
-static uint32_t put_onehot(Structure *s, uint32_t n, int64_t index) {
-    return put(s, OP_onehot, NULL, 0, &(Dims){.rank = 1, .at = {n}}, &index, 1);
-}
-
-/* ---- ops that move numbers ---- */
-
-uint32_t structure_reshape(Structure *s, uint32_t x, const Dims *d) {
-    return op_of(s, x) == OP_zero ? structure_zero(s, d) : rewrite_reshape(s->rw, x, d);
-}
-
-/* What two slides in a row leave of [0, from): the same as one, if the first cuts off nothing that the second would not. */
-static bool joins(const Slide *a, uint32_t to, int64_t by, bool *nothing) {
-    int64_t all = a->by + by, low = all < 0 ? -all : 0, high = (int64_t)to - all;
-    if (high > a->from) high = a->from;
-    int64_t both_low = low < -a->by ? -a->by : low, both_high = high < a->to - a->by ? high : a->to - a->by;
-    *nothing = both_low >= both_high;
-    return both_low == low && both_high == high;
-}
-
-uint32_t structure_slide(Structure *s, uint32_t x, uint32_t axis, uint32_t to, int64_t by) {
-    Dims d = dims(s, x);
-    int64_t from = d.at[axis], at = 0;
-    Slide inner;
-    bool nothing = by >= (int64_t)to || by <= -from, one = false;
-    d.at[axis] = to;
-    if (op_of(s, x) == OP_onehot) {
-        at = attr(s, x, 0) + by;
-        one = true;
-        nothing = at < 0 || at >= (int64_t)to;
-    }
-    if (!nothing && is_slide(s, x, &inner) && inner.axis == axis && joins(&inner, to, by, &nothing))
-        return nothing ? structure_zero(s, &d) : structure_slide(s, inner.x, axis, to, inner.by + by);
-    if (nothing || op_of(s, x) == OP_zero) return structure_zero(s, &d);
-    return one ? put_onehot(s, to, at) : rewrite_slide(s->rw, x, axis, to, by);
-}
-
-uint32_t structure_scatter(Structure *s, uint32_t x, uint32_t axis, uint32_t index, uint32_t extent) {
-    Dims d = with(dims(s, x), axis, extent);
-    if (extent == 1) return structure_reshape(s, x, &d);
-    if (op_of(s, x) == OP_zero) return structure_zero(s, &d);
-    return put(s, OP_scatter, &x, 1, &d, (int64_t[]){axis, index}, 2);
-}
-
-/* Axes of one element move nothing. */
-static bool moves_nothing(const Dims *from, const int64_t *perm) {
-    int64_t last = -1;
-    for (uint32_t k = 0; k < from->rank; k++) {
-        if (from->at[perm[k]] == 1) continue;
-        if (perm[k] < last) return false;
-        last = perm[k];
-    }
-    return true;
-}
-
-/* The contraction gives its result in the other order at once. */
-static uint32_t permuted_contract(Structure *s, uint32_t x, const int64_t *perm) {
-    Labels l = structure_labels(s->rw->to, x), turned = l;
-    for (uint32_t k = 0; k < l.n[2]; k++) turned.at[2][k] = l.at[2][perm[k]];
-    return structure_contract(s, input(s, x, 0), input(s, x, 1), &turned);
-}
-
-uint32_t structure_permute(Structure *s, uint32_t x, const int64_t *perm) {
-    int64_t joined[LIMIT_GRAPH_RANK];
-    if (op_of(s, x) == OP_permute) {
-        for (uint32_t k = 0; k < dims(s, x).rank; k++) joined[k] = attr(s, x, (uint32_t)perm[k]);
-        uint32_t kept = structure_enter(s, x), made = structure_permute(s, input(s, x, 0), joined);
-        structure_leave(s, kept);
-        return made;
-    }
-    Dims from = dims(s, x), to = from;
-    for (uint32_t k = 0; k < from.rank; k++) to.at[k] = from.at[perm[k]];
-    if (moves_nothing(&from, perm)) return structure_reshape(s, x, &to);
-    if (op_of(s, x) == OP_zero) return structure_zero(s, &to);
-    if (op_of(s, x) == OP_eye) return x;
-    if (op_of(s, x) == OP_contract && structure_single(s, x) && s->depth < STRUCTURE_DEPTH) return permuted_contract(s, x, perm);
-    return put(s, OP_permute, &x, 1, &to, perm, from.rank);
-}
-
-/* ---- pick ---- */
-
-double structure_select_cost(const Structure *s, uint32_t node, uint32_t axis) {
-    Dims d = dims(s, node);
-    switch (op_of(s, node)) {
-    case OP_zero: case OP_onehot: case OP_eye: return 0;
-    case OP_const: if (node_at(s, node)->size <= SLICED) return 0; break;
-    default: break;
-    }
-    return d.at[axis] == 1 ? 0 : COST_CALL + (double)(node_at(s, node)->size / d.at[axis]);
-}
-
-/* The axis of the reshaped node's input that is this one, the elements around it the same; -1: none. */
-static int64_t same_axis(const Structure *s, uint32_t node, uint32_t axis) {
-    Dims d = dims(s, node), x = dims(s, input(s, node, 0));
-    size_t before = 1, outer = 1;
-    for (uint32_t k = 0; k < axis; k++) before *= d.at[k];
-    for (uint32_t k = 0; k < x.rank; outer *= x.at[k++])
-        if (outer == before && x.at[k] == d.at[axis]) return k;
-    return -1;
-}
-
-static uint32_t pick_const(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    Dims d = dims(s, x), to = without(d, axis);
-    size_t inner = 1, extent = d.at[axis], size = dims_product(&to);
-    for (uint32_t k = axis + 1; k < d.rank; k++) inner *= d.at[k];
-    const double *from = s->rw->to->consts + attr(s, x, 0);
-    double *slice = ARENA_ARRAY(&s->rw->cx->arena, double, size);
-    for (size_t e = 0; e < size; e++) slice[e] = from[(e / inner * extent + index) * inner + e % inner];
-    return matrix_constant(s->rw, slice, &to);
-}
-
-static uint32_t pick_if(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    uint32_t c = input(s, x, 0), a = input(s, x, 1), b = input(s, x, 2), outer = dims(s, c).rank - 1;
-    if (axis < outer) return structure_if(s, structure_select(s, c, axis, index), a, b);
-    return structure_if(s, c, structure_select(s, a, axis - outer, index), structure_select(s, b, axis - outer, index));
-}
-
-static uint32_t pick_contract(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    Labels l = structure_labels(s->rw->to, x), picked = l;
-    uint32_t ins[] = {input(s, x, 0), input(s, x, 1)};
-    for (int k = 0; k < 2; k++) {
-        picked.n[k] = 0;
-        uint32_t at = UINT32_MAX;
-        for (uint32_t i = 0; i < l.n[k]; i++) {
-            if (l.at[k][i] == l.at[2][axis]) at = i;
-            else picked.at[k][picked.n[k]++] = l.at[k][i];
-        }
-        if (at != UINT32_MAX) ins[k] = structure_select(s, ins[k], at, index);
-    }
-    picked.n[2] = 0;
-    for (uint32_t i = 0; i < l.n[2]; i++)
-        if (i != axis) picked.at[2][picked.n[2]++] = l.at[2][i];
-    return structure_contract(s, ins[0], ins[1], &picked);
-}
-
-/* Whether picking before the op, which nothing else reads, is cheaper than after it. */
-static bool pick_pays(const Structure *s, uint32_t x, uint32_t axis) {
-    const Graph *g = s->rw->to;
-    Dims d = dims(s, x);
-    Cost cost = op_cost(g, node_at(s, x));
-    double extent = d.at[axis], after = COST_CALL + (cost.macs + cost.moved) / extent, before = cost_total(cost) + structure_select_cost(s, x, axis);
-    uint32_t outer = op_of(s, x) == OP_if ? dims(s, input(s, x, 0)).rank - 1 : 0;
-    if (op_of(s, x) == OP_if && axis < outer) return after + structure_select_cost(s, input(s, x, 0), axis) < before;
-    if (op_of(s, x) != OP_contract) {
-        for (uint32_t k = op_of(s, x) == OP_if; k < node_at(s, x)->nin; k++) after += structure_select_cost(s, input(s, x, k), axis - outer);
-        return after < before;
-    }
-    Labels l = structure_labels(g, x);
-    for (uint32_t k = 0; k < 2; k++)
-        for (uint32_t i = 0; i < l.n[k]; i++)
-            if (l.at[k][i] == l.at[2][axis]) after += structure_select_cost(s, input(s, x, k), i);
-    return after < before;
-}
-
-/* Through a permutation, which moves less afterwards, or nothing. UINT32_MAX: it does not pay. */
-static uint32_t pick_permuted(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    uint32_t rank = dims(s, x).rank, n = 0;
-    int64_t from = attr(s, x, axis), perm[LIMIT_GRAPH_RANK];
-    for (uint32_t k = 0; k < rank; k++)
-        if (k != axis) perm[n++] = attr(s, x, k) - (attr(s, x, k) > from);
-    Dims left = without(dims(s, input(s, x, 0)), (uint32_t)from);
-    if (!structure_single(s, x) && !moves_nothing(&left, perm)) return UINT32_MAX;
-    return structure_permute(s, structure_select(s, input(s, x, 0), (uint32_t)from, index), perm);
-}
-
-/* From a slide or a place along another axis. */
-static uint32_t pick_beside(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    Slide slide;
-    if (is_slide(s, x, &slide))
-        return structure_slide(s, structure_select(s, slide.x, axis, index), slide.axis - (slide.axis > axis), slide.to, slide.by);
-    uint32_t placed = (uint32_t)attr(s, x, 0), at = (uint32_t)attr(s, x, 1), extent = dims(s, x).at[placed];
-    uint32_t y = structure_select(s, input(s, x, 0), axis - (axis > placed), index);
-    return structure_scatter(s, y, placed - (placed > axis), at, extent);
-}
-
-/* What can be picked before the op at hand instead of after it; UINT32_MAX: nothing. */
-static uint32_t pick_before(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    Slide slide;
-    Dims d = without(dims(s, x), axis);
-    Op op = op_of(s, x);
-    if (op == OP_permute) return pick_permuted(s, x, axis, index);
-    if (op == OP_reshape && same_axis(s, x, axis) >= 0)
-        return structure_reshape(s, structure_select(s, input(s, x, 0), (uint32_t)same_axis(s, x, axis), index), &d);
-    if (is_slide(s, x, &slide) && slide.axis == axis) {
-        int64_t from = (int64_t)index - slide.by;
-        return from < 0 || from >= slide.from ? structure_zero(s, &d) : structure_select(s, slide.x, axis, (uint32_t)from);
-    }
-    if (op == OP_scatter && attr(s, x, 0) == axis) return attr(s, x, 1) == index ? input(s, x, 0) : structure_zero(s, &d);
-    if (!structure_single(s, x)) return UINT32_MAX;
-    if (is_slide(s, x, &slide) || op == OP_scatter) return pick_beside(s, x, axis, index);
-    if ((op != OP_add && op != OP_if && op != OP_contract) || !pick_pays(s, x, axis)) return UINT32_MAX;
-    if (op == OP_if) return pick_if(s, x, axis, index);
-    if (op == OP_contract) return pick_contract(s, x, axis, index);
-    uint32_t a = structure_select(s, input(s, x, 0), axis, index);
-    return structure_add(s, a, structure_select(s, input(s, x, 1), axis, index));
-}
-
-uint32_t structure_select(Structure *s, uint32_t x, uint32_t axis, uint32_t index) {
-    Dims d = dims(s, x), to = without(d, axis);
-    Op op = op_of(s, x);
-    if (d.at[axis] == 1) return structure_reshape(s, x, &to);
-    if (op == OP_zero || (op == OP_onehot && attr(s, x, 0) != index)) return structure_zero(s, &to);
-    if (op == OP_onehot) return structure_reshape(s, put_onehot(s, 1, 0), &to);
-    if (op == OP_eye) return put_onehot(s, d.at[0], index);
-    if (op == OP_const && node_at(s, x)->size <= SLICED) return pick_const(s, x, axis, index);
-    uint32_t made = UINT32_MAX;
-    if (s->depth < STRUCTURE_DEPTH) {
-        uint32_t kept = structure_enter(s, x);
-        s->depth++;
-        made = pick_before(s, x, axis, index);
-        s->depth--;
-        structure_leave(s, kept);
-    }
-    return made != UINT32_MAX ? made : put(s, OP_select, &x, 1, &to, (int64_t[]){axis, index}, 2);
-}
-
-/* ---- add and if ---- */
-
-static bool same_attrs(const Structure *s, uint32_t a, uint32_t b) {
-    const GNode *x = node_at(s, a), *y = node_at(s, b);
-    return x->nattr == y->nattr && (!x->nattr || !memcmp(node_attrs(s->rw->to, x), node_attrs(s->rw->to, y), x->nattr * sizeof(int64_t)));
-}
-
-/* L·x + L·y = L·(x + y), for an op L that only moves numbers. */
-static uint32_t add_moved(Structure *s, uint32_t a, uint32_t b) {
-    uint32_t x = input(s, a, 0), y = input(s, b, 0);
-    Dims d = dims(s, a), xd = dims(s, x), yd = dims(s, y);
-    if (!dims_equal(&xd, &yd) || node_at(s, x)->size > 2 * node_at(s, a)->size) return UINT32_MAX;
-    Op op = op_of(s, a);
-    int64_t attrs[LIMIT_GRAPH_RANK];
-    uint32_t n = node_at(s, a)->nattr;
-    for (uint32_t k = 0; k < n; k++) attrs[k] = attr(s, a, k);
-    uint32_t sum = structure_add(s, x, y);
-    return op == OP_reshape ? structure_reshape(s, sum, &d) : put(s, op, &sum, 1, &d, attrs, n);
-}
-
-/* Two sums that share a factor. UINT32_MAX: none. */
-static uint32_t add_products(Structure *s, uint32_t a, uint32_t b) {
-    uint32_t x[] = {input(s, a, 0), input(s, a, 1)}, y[] = {input(s, b, 0), input(s, b, 1)};
-    int shared = x[0] == y[0] ? 0 : x[1] == y[1] ? 1 : -1;
-    if (shared < 0) return UINT32_MAX;
-    Labels l = structure_labels(s->rw->to, a);
-    x[1 - shared] = structure_add(s, x[1 - shared], y[1 - shared]);
-    return structure_contract(s, x[0], x[1], &l);
-}
-
-static uint32_t add_ifs(Structure *s, uint32_t a, uint32_t b) {
-    uint32_t c = input(s, a, 0), then[] = {input(s, a, 1), input(s, b, 1)}, otherwise[] = {input(s, a, 2), input(s, b, 2)};
-    if (c != input(s, b, 0)) return UINT32_MAX;
-    uint32_t sum = structure_add(s, then[0], then[1]);
-    return structure_if(s, c, sum, structure_add(s, otherwise[0], otherwise[1]));
-}
-
-/* The same op on both sides, once instead of twice. UINT32_MAX: it does not apply. */
-static uint32_t add_alike(Structure *s, uint32_t a, uint32_t b) {
-    if (a == b || op_of(s, a) != op_of(s, b) || !same_attrs(s, a, b) || !structure_single(s, a) || !structure_single(s, b)) return UINT32_MAX;
-    switch (op_of(s, a)) {
-    case OP_shift: case OP_unshift: case OP_resize: case OP_select: case OP_scatter: case OP_permute: case OP_reshape: return add_moved(s, a, b);
-    case OP_contract: return add_products(s, a, b);
-    case OP_if: return add_ifs(s, a, b);
-    default: return UINT32_MAX;
-    }
-}
-
-uint32_t structure_add(Structure *s, uint32_t a, uint32_t b) {
-    Dims d = dims(s, a);
-    uint32_t made = UINT32_MAX;
-    if (op_of(s, a) == OP_zero) return b;
-    if (op_of(s, b) == OP_zero) return a;
-    if (s->depth < STRUCTURE_DEPTH) {
-        s->depth++;
-        made = add_alike(s, a, b);
-        s->depth--;
-    }
-    return made != UINT32_MAX ? made : put(s, OP_add, (uint32_t[]){a, b}, 2, &d, NULL, 0);
-}
-
-/* weight [O…] times a [D…]: [O…, D…] */
-static uint32_t scaled(Structure *s, uint32_t weight, uint32_t a) {
-    uint32_t outer = dims(s, weight).rank, rank = dims(s, a).rank;
-    Labels l = {.n = {outer, rank, outer + rank}};
-    for (uint32_t i = 0; i < outer + rank; i++) {
-        *(i < outer ? &l.at[0][i] : &l.at[1][i - outer]) = i;
-        l.at[2][i] = i;
-    }
-    return structure_contract(s, weight, a, &l);
-}
-
-/* The condition's weights, both together: what scales equal branches. */
-static uint32_t mass(Structure *s, uint32_t c) {
-    uint32_t outer = dims(s, c).rank - 1;
-    Labels l = {.n = {outer + 1, 1, outer}};
-    for (uint32_t i = 0; i <= outer; i++) l.at[0][i] = l.at[2][i] = i;
-    l.at[1][0] = outer;
-    return structure_contract(s, c, matrix_constant(s->rw, (double[]){1, 1}, &(Dims){.rank = 1, .at = {2}}), &l);
-}
-
-static bool is_truth(const Structure *s, uint32_t node, int64_t value) {
-    return op_of(s, node) == OP_onehot && node_at(s, node)->size == 2 && attr(s, node, 0) == value;
-}
-
-/* One branch is zero, or both are equal: a product instead of a sum of two. UINT32_MAX: it does not pay. */
-static uint32_t one_branch(Structure *s, uint32_t c, uint32_t a, uint32_t b) {
-    Dims cd = dims(s, c);
-    uint32_t outer = cd.rank - 1;
-    double weights = (double)node_at(s, c)->size / 2, product = weights * (double)node_at(s, a)->size;
-    if (a == b) return 2 * COST_CALL + 2 * weights + product < COST_CALL + 2 * product ? scaled(s, mass(s, c), a) : UINT32_MAX;
-    bool second = op_of(s, a) == OP_zero;
-    if (!second && op_of(s, b) != OP_zero) return UINT32_MAX;
-    bool placed = op_of(s, c) == OP_scatter && attr(s, c, 0) == outer;
-    if (!placed && structure_select_cost(s, c, outer) + product >= 2 * product) return UINT32_MAX;
-    return scaled(s, structure_select(s, c, outer, second), second ? b : a);
-}
-
-uint32_t structure_if(Structure *s, uint32_t c, uint32_t a, uint32_t b) {
-    Dims cd = dims(s, c), d = cd, branch = dims(s, a);
-    uint32_t made = UINT32_MAX, outer = cd.rank - 1;
-    memcpy(d.at + outer, branch.at, branch.rank * sizeof *d.at);
-    d.rank = outer + branch.rank;
-    if (op_of(s, c) == OP_zero || (op_of(s, a) == OP_zero && op_of(s, b) == OP_zero)) return structure_zero(s, &d);
-    if (is_truth(s, c, 0)) return a;
-    if (is_truth(s, c, 1)) return b;
-    if (is_truth(s, a, 0) && is_truth(s, b, 1)) return c;
-    if (op_of(s, c) == OP_scatter && attr(s, c, 0) == outer) /* nothing is known of the other branch's weight but that it is zero */
-        return scaled(s, input(s, c, 0), attr(s, c, 1) ? b : a);
-    if (s->depth < STRUCTURE_DEPTH) {
-        s->depth++;
-        made = one_branch(s, c, a, b);
-        s->depth--;
-    }
-    return made != UINT32_MAX ? made : put(s, OP_if, (uint32_t[]){c, a, b}, 3, &d, NULL, 0);
-}
-
-/* ---- the pass ---- */
 
 /* A count padded with zeros reads no more states than the count itself. */
-static uint32_t put_iter(Structure *s, uint32_t node) {
-    const Graph *g = s->rw->from;
-    const GNode *n = &g->nodes[node];
-    uint32_t count = s->rw->moved[node_ins(g, n)[0]];
+static uint32_t simplify_iter(const Old *old) {
+    Rewrite *rw = old->s->rw;
+    const GNode *n = old->n;
     Slide slide;
-    Dims d = dims_of(g, node);
-    if (node_attrs(g, n)[0] == 1 && op_of(s, count) == OP_zero) return structure_zero(s, &d);
-    if (node_attrs(g, n)[0] != 1 || !is_slide(s, count, &slide) || slide.axis + 1 != dims(s, count).rank || slide.by || slide.from > slide.to)
-        return rewrite_copy(s->rw, node);
-    uint32_t *ins = ARENA_ARRAY(&s->rw->cx->arena, uint32_t, n->nin);
-    for (uint32_t k = 0; k < n->nin; k++) ins[k] = k ? s->rw->moved[node_ins(g, n)[k]] : slide.x;
-    Graph *step = rewrite_give(s->rw->cx, rewrite_guard(s->rw->cx, graph_copy(g->subs[n->sub])));
-    return rewrite_add(s->rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = n->nin, .dims = node_dims(g, n), .rank = n->rank,
-                                          .attrs = node_attrs(g, n), .nattr = n->nattr, .subs = &step, .nsub = 1});
+    const uint32_t count = in(old, 0);
+    if (op_iter(old->g, n).counts != 1) return simplify_copy(old);
+    if (is_zero(old, 0)) return structure_zero(old->s, &old->dims);
+    if (!structure_is_slide(old->s, count, &slide) || slide.axis + 1 != rw->to->nodes[count].rank || slide.by || slide.from > slide.to)
+        return simplify_copy(old);
+    uint32_t *ins = ARENA_ARRAY(&rw->cx->arena, uint32_t, n->nin);
+    for (uint32_t k = 0; k < n->nin; k++) ins[k] = k ? in(old, k) : slide.x;
+    Graph *step = rewrite_give(rw->cx, rewrite_guard(rw->cx, graph_copy(old->g->subs[n->sub])));
+    return rewrite_add(rw, &(NodeSpec){.op = OP_iter, .ins = ins, .nin = n->nin, .dims = node_dims(old->g, n), .rank = n->rank,
+                                       .attrs = old->attrs, .nattr = n->nattr, .subs = &step, .nsub = 1});
 }
 
 static uint32_t put_node(Structure *s, uint32_t node) {
+    static uint32_t (*const rules[OP_COUNT])(const Old *) = {
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, ...) [OP_##name] = simplify_##simplify,
+#include "schema/graph/ops.def"
+#undef OP
+    };
     const Graph *g = s->rw->from;
     const GNode *n = &g->nodes[node];
-    const int64_t *a = node_attrs(g, n);
-    Dims d = dims_of(g, node);
-    uint32_t x = n->nin ? s->rw->moved[node_ins(g, n)[0]] : 0, y = n->nin > 1 ? s->rw->moved[node_ins(g, n)[1]] : 0;
-    switch (n->op) {
-    case OP_reshape: return structure_reshape(s, x, &d);
-    case OP_resize: return structure_slide(s, x, (uint32_t)a[0], d.at[a[0]], a[1]);
-    case OP_shift: case OP_unshift:
-        if (a[1] != SHIFT_SATURATE) return structure_slide(s, x, (uint32_t)a[0], d.at[a[0]], n->op == OP_shift ? 1 : -1);
-        return op_of(s, x) == OP_zero ? structure_zero(s, &d) : rewrite_copy(s->rw, node);
-    case OP_select: return structure_select(s, x, (uint32_t)a[0], (uint32_t)a[1]);
-    case OP_scatter: return structure_scatter(s, x, (uint32_t)a[0], (uint32_t)a[1], d.at[a[0]]);
-    case OP_permute: return structure_permute(s, x, a);
-    case OP_add: return structure_add(s, x, y);
-    case OP_if: return structure_if(s, x, y, s->rw->moved[node_ins(g, n)[2]]);
-    case OP_contract: {
-        Labels l = structure_labels(g, node);
-        return structure_contract(s, x, y, &l);
-    }
-    case OP_iter: return put_iter(s, node);
-    default: return rewrite_copy(s->rw, node);
-    }
+    return rules[n->op](&(Old){.s = s, .node = node, .g = g, .n = n, .attrs = node_attrs(g, n), .dims = dims_of(g, node)});
 }
 
 /* The readers of `node` are readers of what it became. */
@@ -443,7 +84,7 @@ static void note_readers(Structure *s, uint32_t made, uint32_t readers) {
 /* An op is rewritten in the light of what reads its inputs in the old graph. Where different nodes become one, more read it than was known, and
  * in the end it may have cost more: then all stays as it was. */
 Graph *optimise_structure(Cx *cx, const Graph *g) {
-    Structure s = {.rw = rewrite_new(cx, g)};
+    Structure s = {.rw = rewrite_new(cx, g), .contract = structure_contract};
     const uint32_t *readers = rewrite_readers(cx, g);
     for (uint32_t i = 0; i < g->nnodes; i++) {
         s.rw->moved[i] = put_node(&s, i);

@@ -1,4 +1,4 @@
-/* Inside linking: what link*.c, net*.c and loss.c share.
+/* Inside linking: what link_*.c, net*.c and loss.c share.
  *
  * Shapes are settled first, from the bindings (variables have types, columns have rows), which also makes the list of weights; then
  * nodes are emitted: the bindings' values, the program with its calls inlined, the loss. */
@@ -6,6 +6,7 @@
 #define CAJAL_LINK_INSIDE_H
 #include "compiler/training/link.h"
 #include "compiler/passes/rewrite.h"
+#include "schema/graph/ops.h"
 
 enum { LINK_NONE = UINT32_MAX };
 
@@ -60,6 +61,13 @@ Dims link_shape(Link *k, const Type *type, const char *pointer);
 /* Product of the dims; fails with too_large beyond LIMIT_SPACE. */
 size_t link_size(Link *k, const Dims *dims, const char *pointer);
 
+/* An input node, flat. */
+uint32_t link_input(Rewrite *rw, SlotRole role, uint32_t index, size_t size);
+/* [n] */
+uint32_t link_const(Rewrite *rw, const double *data, size_t n);
+/* `map`; a parameter that the function does not have is left out. */
+uint32_t link_map(Rewrite *rw, uint32_t x, Function function, double p0, double p1);
+
 /* link_columns.c: columns become slots; a column used twice must be used alike. */
 /* As a variable of that type, called `what`, is bound to it. */
 void link_column_typed(Link *k, const char *name, const Type *type, const char *what, const char *pointer);
@@ -90,9 +98,4 @@ uint32_t loss_emit(LinkLevel *level, uint32_t value, uint32_t target);
 
 /* link_inline.c: the program's graph with its inputs and networks in place; the node of its value. */
 uint32_t link_inline(LinkLevel *level);
-/* An input node, flat. */
-uint32_t link_input(Rewrite *rw, SlotRole role, uint32_t index, size_t size);
-/* [n] */
-uint32_t link_const(Rewrite *rw, const double *data, size_t n);
-uint32_t link_map(Rewrite *rw, uint32_t x, int function, double p0, double p1);
 #endif

@@ -54,17 +54,12 @@ static Graph *serve_value(Cx *cx, const Linked *linked, const LinkServe *serve) 
     return rewrite_finish_as_is(&s.rw);
 }
 
-static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
-    graph_free(rewrite_give(cx, old));
-    return made;
-}
-
 Graph *link_serve(Cx *cx, const Linked *linked, const LinkServe *serve) {
     static const DeriveSpec value = {.output = 0};
     Graph *g = serve_value(cx, linked, serve);
     if (serve->derive == DERIVE_LOWERED) return rewrite_give(cx, g);
-    g = replaced(cx, g, optimise_all(cx, g));
+    g = rewrite_replace(cx, g, optimise_all(cx, g));
     if (serve->derive == DERIVE_NONE) return rewrite_give(cx, g);
-    g = replaced(cx, g, serve->derive == DERIVE_VJP ? derive_vjp(cx, g, &value) : derive_jvp(cx, g, &value));
-    return rewrite_give(cx, replaced(cx, g, optimise_all(cx, g)));
+    g = rewrite_replace(cx, g, serve->derive == DERIVE_VJP ? derive_vjp(cx, g, &value) : derive_jvp(cx, g, &value));
+    return rewrite_give(cx, rewrite_replace(cx, g, optimise_all(cx, g)));
 }

@@ -8,11 +8,6 @@
  * needs about as much again of the one, and three times as many of the other. */
 enum { UNROLL_MEMORY = 2, UNROLL_NODES = 8 };
 
-static Graph *replaced(Cx *cx, Graph *old, Graph *made) {
-    graph_free(rewrite_give(cx, old));
-    return made;
-}
-
 /* Only the loss and the value. */
 static Graph *step_forward(Cx *cx, const Graph *g) {
     static const OutRole roles[] = {OUT_LOSS, OUT_VALUE};
@@ -27,10 +22,10 @@ static Graph *step_forward(Cx *cx, const Graph *g) {
 Graph *link_train(Cx *cx, const Linked *linked, uint64_t batch) {
     const double room = (double)LIMIT_JOB_BYTES / UNROLL_MEMORY / (double)dtype_size(linked->dtype) / (double)(batch ? batch : 1);
     Graph *g = step_forward(cx, linked->forward);
-    g = replaced(cx, g, unroll_graph(cx, g, (UnrollRoom){.elements = room, .nodes = LIMIT_GRAPH_NODES / UNROLL_NODES}));
-    g = replaced(cx, g, optimise_all(cx, g)); /* the gradient of contractions in a good order is in a good order */
+    g = rewrite_replace(cx, g, unroll_graph(cx, g, (UnrollRoom){.elements = room, .nodes = LIMIT_GRAPH_NODES / UNROLL_NODES}));
+    g = rewrite_replace(cx, g, optimise_all(cx, g)); /* the gradient of contractions in a good order is in a good order */
     bool *trained = ARENA_ARRAY(&cx->arena, bool, g->nslots);
     for (uint32_t i = 0; i < g->nslots; i++) trained[i] = g->slots[i].role == SLOT_WEIGHT && linked->weights[g->slots[i].index].train;
-    g = replaced(cx, g, derive_vjp(cx, g, &(DeriveSpec){.output = 0, .slots = trained}));
-    return rewrite_give(cx, replaced(cx, g, optimise_all(cx, g)));
+    g = rewrite_replace(cx, g, derive_vjp(cx, g, &(DeriveSpec){.output = 0, .slots = trained}));
+    return rewrite_give(cx, rewrite_replace(cx, g, optimise_all(cx, g)));
 }

@@ -45,19 +45,6 @@ void link_settle_weights(Link *k) {
                             "Nothing here is trained: bind a variable to \"weights\" or to a network that has some.");
 }
 
-uint32_t link_input(Rewrite *rw, SlotRole role, uint32_t index, size_t size) {
-    const int64_t slot = graph_slot(rw->to, role, index, size);
-    const Dims flat = {.rank = 1, .at = {(uint32_t)size}};
-    return rewrite_node(rw, OP_input, NULL, 0, &flat, &slot, 1);
-}
-
-uint32_t link_const(Rewrite *rw, const double *data, size_t n) {
-    const uint32_t size = (uint32_t)n, node = graph_const(rw->to, data, &size, 1);
-    if (rw->to->failed) cx_fail(rw->cx, ERR_too_large, AT_NOWHERE, NULL,
-                                "The linked graph would be too large: %zu numbers more are constant.", n);
-    return node;
-}
-
 static uint32_t capture(LinkLevel *level, uint32_t outside) {
     if (level->ncaptured == level->captured_room) {
         const uint32_t room = level->captured_room ? 2 * level->captured_room : 8;

@@ -43,11 +43,6 @@ void loss_target(Link *k) {
 
 /* ---- nodes; v: the output, t: the target, [n] each ---- */
 
-static uint32_t sum2(Rewrite *rw, uint32_t a, uint32_t b) {
-    const Dims dims = dims_of(rw->to, a);
-    return rewrite_node(rw, OP_add, (uint32_t[]){a, b}, 2, &dims, NULL, 0);
-}
-
 static uint32_t scale(Rewrite *rw, uint32_t x, double factor, double shift) { return link_map(rw, x, FUNCTION_scale, factor, shift); }
 
 /* factor · Σ x */
@@ -64,13 +59,13 @@ static uint32_t dot(Rewrite *rw, uint32_t a, uint32_t b, double factor) {
     return scale(rw, rewrite_node(rw, OP_contract, (uint32_t[]){a, b}, 2, &number, attrs, 5), factor, 0);
 }
 
-static uint32_t difference(Rewrite *rw, uint32_t v, uint32_t t) { return sum2(rw, v, scale(rw, t, -1, 0)); }
+static uint32_t difference(Rewrite *rw, uint32_t v, uint32_t t) { return rewrite_plus(rw, v, scale(rw, t, -1, 0)); }
 
 /* -mean(t·log v + (1 - t)·log(1 - v)) */
 static uint32_t bce(Rewrite *rw, uint32_t v, uint32_t t, double n) {
     const uint32_t yes = dot(rw, t, link_map(rw, v, FUNCTION_log, 0, 0), -1 / n);
     const uint32_t no = dot(rw, scale(rw, t, -1, 1), link_map(rw, scale(rw, v, -1, 1), FUNCTION_log, 0, 0), -1 / n);
-    return sum2(rw, yes, no);
+    return rewrite_plus(rw, yes, no);
 }
 
 uint32_t loss_emit(LinkLevel *level, uint32_t v, uint32_t t) {
@@ -84,6 +79,8 @@ uint32_t loss_emit(LinkLevel *level, uint32_t v, uint32_t t) {
     case LOSS_MSE: return sum_of(rw, link_map(rw, difference(rw, v, t), FUNCTION_square, 0, 0), 1 / (double)n);
     case LOSS_CROSS_ENTROPY: return dot(rw, t, rewrite_node(rw, OP_softmax, &v, 1, &flat, log_of_first, 2), -1);
     case LOSS_NLL: return dot(rw, t, v, -1);
-    default: return bce(rw, v, t, (double)n);
+    case LOSS_BCE: return bce(rw, v, t, (double)n);
+    case LOSS_COUNT: break;
     }
+    return v;
 }

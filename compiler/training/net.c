@@ -11,23 +11,21 @@ typedef struct {
     const SpecLayer *layer;
     uint32_t index; /* of the layer */
     LayerPlan *plan;
-} Planner;
+} ShapeRule;
 
-static _Noreturn void misfit(const Planner *p, const char *needs) {
+static _Noreturn void misfit(const ShapeRule *p, const char *needs) {
     link_fail(p->k, ERR_shape_mismatch, p->layer->pointer, "%s needs %s, and gets %s.", layer_name(p->layer->kind), needs,
               link_dims(p->k, &p->plan->in));
 }
 
-static uint32_t whole(const Planner *p, int param) { return (uint32_t)p->layer->param[param]; }
-
 /* ---- weights ---- */
 
-static const char *weight_name(const Planner *p, const char *net, const char *part) {
+static const char *weight_name(const ShapeRule *p, const char *net, const char *part) {
     if (!p->value->name) return cx_printf(p->k->cx, "%s.%u.%s", net, p->index, part);
     return cx_printf(p->k->cx, "%s.%s.%u.%s", net, p->value->name, p->index, part);
 }
 
-static uint32_t add_weight(const Planner *p, const char *part, const Dims *dims, InitKind init, double bound) {
+static uint32_t add_weight(const ShapeRule *p, const char *part, const Dims *dims, InitKind init, double bound) {
     const SpecNet *spec = p->net->spec;
     LinkWeight w = {.name = weight_name(p, cx_printf(p->k->cx, "nets.%s", spec->name), part), .rank = dims->rank, .init = init,
                     .bound = bound, .train = spec->train, .from_run = spec->from_run};
@@ -38,7 +36,7 @@ static uint32_t add_weight(const Planner *p, const char *part, const Dims *dims,
 }
 
 /* PyTorch's kaiming uniform with a = √5, of the bias too. */
-static void add_weights(const Planner *p, const Dims *weight, bool bias) {
+static void add_weights(const ShapeRule *p, const Dims *weight, bool bias) {
     double fan_in = 1;
     for (uint32_t i = 1; i < weight->rank; i++) fan_in *= weight->at[i];
     const Dims out = {.rank = 1, .at = {weight->at[0]}};
@@ -46,50 +44,53 @@ static void add_weights(const Planner *p, const Dims *weight, bool bias) {
     if (bias) p->plan->bias = add_weight(p, "bias", &out, INIT_KAIMING, 1 / sqrt(fan_in));
 }
 
-/* ---- a rule a layer: `out` from `in` ---- */
+/* ---- rules, by the name in the layer's row: `out` from `in` ---- */
 
-static void plan_linear(Planner *p) {
+static void shape_same(ShapeRule *p) { p->plan->out = p->plan->in; }
+
+static void shape_linear(ShapeRule *p) {
     LayerPlan *plan = p->plan;
     if (!plan->in.rank) misfit(p, "at least one axis");
     const uint32_t last = plan->in.rank - 1;
-    const Dims weight = {.rank = 2, .at = {whole(p, LINEAR_OUT), plan->in.at[last]}};
+    const Dims weight = {.rank = 2, .at = {(uint32_t)p->layer->linear.out, plan->in.at[last]}};
     plan->out = plan->in;
     plan->out.at[last] = weight.at[0];
-    add_weights(p, &weight, whole(p, LINEAR_BIAS));
+    add_weights(p, &weight, p->layer->linear.bias);
 }
 
-static void plan_bias(Planner *p) {
+static void shape_bias(ShapeRule *p) {
     p->plan->out = p->plan->in;
     p->plan->bias = add_weight(p, "bias", &p->plan->in, INIT_ZEROS, 0);
 }
 
 /* The windows along the last two axes. */
-static void plan_windows(Planner *p, const uint32_t kernel[2], int stride, int pad) {
+static void set_windows(ShapeRule *p, const uint32_t kernel[2], const double stride[2], const double pad[2]) {
     LayerPlan *plan = p->plan;
     for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t by = (uint32_t)pad[i];
         uint32_t *extent = &plan->out.at[plan->out.rank - 2 + i];
         const uint32_t n = plan->in.at[plan->in.rank - 2 + i];
-        *extent = window_extent(n, kernel[i], whole(p, stride + (int)i), whole(p, pad + (int)i));
+        *extent = window_extent(n, kernel[i], (uint32_t)stride[i], by);
         if (*extent) continue;
-        if (n + 2 * (uint64_t)whole(p, pad + (int)i) > LIMIT_SPACE) misfit(p, "a smaller pad");
+        if (n + 2 * (uint64_t)by > LIMIT_SPACE) misfit(p, "a smaller pad");
         link_fail(p->k, ERR_shape_mismatch, p->layer->pointer,
-                  "A kernel of %u does not fit into %u with a pad of %u: the input is %s.", kernel[i], n,
-                  whole(p, pad + (int)i), link_dims(p->k, &plan->in));
+                  "A kernel of %u does not fit into %u with a pad of %u: the input is %s.", kernel[i], n, by,
+                  link_dims(p->k, &plan->in));
     }
 }
 
-static void plan_conv2d(Planner *p) {
+static void shape_conv2d(ShapeRule *p) {
     LayerPlan *plan = p->plan;
     if (plan->in.rank != 3) misfit(p, "an image [C,H,W] (reshape [H,W] to [1,H,W])");
-    const uint32_t kernel[] = {whole(p, CONV_KERNEL), whole(p, CONV_KERNEL + 1)};
-    const Dims weight = {.rank = 4, .at = {whole(p, CONV_OUT), plan->in.at[0], kernel[0], kernel[1]}};
+    const uint32_t kernel[] = {(uint32_t)p->layer->conv2d.kernel[0], (uint32_t)p->layer->conv2d.kernel[1]};
+    const Dims weight = {.rank = 4, .at = {(uint32_t)p->layer->conv2d.out, plan->in.at[0], kernel[0], kernel[1]}};
     plan->out = (Dims){.rank = 3, .at = {weight.at[0]}};
-    plan_windows(p, kernel, CONV_STRIDE, CONV_PAD);
-    add_weights(p, &weight, whole(p, CONV_BIAS));
+    set_windows(p, kernel, p->layer->conv2d.stride, p->layer->conv2d.pad);
+    add_weights(p, &weight, p->layer->conv2d.bias);
 }
 
 /* y [H,W] or [C,H,W], w [1,kh,kw] or [O,C,kh,kw]; the result keeps y's rank. */
-static void plan_conv2d_by(Planner *p) {
+static void shape_conv2d_by(ShapeRule *p) {
     LayerPlan *plan = p->plan;
     const Dims *y = &plan->in, *w = &plan->by;
     if (y->rank != 2 && y->rank != 3) misfit(p, "an image [H,W] or [C,H,W]");
@@ -102,28 +103,29 @@ static void plan_conv2d_by(Planner *p) {
                   y->rank == 2 ? " with O = 1, or [1,kh,kw]" : channels == 1 ? " or [1,kh,kw]" : "");
     plan->out = *y;
     if (y->rank == 3) plan->out.at[0] = made;
-    plan_windows(p, w->at + w->rank - 2, BY_STRIDE, BY_PAD);
+    set_windows(p, w->at + w->rank - 2, p->layer->conv2d_by.stride, p->layer->conv2d_by.pad);
 }
 
-static void plan_pool(Planner *p) {
-    const uint32_t kernel[] = {whole(p, POOL_KERNEL), whole(p, POOL_KERNEL + 1)};
+/* Of both poolings, whose parameters are the same. */
+static void shape_pool(ShapeRule *p) {
+    const uint32_t kernel[] = {(uint32_t)p->layer->max_pool2d.kernel[0], (uint32_t)p->layer->max_pool2d.kernel[1]};
     if (p->plan->in.rank < 2) misfit(p, "at least two axes");
     p->plan->out = p->plan->in;
-    plan_windows(p, kernel, POOL_STRIDE, POOL_PAD);
+    set_windows(p, kernel, p->layer->max_pool2d.stride, p->layer->max_pool2d.pad);
 }
 
-static void plan_pad2d(Planner *p) {
+static void shape_pad2d(ShapeRule *p) {
     Dims *out = &p->plan->out;
     *out = p->plan->in;
     if (out->rank < 2) misfit(p, "at least two axes");
     for (uint32_t i = 0; i < 2; i++) {
-        const uint64_t extent = out->at[out->rank - 2 + i] + 2 * (uint64_t)whole(p, PAD_PAD + (int)i);
+        const uint64_t extent = out->at[out->rank - 2 + i] + 2 * (uint64_t)p->layer->pad2d.pad[i];
         if (extent > LIMIT_SPACE) misfit(p, "a smaller pad");
         out->at[out->rank - 2 + i] = (uint32_t)extent;
     }
 }
 
-static void plan_reshape(Planner *p) {
+static void shape_reshape(ShapeRule *p) {
     LayerPlan *plan = p->plan;
     plan->out.rank = p->layer->rank;
     memcpy(plan->out.at, p->layer->dims, p->layer->rank * sizeof *plan->out.at);
@@ -132,22 +134,17 @@ static void plan_reshape(Planner *p) {
                   link_dims(p->k, &plan->in), link_dims(p->k, &plan->out), dims_product(&plan->in), dims_product(&plan->out));
 }
 
-static void plan_layer(Planner *p) {
-    LayerPlan *plan = p->plan;
-    plan->weight = plan->bias = LINK_NONE;
-    switch (p->layer->kind) {
-    case LAYER_linear: plan_linear(p); break;
-    case LAYER_bias: plan_bias(p); break;
-    case LAYER_conv2d: plan_conv2d(p); break;
-    case LAYER_conv2d_by: plan_conv2d_by(p); break;
-    case LAYER_max_pool2d:
-    case LAYER_avg_pool2d: plan_pool(p); break;
-    case LAYER_pad2d: plan_pad2d(p); break;
-    case LAYER_flatten: plan->out = (Dims){.rank = 1, .at = {(uint32_t)dims_product(&plan->in)}}; break;
-    case LAYER_reshape: plan_reshape(p); break;
-    default: plan->out = plan->in; /* elementwise, or over the last axis */
-    }
-    link_size(p->k, &plan->out, p->layer->pointer);
+static void shape_flatten(ShapeRule *p) { p->plan->out = (Dims){.rank = 1, .at = {(uint32_t)dims_product(&p->plan->in)}}; }
+
+static void plan_layer(ShapeRule *p) {
+    static void (*const rules[LAYER_COUNT])(ShapeRule *) = {
+#define LAYER(name, check, shape, ...) [LAYER_##name] = shape_##shape,
+#include "schema/graph/layers.def"
+#undef LAYER
+    };
+    p->plan->weight = p->plan->bias = LINK_NONE;
+    rules[p->layer->kind](p);
+    link_size(p->k, &p->plan->out, p->layer->pointer);
 }
 
 /* ---- networks ---- */
@@ -160,7 +157,7 @@ static void plan_value(Link *k, NetPlan *net, uint32_t index) {
         LayerPlan *plan = &net->layers[index][i];
         plan->in = now;
         if (value->nof == 2) plan->by = net->values[value->from[1]];
-        plan_layer(&(Planner){.k = k, .net = net, .value = value, .layer = &value->layers[i], .index = i, .plan = plan});
+        plan_layer(&(ShapeRule){.k = k, .net = net, .value = value, .layer = &value->layers[i], .index = i, .plan = plan});
         now = plan->out;
     }
     net->values[net->spec->ninputs + index] = now;

@@ -12,7 +12,7 @@
 
 /* ---- networks ---- */
 
-/* schema/graph/layers.def: LAYER(name, parameters), with defaults as PyTorch's */
+/* schema/graph/layers.def */
 typedef enum {
 #define LAYER(name, ...) LAYER_##name,
 #include "schema/graph/layers.def"
@@ -22,21 +22,33 @@ typedef enum {
 const char *layer_name(LayerKind kind);
 
 enum { LAYER_PARAMS = 10, LAYER_RANK = 8 };
-/* Places in SpecLayer.param; of a pair the vertical one's. The functions' parameters are at 0 and 1. */
-typedef enum {
-    LINEAR_OUT = 0, LINEAR_BIAS = 1,
-    CONV_OUT = 0, CONV_KERNEL = 1, CONV_STRIDE = 3, CONV_PAD = 5, CONV_BIAS = 7,
-    BY_STRIDE = 0, BY_PAD = 2, BY_VALUE = 4,
-    POOL_KERNEL = 0, POOL_STRIDE = 2, POOL_PAD = 4,
-    PAD_PAD = 0, PAD_VALUE = 2
-} SpecParam;
+/* A layer with its parameters, as numbers; booleans are 0 and 1. They are read into `param` in the order of the layer's row, a pair taking two
+ * places, and found by their names: layer->conv2d.stride[0] is the vertical one. */
 typedef struct {
     LayerKind kind;
-    double param[LAYER_PARAMS];  /* in the order of the layer's row, SpecParam; a pair takes two places; booleans are 0 and 1 */
-    uint32_t rank;               /* reshape: the dims */
+    union {
+        double param[LAYER_PARAMS];
+#define UINT(name, ...) double name;
+#define PAIR(name, ...) double name[2];
+#define REAL(name, ...) double name;
+#define FLAG(name, ...) double name;
+#define EXTENTS
+#define LAYER(layer, check, shape, emit, parameters) struct { parameters } layer;
+#include "schema/graph/layers.def"
+#undef LAYER
+#undef EXTENTS
+#undef FLAG
+#undef REAL
+#undef PAIR
+#undef UINT
+    };
+    uint32_t rank;               /* EXTENTS */
     uint32_t dims[LAYER_RANK];
     const char *pointer;         /* its place in the specification */
 } SpecLayer;
+#define LAYER(layer, ...) _Static_assert(sizeof(((SpecLayer *)0)->layer) <= sizeof(double[LAYER_PARAMS]), "room for the parameters of " #layer);
+#include "schema/graph/layers.def"
+#undef LAYER
 
 /* One value of a network: layers, one after the other, applied to what `of` names (conv2d_by, the only layer of two inputs, is its value's
  * only layer). Its weights are nets.<net>.<layer index>.weight and .bias, in the long form nets.<net>.<value>.<layer index>.weight. */

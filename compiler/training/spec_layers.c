@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-typedef enum { PARAM_NONE, PARAM_UINT, PARAM_PAIR, PARAM_REAL, PARAM_FLAG, PARAM_DIMS } ParamKind;
+typedef enum { PARAM_NONE, PARAM_UINT, PARAM_PAIR, PARAM_REAL, PARAM_FLAG, PARAM_EXTENTS } ParamKind;
 typedef struct {
     ParamKind kind;
     const char *name;
@@ -13,19 +13,43 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    const char *(*check)(const SpecLayer *layer);
     Param params[LAYER_PARAMS + 1];
 } LayerRow;
+
+/* ---- what PyTorch refuses too, a rule by the name in the layer's row: NULL, or what is wrong ---- */
+
+static const char *check_any(const SpecLayer *layer) {
+    (void)layer;
+    return NULL;
+}
+
+static const char *check_softplus(const SpecLayer *layer) {
+    return layer->softplus.beta > 0 ? NULL : "The \"beta\" of softplus must be larger than 0.";
+}
+
+static const char *check_hardtanh(const SpecLayer *layer) {
+    return layer->hardtanh.min < layer->hardtanh.max ? NULL : "The \"min\" of hardtanh must be smaller than its \"max\".";
+}
+
+/* Of both poolings, whose parameters are the same. */
+static const char *check_pool(const SpecLayer *layer) {
+    const double *pad = layer->max_pool2d.pad, *kernel = layer->max_pool2d.kernel;
+    return pad[0] <= kernel[0] / 2 && pad[1] <= kernel[1] / 2 ? NULL : "The \"pad\" of a pooling must be at most half its \"kernel\".";
+}
+
+/* ---- the table ---- */
 
 static const LayerRow rows[LAYER_COUNT] = {
 #define UINT(name, preset, least) {PARAM_UINT, #name, preset, least},
 #define PAIR(name, preset, least) {PARAM_PAIR, #name, preset, least},
 #define REAL(name, preset) {PARAM_REAL, #name, preset, 0},
 #define FLAG(name, preset) {PARAM_FLAG, #name, preset, 0},
-#define DIMS {PARAM_DIMS, "", 0, 0},
-#define LAYER(name, ...) [LAYER_##name] = {#name, {__VA_ARGS__ {PARAM_NONE, NULL, 0, 0}}},
+#define EXTENTS {PARAM_EXTENTS, "", 0, 0},
+#define LAYER(name, check, shape, emit, parameters) [LAYER_##name] = {#name, check_##check, {parameters{PARAM_NONE, NULL, 0, 0}}},
 #include "schema/graph/layers.def"
 #undef LAYER
-#undef DIMS
+#undef EXTENTS
 #undef FLAG
 #undef REAL
 #undef PAIR
@@ -65,9 +89,11 @@ static void read_param(SpecReader *r, JsonNode node, const char *at, const Param
         if (json_kind(node) != JSON_NUMBER) spec_fail(r, at, "\"%s\" must be a number.", param->name);
         *to = node->valuedouble;
         return;
-    default:
+    case PARAM_FLAG:
         if (json_kind(node) != JSON_BOOL) spec_fail(r, at, "\"%s\" must be true or false.", param->name);
         *to = cJSON_IsTrue(node);
+        return;
+    case PARAM_EXTENTS: case PARAM_NONE: break; /* read_dims */
     }
 }
 
@@ -112,14 +138,9 @@ static void read_dims(SpecReader *r, JsonNode body, const char *pointer, SpecLay
     if (size > (double)LIMIT_SPACE) spec_fail(r, pointer, "A tensor may have at most %zu elements.", LIMIT_SPACE);
 }
 
-/* What PyTorch refuses too. */
 static void check_layer(SpecReader *r, const SpecLayer *layer, const char *pointer) {
-    const double *p = layer->param;
-    if (layer->kind == LAYER_softplus && !(p[0] > 0)) spec_fail(r, pointer, "The \"beta\" of softplus must be larger than 0.");
-    if (layer->kind == LAYER_hardtanh && !(p[0] < p[1])) spec_fail(r, pointer, "The \"min\" of hardtanh must be smaller than its \"max\".");
-    const bool pool = layer->kind == LAYER_max_pool2d || layer->kind == LAYER_avg_pool2d;
-    if (pool && (p[POOL_PAD] > p[POOL_KERNEL] / 2 || p[POOL_PAD + 1] > p[POOL_KERNEL + 1] / 2))
-        spec_fail(r, pointer, "The \"pad\" of a pooling must be at most half its \"kernel\".");
+    const char *wrong = rows[layer->kind].check(layer);
+    if (wrong) spec_fail(r, pointer, "%s", wrong);
 }
 
 static void count_layer(SpecReader *r, const char *pointer) {
@@ -136,7 +157,7 @@ static void read_layer(SpecReader *r, JsonNode node, const char *pointer, SpecLa
     if (layer->kind == LAYER_conv2d_by)
         spec_fail(r, pointer,
                   "\"conv2d_by\" takes two inputs: it stands alone, as in [\"z\", {\"conv2d_by\": {}, \"of\": [\"y\", \"w\"]}].");
-    if (rows[layer->kind].params[0].kind == PARAM_DIMS) read_dims(r, body, at, layer);
+    if (rows[layer->kind].params[0].kind == PARAM_EXTENTS) read_dims(r, body, at, layer);
     else read_params(r, &rows[layer->kind], body, at, layer);
     check_layer(r, layer, at);
 }

@@ -9,19 +9,7 @@ typedef struct {
 
 static Graph *unroll(Cx *cx, const Graph *g, const bool *captures, UnrollRoom *room);
 
-static bool is_layer(Op op) {
-    switch (op) {
-    case OP_map: case OP_softmax: case OP_conv2d: case OP_max_pool2d: case OP_avg_pool2d: case OP_pad: return true;
-    default: return false;
-    }
-}
-
 static int64_t attr_of(const Graph *g, const GNode *n, uint32_t i) { return node_attrs(g, n)[i]; }
-
-static uint64_t states_of(const Unroll *u, const GNode *n) {
-    const GNode *count = &u->rw->from->nodes[node_ins(u->rw->from, n)[0]];
-    return node_dims(u->rw->from, count)[count->rank - 1];
-}
 
 /* Elements a copy keeps: of what depends on the state; a reshape is the same elements again. */
 static double kept_of(Cx *cx, const Graph *step) {
@@ -38,18 +26,17 @@ static double kept_of(Cx *cx, const Graph *step) {
 
 static bool has_layer(const Graph *step) {
     for (uint32_t i = 0; i < step->nnodes; i++)
-        if (is_layer(step->nodes[i].op)) return true;
+        if (op_row(step->nodes[i].op)->family == FAMILY_layer) return true;
     return false;
 }
 
 /* Whether the copies are wanted, and there is room for them; takes the room. */
 static bool take_room(Unroll *u, const GNode *n, const Graph *step, bool trained) {
     const Graph *g = u->rw->from;
-    const uint64_t states = states_of(u, n), copies = states - 1;
-    const bool plain = attr_of(g, n, 0) == 1 && attr_of(g, n, 1) == 1 && attr_of(g, n, 3) == 1;
+    const uint64_t states = op_iter_states(g, n), copies = states - 1;
     const double kept = kept_of(u->rw->cx, step) * (double)copies;
     const uint64_t nodes = copies * ((uint64_t)step->nnodes + step->inside) + 3 * states;
-    if (!plain || !(trained || has_layer(step)) || kept > u->room->elements || nodes > u->room->nodes) return false;
+    if (!op_iter_is_plain(g, n) || !(trained || has_layer(step)) || kept > u->room->elements || nodes > u->room->nodes) return false;
     u->room->elements -= kept;
     u->room->nodes -= nodes;
     return true;
@@ -80,8 +67,8 @@ static uint32_t read_state(Unroll *u, const GNode *n, uint32_t state, uint64_t i
     Dims outer = dims_of(rw->to, count);
     const Dims inner = dims_of(rw->to, state);
     int64_t attrs[3 + 4 * LIMIT_GRAPH_RANK], *at = attrs + 3;
-    const int64_t pick[] = {--outer.rank, (int64_t)i};
-    const uint32_t factor = rewrite_node(rw, OP_select, &count, 1, &outer, pick, 2), rank = outer.rank + inner.rank;
+    const int64_t place[] = {--outer.rank, (int64_t)i};
+    const uint32_t factor = rewrite_node(rw, OP_select, &count, 1, &outer, place, 2), rank = outer.rank + inner.rank;
     Dims dims = {.rank = rank};
     for (int twice = 0; twice < 2; twice++)
         for (uint32_t k = 0; k < rank; k++) *at++ = k;
@@ -96,14 +83,13 @@ static uint32_t read_state(Unroll *u, const GNode *n, uint32_t state, uint64_t i
 static uint32_t put_states(Unroll *u, const GNode *n, const Graph *step) {
     Rewrite *rw = u->rw;
     const uint32_t base = node_ins(rw->from, n)[1];
-    const uint64_t states = states_of(u, n);
+    const uint64_t states = op_iter_states(rw->from, n);
     const Dims dims = dims_of(rw->from, base);
     uint32_t state = rw->moved[base], sum = read_state(u, n, state, 0);
     for (uint64_t i = 1; i < states; i++) {
         state = rewrite_reshape(rw, put_step(u, n, step, state), &dims);
         const uint32_t term = read_state(u, n, state, i);
-        const Dims all = dims_of(rw->to, term);
-        sum = rewrite_node(rw, OP_add, (uint32_t[]){sum, term}, 2, &all, NULL, 0);
+        sum = rewrite_plus(rw, sum, term);
     }
     return sum;
 }
@@ -112,7 +98,8 @@ static uint32_t put_iter(Unroll *u, const GNode *n) {
     Rewrite *rw = u->rw;
     Arena *arena = &rw->cx->arena;
     const Graph *g = rw->from;
-    const uint32_t first = (uint32_t)(attr_of(g, n, 0) + attr_of(g, n, 1)), ncaptures = (uint32_t)attr_of(g, n, 2);
+    const IterAttrs a = op_iter(g, n);
+    const uint32_t first = a.counts + a.comps, ncaptures = a.captures;
     bool *captures = ARENA_ARRAY(arena, bool, ncaptures), trained = false;
     for (uint32_t k = 0; k < ncaptures; k++) {
         captures[k] = u->trained[node_ins(g, n)[first + k]];

@@ -1,6 +1,5 @@
 #include "schema/graph/graph.h"
 #include "schema/limits.h"
-#include "schema/graph/ops.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +107,14 @@ void graph_output(Graph *g, OutRole role, uint32_t index, uint32_t node) {
     if (g->noutputs >= LIMIT_GRAPH_SLOTS) g->failed = true;
     Output output = {.role = role, .index = index, .node = node};
     APPEND(g, g->outputs, g->noutputs, g->outputs_room, &output, 1);
+}
+
+bool dims_size(const uint32_t *dims, uint32_t rank, size_t *size) {
+    *size = 1;
+    if (rank > LIMIT_GRAPH_RANK) return false;
+    for (uint32_t i = 0; i < rank; i++)
+        if (!dims[i] || __builtin_mul_overflow(*size, dims[i], size) || *size > LIMIT_SPACE) return false;
+    return true;
 }
 
 static NodeSpec spec_of(const Graph *g, const GNode *n) {

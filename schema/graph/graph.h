@@ -1,4 +1,4 @@
-/* Neuron graphs: a topologically ordered array of nodes (schema/graph/ops.def says what each op means).
+/* Neuron graphs: a topologically ordered array of nodes (schema/graph/ops.def says what each op means, ops.h reads that table).
  *
  * A node's inputs come before it. Nodes are hash-consed: graph_add returns an equal node that is already there.
  * Sub-graphs (the step of an iteration) see nothing of the outer graph but their slots.
@@ -12,18 +12,12 @@
 #include <stdint.h>
 
 typedef enum {
-#define OP(name, inputs, linear) OP_##name,
+#define OP(name, ...) OP_##name,
 #include "schema/graph/ops.def"
 #undef OP
     OP_COUNT
 } Op;
 
-typedef struct {
-    const char *name;
-    int inputs;         /* -1: varies */
-    const char *linear; /* ops.def */
-} OpRow;
-const OpRow *op_row(Op op);
 /* Names a build's op table: worker and daemon must have the same, and stored graphs too. */
 uint64_t op_table_hash(void);
 
@@ -107,6 +101,9 @@ typedef struct {
 /* Adds (or finds) a node. The caller gives the dims; graph_verify recomputes them by the op's shape rule. */
 uint32_t graph_add(Graph *g, const NodeSpec *spec);
 uint32_t graph_const(Graph *g, const double *data, const uint32_t *dims, uint32_t rank);
+
+/* Product of dims; false when there are too many axes, one is empty, or the space is over LIMIT_SPACE. */
+bool dims_size(const uint32_t *dims, uint32_t rank, size_t *size);
 
 static inline const uint32_t *node_ins(const Graph *g, const GNode *n) { return g->ins + n->in; }
 static inline const uint32_t *node_dims(const Graph *g, const GNode *n) { return g->dims + n->dims; }

@@ -50,10 +50,20 @@ static void put_const(Buf *out, const Graph *g, const GNode *n) {
     buf_putc(out, ']');
 }
 
-static void put_iter(Buf *out, const int64_t *a) {
-    buf_printf(out, ",\"counts\":%" PRId64 ",\"components\":%" PRId64 ",\"captures\":%" PRId64 ",\"readouts\":[", a[0], a[1], a[2]);
-    for (int64_t r = 0; r < a[3]; r++)
-        buf_printf(out, "%s{\"count\":%" PRId64 ",\"component\":%" PRId64 "}", r ? "," : "", a[4 + 2 * r], a[5 + 2 * r]);
+static void put_contract_labels(Buf *out, const int64_t *a) {
+    buf_puts(out, ",\"labels\":{");
+    put_labels(out, "a", a + 3, a[0]);
+    buf_putc(out, ',');
+    put_labels(out, "b", a + 3 + a[0], a[1]);
+    buf_putc(out, ',');
+    put_labels(out, "out", a + 3 + a[0] + a[1], a[2]);
+    buf_putc(out, '}');
+}
+
+static void put_readouts(Buf *out, const int64_t *a) {
+    buf_puts(out, ",\"readouts\":[");
+    for (int64_t r = 0; r < a[0]; r++)
+        buf_printf(out, "%s{\"count\":%" PRId64 ",\"component\":%" PRId64 "}", r ? "," : "", a[1 + 2 * r], a[2 + 2 * r]);
     buf_putc(out, ']');
 }
 
@@ -67,53 +77,39 @@ static void put_function(Buf *out, const int64_t *a) {
     }
 }
 
-static void put_integers(Buf *out, const char *const *names, const int64_t *a, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) buf_printf(out, ",\"%s\":%" PRId64, names[i], a[i]);
-}
-
-/* ,"name":value for each attribute, by its meaning in ops.def */
-static void put_attrs(Buf *out, const Graph *g, const GNode *n) {
-    static const char *const softmax[] = {"axis", "log", "transpose"}, *const pad[] = {"top", "bottom", "left", "right"},
-                             *const window[] = {"kh", "kw", "sh", "sw", "ph", "pw"};
-    const int64_t *a = node_attrs(g, n);
-    switch (n->op) {
-    case OP_input: case OP_call: {
-        const Slot *slot = &g->slots[a[0]];
-        buf_printf(out, ",\"slot\":%" PRId64 ",\"role\":\"%s\",\"index\":%u", a[0], slot_role_name(slot->role), slot->index);
+/* ,"name":value */
+static void put_attr(Buf *out, const Graph *g, const GNode *n, const OpAttr *attr, const int64_t *a) {
+    switch (attr->kind) {
+    case ATTR_slot: case ATTR_network: {
+        const Slot *slot = &g->slots[*a];
+        buf_printf(out, ",\"slot\":%" PRId64 ",\"role\":\"%s\",\"index\":%u", *a, slot_role_name(slot->role), slot->index);
         break;
     }
-    case OP_const: put_const(out, g, n); break;
-    case OP_onehot: case OP_tuple_get: buf_printf(out, ",\"index\":%" PRId64, a[0]); break;
-    case OP_shift: case OP_unshift:
-        buf_printf(out, ",\"axis\":%" PRId64 ",\"mode\":\"%s\"", a[0], shift_mode_name((ShiftMode)a[1]));
+    case ATTR_values: put_const(out, g, n); break;
+    case ATTR_mode: buf_printf(out, ",\"%s\":\"%s\"", attr->name, shift_mode_name((ShiftMode)*a)); break;
+    case ATTR_real:
+        buf_printf(out, ",\"%s\":", attr->name);
+        put_double(out, attr_real(*a));
         break;
-    case OP_resize: buf_printf(out, ",\"axis\":%" PRId64 ",\"by\":%" PRId64, a[0], a[1]); break;
-    case OP_select: case OP_scatter: buf_printf(out, ",\"axis\":%" PRId64 ",\"index\":%" PRId64, a[0], a[1]); break;
-    case OP_permute: buf_putc(out, ','); put_labels(out, "perm", a, n->nattr); break;
-    case OP_contract:
-        buf_puts(out, ",\"labels\":{");
-        put_labels(out, "a", a + 3, a[0]);
+    case ATTR_function: put_function(out, a); break;
+    case ATTR_perm:
         buf_putc(out, ',');
-        put_labels(out, "b", a + 3 + a[0], a[1]);
-        buf_putc(out, ',');
-        put_labels(out, "out", a + 3 + a[0] + a[1], a[2]);
-        buf_putc(out, '}');
+        put_labels(out, attr->name, a, n->rank);
         break;
-    case OP_iter: put_iter(out, a); break;
-    case OP_map: case OP_map_vjp: put_function(out, a); break;
-    case OP_softmax: case OP_softmax_vjp: put_integers(out, softmax, a, n->nattr); break;
-    case OP_broadcast: case OP_sum: buf_printf(out, ",\"axis\":%" PRId64, a[0]); break;
-    case OP_pad:
-        put_integers(out, pad, a, 4);
-        buf_puts(out, ",\"value\":");
-        put_double(out, attr_real(a[4]));
-        break;
-    case OP_max_pool2d: case OP_max_pool2d_vjp: case OP_max_pool2d_jvp: case OP_avg_pool2d: case OP_avg_pool2d_vjp:
-        put_integers(out, window, a, 6);
-        break;
-    case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: put_integers(out, window + 2, a, 4); break;
-    case OP_iter_vjp: buf_printf(out, ",\"captures\":%" PRId64, a[0]); break;
-    case OP_zero: case OP_eye: case OP_reshape: case OP_add: case OP_if: case OP_batch_sum: case OP_COUNT: break;
+    case ATTR_labels: put_contract_labels(out, a); break;
+    case ATTR_readouts: put_readouts(out, a); break;
+    case ATTR_axis: case ATTR_new_axis: case ATTR_at: case ATTR_index: case ATTR_flag: case ATTR_integer: case ATTR_amount: case ATTR_extent:
+    case ATTR_count: buf_printf(out, ",\"%s\":%" PRId64, attr->name, *a); break;
+    case ATTR_none: break;
+    }
+}
+
+typedef void (*PutAttr)(Buf *out, const Graph *g, const GNode *n, const OpAttr *attr, const int64_t *a);
+static void each_attr(Buf *out, const Graph *g, const GNode *n, PutAttr put) {
+    uint32_t at = 0;
+    for (const OpAttr *attr = op_row(n->op)->attrs; attr->kind; attr++) {
+        put(out, g, n, attr, node_attrs(g, n) + at);
+        at += attr_places(g, n, attr->kind, at);
     }
 }
 
@@ -125,7 +121,7 @@ static void put_node(Buf *out, const Graph *g, uint32_t id) {
     put_u32s(out, node_dims(g, n), n->rank);
     buf_puts(out, ",\"in\":");
     put_u32s(out, node_ins(g, n), n->nin);
-    put_attrs(out, g, n);
+    each_attr(out, g, n, put_attr);
     for (uint32_t i = 0; i < n->nsub; i++) {
         buf_printf(out, ",\"%s\":", sub_name(i));
         graph_json(out, g->subs[n->sub + i]);
@@ -150,19 +146,26 @@ static void put_space(Buf *out, const Graph *g, const GNode *n) {
     if (n->rank) put_u32s(out, node_dims(g, n), n->rank);
 }
 
-static void dot_label(Buf *out, const Graph *g, const GNode *n) {
-    const int64_t *a = node_attrs(g, n);
-    buf_puts(out, op_row(n->op)->name);
-    switch (n->op) {
-    case OP_input: case OP_call: buf_printf(out, " %s %u", slot_role_name(g->slots[a[0]].role), g->slots[a[0]].index); break;
-    case OP_onehot: case OP_tuple_get: buf_printf(out, " %" PRId64, a[0]); break;
-    case OP_shift: case OP_unshift: buf_printf(out, " axis %" PRId64 " %s", a[0], shift_mode_name((ShiftMode)a[1])); break;
-    case OP_resize: buf_printf(out, " axis %" PRId64 " by %" PRId64, a[0], a[1]); break;
-    case OP_select: case OP_scatter: buf_printf(out, " axis %" PRId64 " at %" PRId64, a[0], a[1]); break;
-    case OP_map: case OP_map_vjp: buf_printf(out, " %s", function_row((Function)a[0])->name); break;
-    case OP_broadcast: case OP_sum: buf_printf(out, " axis %" PRId64, a[0]); break;
-    default: break;
+/* What of an attribute a drawing's label says. */
+static void dot_attr(Buf *out, const Graph *g, const GNode *n, const OpAttr *attr, const int64_t *a) {
+    (void)n;
+    if (!attr->in_label) return;
+    switch (attr->kind) {
+    case ATTR_slot: case ATTR_network: buf_printf(out, " %s %u", slot_role_name(g->slots[*a].role), g->slots[*a].index); break;
+    case ATTR_index: buf_printf(out, " %" PRId64, *a); break;
+    case ATTR_at: buf_printf(out, " at %" PRId64, *a); break;
+    case ATTR_mode: buf_printf(out, " %s", shift_mode_name((ShiftMode)*a)); break;
+    case ATTR_function: buf_printf(out, " %s", function_row((Function)*a)->name); break;
+    case ATTR_axis: case ATTR_new_axis: case ATTR_flag: case ATTR_integer: case ATTR_amount: case ATTR_extent: case ATTR_count:
+        buf_printf(out, " %s %" PRId64, attr->name, *a);
+        break;
+    case ATTR_none: case ATTR_values: case ATTR_real: case ATTR_perm: case ATTR_labels: case ATTR_readouts: break; /* too long */
     }
+}
+
+static void dot_label(Buf *out, const Graph *g, const GNode *n) {
+    buf_puts(out, op_row(n->op)->name);
+    each_attr(out, g, n, dot_attr);
     buf_puts(out, "\\n");
     put_space(out, g, n);
 }

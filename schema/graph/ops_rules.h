@@ -1,4 +1,5 @@
-/* Inside the shape rules: what ops.c and ops_layers.c share. A rule fills `out` and returns NULL, or says what is wrong with the node. */
+/* Inside the shape rules: what op_shape.c and ops_layers.c share. A rule fills `out` and returns NULL, or says what is wrong with
+ * the node; number of inputs, sub-graphs and attributes, and what attributes' kinds say, have been checked. */
 #ifndef CAJAL_OPS_RULES_H
 #define CAJAL_OPS_RULES_H
 #include "schema/graph/ops.h"
@@ -41,7 +42,7 @@ static inline bool push(Shape *out, const uint32_t *dims, uint32_t n) {
 #define BAD_INDEX "index out of range"
 #define BAD_RANK "too many axes"
 
-#define OP(name, inputs, linear) const char *shape_##name(const Graph *g, const GNode *n, Shape *out);
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, ...) const char *shape_##shape(const Graph *g, const GNode *n, Shape *out);
 #include "schema/graph/ops.def"
 #undef OP
 #endif

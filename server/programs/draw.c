@@ -1,4 +1,5 @@
 #include "server/programs/draw.h"
+#include "schema/graph/ops.h"
 #include <stdlib.h>
 
 /* MOST: nodes that are drawn; of more nobody can tell the lines apart. The rest is pixels. */

@@ -208,7 +208,7 @@ void pool_dismiss(Worker *w) {
 /* " in <op>": the kernel that ran when the process ended. The page is the dead worker's: any number may stand there. */
 static const char *last_op(Worker *w) {
     static const char *const words[OP_COUNT] = {
-#define OP(name, inputs, linear) " in " #name,
+#define OP(name, ...) " in " #name,
 #include "schema/graph/ops.def"
 #undef OP
     };

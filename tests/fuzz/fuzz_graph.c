@@ -1,9 +1,11 @@
 /* Graph files. What is accepted verifies, is written back identically, survives pruning and derivation, and small ones give the
  * same numbers by the plain evaluator and by plan and kernels. Each input is tried as it is, and with head and checksum made right,
  * so that the contents are reached. */
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/passes/naive.h"
 #include "compiler/passes/optimise.h"
+#include "schema/graph/ops.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/programs.h"
 #include "worker/plan/exec.h"
@@ -142,7 +144,7 @@ static void check_transform(const Graph *g, Graph *(*transform)(Cx *, const Grap
 }
 
 static void check_transforms(const Graph *g) {
-    /* compile_vjp and compile_jvp promise something for lowered graphs only: one VALUE, and inputs and arguments alone */
+    /* derive_graph_vjp and derive_graph_jvp promise something for lowered graphs only: one VALUE, and inputs and arguments alone */
     bool lowered = g->noutputs == 1 && g->outputs[0].role == OUT_VALUE;
     for (uint32_t i = 0; i < g->nslots; i++) lowered = lowered && (g->slots[i].role <= SLOT_ARG || g->slots[i].role == SLOT_NETWORK);
     for (uint32_t i = 0; i < g->nnodes; i++) { /* no derivative itself */
@@ -151,8 +153,8 @@ static void check_transforms(const Graph *g) {
     }
     check_transform(g, rewrite_prune);
     check_transform(g, optimise_graph);
-    if (lowered) check_transform(g, compile_vjp);
-    if (lowered) check_transform(g, compile_jvp);
+    if (lowered) check_transform(g, derive_graph_vjp);
+    if (lowered) check_transform(g, derive_graph_jvp);
 }
 
 static void check(const uint8_t *data, size_t size) {

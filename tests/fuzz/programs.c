@@ -1,5 +1,6 @@
 #include "tests/fuzz/programs.h"
 #include "compiler/language/canon.h"
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/language/interp.h"
 #include "compiler/passes/naive.h"
@@ -274,8 +275,8 @@ static void check_compile(Subject *s) {
     }
     fuzz_require(s->sig.type->sized && s->sig.output->dim <= s->graph->nodes[s->graph->outputs[0].node].size, "the signature is sized");
     programs_check_graph(s->graph);
-    check_derivative(s, compile_vjp);
-    check_derivative(s, compile_jvp);
+    check_derivative(s, derive_graph_vjp);
+    check_derivative(s, derive_graph_jvp);
     s->optimised = transform(s, optimise_graph, s->graph);
     if (s->optimised) check_meaning(s);
     graph_free(s->optimised);

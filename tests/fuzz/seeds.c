@@ -3,6 +3,7 @@
  * A line is a conformance vector (tests/conformance). Of each program that is small: its body for `json`, its text for `text`, its
  * canonical bytes for `canon`, its graph, VJP and JVP for `graph`, and frames with them for `wire`. Files are named by line. */
 #include "compiler/language/canon.h"
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/language/syntax.h"
 #include "schema/protocol/wire.h"
@@ -98,10 +99,10 @@ static void put_compiled(const Seeds *s, Cx *cx, const Program *p) {
     put_canon(s, cx, p);
     Graph *g = compile_lower(cx, p, checked, UINT32_MAX, &sig);
     put_graph(s, "lowered", g);
-    Graph *vjp = compile_vjp(cx, g);
+    Graph *vjp = derive_graph_vjp(cx, g);
     put_graph(s, "vjp", vjp);
     graph_free(vjp);
-    Graph *jvp = compile_jvp(cx, g);
+    Graph *jvp = derive_graph_jvp(cx, g);
     put_graph(s, "jvp", jvp);
     graph_free(jvp);
     graph_free(g);

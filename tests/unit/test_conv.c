@@ -6,6 +6,7 @@
 #include "tests/support/graphs.h"
 #include "schema/graph/ops.h"
 #include "worker/kernels/conv_image.h"
+#include "worker/plan/exec.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -20,7 +20,7 @@ static Graph *derived(const LayerCase *op, Derive derive) {
     Cx cx;
     graph_output(plain, OUT_VALUE, 0, planned_op(plain, op));
     cx_init(&cx);
-    CX_TRY(&cx) made = derive == DERIVE_VJP ? compile_vjp(&cx, plain) : compile_jvp(&cx, plain);
+    CX_TRY(&cx) made = derive == DERIVE_VJP ? derive_graph_vjp(&cx, plain) : derive_graph_jvp(&cx, plain);
     if (cx.diag.code) fail_msg("%s: %s", op_row(op->op)->name, cx.diag.message);
     cx_release(&cx);
     graph_free(plain);
@@ -131,7 +131,7 @@ static void test_second(void **state) {
             Cx cx;
             graph_output(g, OUT_VALUE, 0, planned_op(g, &op));
             cx_init(&cx);
-            CX_TRY(&cx) graph_free(jvp ? compile_jvp(&cx, g) : compile_vjp(&cx, g));
+            CX_TRY(&cx) graph_free(jvp ? derive_graph_jvp(&cx, g) : derive_graph_vjp(&cx, g));
             assert_int_equal(cx.diag.code, ERR_internal);
             cx_release(&cx);
             graph_free(g);
@@ -290,7 +290,7 @@ static void check_recurrent(Rng *r, Op pool, Function f, bool kinked) {
     Cx cx;
     cx_init(&cx);
     Graph *volatile jvp = NULL;
-    CX_TRY(&cx) jvp = compile_jvp(&cx, plain);
+    CX_TRY(&cx) jvp = derive_graph_jvp(&cx, plain);
     assert_int_equal(cx.diag.code, 0);
     cx_release(&cx);
     Planned c = {.g = jvp, .rows = 3, .batched = {true, true, false, true, true, true, false, false}};

@@ -3,6 +3,7 @@
  * fault or in a clean refusal, and leaves nothing allocated.
  * The Makefile links this program with --wrap for the allocation functions, so that only our code's calls fail, and cJSON's. */
 #include "compiler/language/canon.h"
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/passes/optimise.h"
 #include "compiler/language/syntax.h"
@@ -142,8 +143,8 @@ static void compile(Compilation *c, const char *source) {
     c->bytes = canon_write(cx, p, &c->len);
     p = canon_read(cx, c->bytes, c->len);
     c->graphs[0] = compile_lower(cx, p, check_program(cx, p), UINT32_MAX, &sig);
-    c->graphs[1] = compile_vjp(cx, c->graphs[0]);
-    c->graphs[2] = compile_jvp(cx, c->graphs[0]);
+    c->graphs[1] = derive_graph_vjp(cx, c->graphs[0]);
+    c->graphs[2] = derive_graph_jvp(cx, c->graphs[0]);
 }
 
 /* The graph's file form, read, optimised, printed and written again. */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/passes/naive.h"
 #include "compiler/passes/optimise.h"
@@ -105,7 +106,7 @@ static char *describe(const char *path) {
         optimised = optimise_graph(&cx, graph);
         put_graph(&out, "optimised", optimised, graph);
         if (!strncmp(text, "-- gradient\n", 12)) {
-            derived = compile_vjp(&cx, optimised);
+            derived = derive_graph_vjp(&cx, optimised);
             gradient = optimise_graph(&cx, derived);
             put_graph(&out, "gradient", gradient, NULL);
         }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/language/interp.h"
 #include "compiler/passes/naive.h"
@@ -62,8 +63,8 @@ static bool make_subject(Subject *s, uint64_t seed, Nat nat) {
     if (s->cx.diag.code) fail_msg("seed %llu: a generated program is refused: %s", (unsigned long long)seed, s->cx.diag.message);
     CX_TRY(&s->cx) {
         s->graph = compile_lower(&s->cx, s->program, s->checked, UINT32_MAX, &s->sig);
-        s->vjp = compile_vjp(&s->cx, s->graph);
-        s->jvp = compile_jvp(&s->cx, s->graph);
+        s->vjp = derive_graph_vjp(&s->cx, s->graph);
+        s->jvp = derive_graph_jvp(&s->cx, s->graph);
     }
     ErrCode code = s->cx.diag.code;
     if (code && code != ERR_nat_bound_exceeded && code != ERR_too_large && code != ERR_not_tabulable)

@@ -1,5 +1,6 @@
 /* A row's bits depend on nothing but the row: alone and in batches of 2 to 4,096, in other tiles, on one and two threads; values,
  * gradients of batched inputs and tangents, f32 and f64. Programs from tiny (tapes) to those with matrix products. */
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/passes/optimise.h"
 #include "compiler/language/syntax.h"
@@ -53,7 +54,7 @@ static void compile(Case *c, const Subject *s, Derive derive) {
         g = compile_lower(&c->cx, p, check_program(&c->cx, p), UINT32_MAX, &sig);
         if (derive != DERIVE_NONE) {
             Graph *plain = g;
-            g = derive == DERIVE_VJP ? compile_vjp(&c->cx, plain) : compile_jvp(&c->cx, plain);
+            g = derive == DERIVE_VJP ? derive_graph_vjp(&c->cx, plain) : derive_graph_jvp(&c->cx, plain);
             graph_free(plain);
         }
         c->graph = optimise_graph(&c->cx, g);

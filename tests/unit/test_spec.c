@@ -65,18 +65,18 @@ static void test_nets(void **state) {
     assert_int_equal(a->out, 1);
     assert_int_equal(a->values[0].nlayers, 3);
     assert_int_equal(a->values[0].layers[1].kind, LAYER_linear);
-    assert_true(a->values[0].layers[1].param[LINEAR_OUT] == 3 && a->values[0].layers[1].param[LINEAR_BIAS] == 1);
+    assert_true(a->values[0].layers[1].linear.out == 3 && a->values[0].layers[1].linear.bias == 1);
     assert_string_equal(a->values[0].layers[1].pointer, "/nets/a/layers/1");
     assert_false(b->train);
     assert_int_equal(b->out, 3);
     assert_int_equal(b->values[0].from[0], 1);
-    assert_true(b->values[0].layers[0].param[LINEAR_BIAS] == 0);
+    assert_true(b->values[0].layers[0].linear.bias == 0);
     assert_int_equal(b->values[0].layers[1].rank, 3);
     assert_int_equal(b->values[0].layers[1].dims[2], 3);
     assert_int_equal(b->values[1].nof, 2);
     assert_int_equal(b->values[1].from[1], 2);
-    const double *by = b->values[1].layers[0].param;
-    assert_true(by[BY_STRIDE] == 1 && by[BY_PAD] == 1 && by[BY_PAD + 1] == 1 && by[BY_VALUE] == -1);
+    const SpecLayer *by = &b->values[1].layers[0];
+    assert_true(by->conv2d_by.stride[0] == 1 && by->conv2d_by.pad[0] == 1 && by->conv2d_by.pad[1] == 1 && by->conv2d_by.pad_value == -1);
     spec_release(&s);
 }
 
@@ -142,9 +142,10 @@ static void test_defaults(void **state) {
     assert_true(s.evaluate_every == 0 && s.metrics[METRIC_LOSS] && s.checkpoint_every == 0 && !s.skip_nonfinite && s.dtype == DT_F32);
     spec_release(&s);
     must_read(&s, "'relu'", "{'reshape': [1, 3, 1]}, {'max_pool2d': {'kernel': [3, 1]}}, {'softplus': {}}, {'hardtanh': {'max': 6}}");
-    const double *pool = s.nets[0].values[0].layers[3].param, *plus = s.nets[0].values[0].layers[4].param;
-    assert_true(pool[POOL_KERNEL] == 3 && pool[POOL_KERNEL + 1] == 1 && pool[POOL_STRIDE] == 3 && pool[POOL_STRIDE + 1] == 1 && pool[POOL_PAD] == 0);
-    assert_true(plus[0] == 1 && plus[1] == 20 && s.nets[0].values[0].layers[5].param[0] == -1 && s.nets[0].values[0].layers[5].param[1] == 6);
+    const SpecLayer *layers = s.nets[0].values[0].layers;
+    const double *kernel = layers[3].max_pool2d.kernel, *stride = layers[3].max_pool2d.stride;
+    assert_true(kernel[0] == 3 && kernel[1] == 1 && stride[0] == 3 && stride[1] == 1 && layers[3].max_pool2d.pad[0] == 0);
+    assert_true(layers[4].softplus.beta == 1 && layers[4].softplus.threshold == 20 && layers[5].hardtanh.min == -1 && layers[5].hardtanh.max == 6);
     spec_release(&s);
 }
 

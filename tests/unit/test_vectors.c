@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "compiler/derive/derive.h"
 #include "compiler/lower/compile.h"
 #include "compiler/passes/naive.h"
 #include "compiler/language/syntax.h"
@@ -49,7 +50,7 @@ static void open_case(Case *c, const char *line, bool lower) {
         c->checked = check_program(&c->cx, c->program);
         if (lower) {
             c->graph = compile_lower(&c->cx, c->program, c->checked, args ? (uint32_t)json_count(&c->json, args) : UINT32_MAX, &c->sig);
-            c->vjp = compile_vjp(&c->cx, c->graph);
+            c->vjp = derive_graph_vjp(&c->cx, c->graph);
         }
     }
 }

@@ -1,7 +1,7 @@
 /* Template of combine.c. A shared operand's row stride is 0. */
 
 void K(kernel_add)(Exec *x, const Step *s) {
-    size_t n = s->inner, rows = s->out_batched ? x->rows : 1;
+    size_t n = s->size, rows = s->out_batched ? x->rows : 1;
     size_t na = s->in_batched[0] ? n : 0, nb = s->in_batched[1] ? n : 0;
     if (na == nb) { /* both or neither: one long row */
         n *= rows;
@@ -14,9 +14,9 @@ void K(kernel_add)(Exec *x, const Step *s) {
     }
 }
 
-/* c [outer,2], a and b [inner] -> c₀·a + c₁·b [outer,inner] */
+/* c [conditions,2], a and b [size] -> c₀·a + c₁·b [conditions,size] */
 void K(kernel_if)(Exec *x, const Step *s) {
-    size_t n = s->inner, outer = s->outer, rows = s->out_batched ? x->rows : 1;
+    size_t n = s->size, outer = s->conditions, rows = s->out_batched ? x->rows : 1;
     size_t nc = s->in_batched[0] ? 2 * outer : 0, na = s->in_batched[1] ? n : 0, nb = s->in_batched[2] ? n : 0;
     REAL *restrict y = x->at[s->out];
     for (size_t r = 0; r < rows; r++) {
@@ -28,7 +28,7 @@ void K(kernel_if)(Exec *x, const Step *s) {
 }
 
 void K(kernel_batch_sum)(Exec *x, const Step *s) {
-    size_t n = s->inner, na = s->in_batched[0] ? n : 0;
+    size_t n = s->size, na = s->in_batched[0] ? n : 0;
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
     if (!x->again && !s->more) memset(y, 0, n * sizeof *y);
@@ -38,7 +38,7 @@ void K(kernel_batch_sum)(Exec *x, const Step *s) {
 
 /* Onto what an iteration bound, and cleared: its captures' cotangents. */
 void K(kernel_accumulate)(Exec *x, const Step *s) {
-    size_t n = s->inner, na = s->in_batched[0] ? n : 0, rows = s->out_batched ? x->rows : 1;
+    size_t n = s->size, na = s->in_batched[0] ? n : 0, rows = s->out_batched ? x->rows : 1;
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
     for (size_t r = 0; r < rows; r++, a += na, y += n)

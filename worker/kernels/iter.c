@@ -2,8 +2,8 @@
 #include "worker/kernels/kernels.h"
 #include <string.h>
 
-/* The frame of a step graph inside the outer one. */
-static Exec sub_frame(const Exec *x, const SubPlan *sub, bool batched) {
+/* The execution of a step graph inside the outer one. */
+static Exec sub_exec(const Exec *x, const SubPlan *sub, bool batched) {
     return (Exec){.plan = sub->plan,
                   .at = x->at + x->plan->nvalues + sub->table,
                   .rows = batched ? x->rows : 1,
@@ -26,7 +26,7 @@ static void bind_outputs(Exec *sub, OutRole role, void *const *data) {
             sub->at[p->outputs[o].value] = data[p->graph->outputs[o].index];
 }
 
-/* values[j]: where the outer frame has what the step graph knows as capture j. */
+/* values[j]: where the outer execution has what the step graph knows as capture j. */
 static void bind_captures(const Exec *x, Exec *sub, const uint32_t *values) {
     const Plan *p = sub->plan;
     for (uint32_t s = 0; s < p->graph->nslots; s++)

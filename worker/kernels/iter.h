@@ -9,7 +9,7 @@ static K(Rows) K(rows_of)(const Exec *x, uint32_t value, size_t size) {
     return (K(Rows)){x->at[value], x->plan->values[value].batched ? size : 0};
 }
 
-static void K(spread)(REAL *y, K(Rows) a, size_t n, size_t rows) {
+static void K(copy_out)(REAL *y, K(Rows) a, size_t n, size_t rows) {
     for (size_t r = 0; r < rows; r++) memcpy(y + r * n, a.data + r * a.stride, n * sizeof *y);
 }
 
@@ -42,21 +42,21 @@ static void K(iter_read)(Exec *x, const Step *s, void *const *now, size_t i) {
 
 void K(kernel_iter)(Exec *x, const Step *s) {
     const IterDetail *d = s->iter;
-    Exec sub = sub_frame(x, &d->step, d->state_batched);
+    Exec sub = sub_exec(x, &d->step, d->state_batched);
     void **now = x->at + x->plan->nvalues + d->now;
     bind_captures(x, &sub, d->captures);
     for (uint32_t c = 0; c < d->ncomps; c++) {
         now[c] = x->at[d->states[2 * c]];
-        K(spread)(now[c], K(rows_of)(x, d->bases[c], d->sizes[c]), d->sizes[c], sub.rows);
+        K(copy_out)(now[c], K(rows_of)(x, d->bases[c], d->sizes[c]), d->sizes[c], sub.rows);
     }
-    if (d->steps) exec_phase(&sub, PHASE_ONCE);
+    if (d->steps) exec_state_phase(&sub, PHASE_ONCE);
     for (size_t i = 0;; i++) {
         K(iter_read)(x, s, now, i);
         if (i == d->steps) return;
         bind_slots(&sub, SLOT_STATE, now);
         for (uint32_t c = 0; c < d->ncomps; c++) now[c] = x->at[d->states[2 * c + (i + 1) % 2]];
         bind_outputs(&sub, OUT_STATE, now);
-        exec_phase(&sub, PHASE_EACH);
+        exec_state_phase(&sub, PHASE_EACH);
     }
 }
 
@@ -71,7 +71,7 @@ typedef struct {
 static void K(states_step)(K(States) *a, REAL *from, REAL *to) {
     bind_slots(&a->sub, SLOT_STATE, (void *[]){from});
     bind_outputs(&a->sub, OUT_STATE, (void *[]){to});
-    exec_phase(&a->sub, PHASE_EACH);
+    exec_state_phase(&a->sub, PHASE_EACH);
 }
 
 /* From its first state on. */
@@ -100,15 +100,15 @@ static void K(states_read)(Exec *x, const K(States) *a) {
 
 /* Forwards once: leaves the last segment. */
 static K(States) K(states_run)(Exec *x, const IterVjpDetail *d, size_t rows) {
-    K(States) a = {.sub = sub_frame(x, &d->step, d->state_batched),
+    K(States) a = {.sub = sub_exec(x, &d->step, d->state_batched),
                    .d = d,
                    .n = rows * d->size,
                    .states = x->at[d->states],
                    .marks = d->marks == VALUE_NONE ? NULL : x->at[d->marks]};
     size_t last = (d->k - 1) / d->segment;
     bind_captures(x, &a.sub, d->captures);
-    K(spread)(a.marks ? a.marks : a.states, K(rows_of)(x, d->base, d->size), d->size, rows);
-    if (d->k > 1) exec_phase(&a.sub, PHASE_ONCE);
+    K(copy_out)(a.marks ? a.marks : a.states, K(rows_of)(x, d->base, d->size), d->size, rows);
+    if (d->k > 1) exec_state_phase(&a.sub, PHASE_ONCE);
     for (size_t i = 0; i < last; i++) {
         K(states_fill)(&a, i);
         K(states_read)(x, &a);
@@ -152,11 +152,11 @@ void K(kernel_iter_vjp)(Exec *x, const Step *s) {
     const IterVjpDetail *d = s->vjp;
     size_t rows = d->batched ? x->rows : 1;
     K(States) states = K(states_run)(x, d, d->state_batched ? x->rows : 1);
-    Exec sub = sub_frame(x, &d->vjp, d->batched);
+    Exec sub = sub_exec(x, &d->vjp, d->batched);
     bind_captures(x, &sub, d->captures);
     bind_capture_bars(x, &sub, d->capture_bar);
     K(vjp_clear)(x, d, rows);
-    if (d->k > 1) exec_phase(&sub, PHASE_ONCE);
+    if (d->k > 1) exec_state_phase(&sub, PHASE_ONCE);
     K(Rows) y = K(rows_of)(x, d->cotangent, d->outer * d->size), count = K(rows_of)(x, d->count, d->outer * d->k);
     REAL *bar = x->at[d->adjoint[0]];
     memset(bar, 0, rows * d->size * sizeof *bar);
@@ -169,7 +169,7 @@ void K(kernel_iter_vjp)(Exec *x, const Step *s) {
         bind_slots(&sub, SLOT_COTANGENT, (void *[]){bar});
         bar = x->at[d->adjoint[(d->k - i) % 2]];
         bind_outputs(&sub, OUT_STATE, (void *[]){bar});
-        exec_phase(&sub, PHASE_EACH);
+        exec_state_phase(&sub, PHASE_EACH);
     }
     if (d->base_bar != VALUE_NONE) memcpy(x->at[d->base_bar], bar, rows * d->size * sizeof *bar);
 }

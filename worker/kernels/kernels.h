@@ -2,28 +2,25 @@
  *
  * Each family is one file, compiled from one template for every variant (variants.h): K(name) is the variant's name, REAL the type.
  * A kernel finds its operands in x->at and its extents in the step; batched operands have x->rows rows, shared ones one.
- * Forward kernels overwrite; `sum` and `contract_sum` add when x->again says so, `accumulate` always.
+ * Forward kernels overwrite; `batch_sum` and `contract_sum` add when x->again says so, `accumulate` always.
  * A row's bits depend on nothing but the row: every element of a product is one chain of multiply-adds in the order of the summed
  * axis, however many rows there are (in products a row, whatever BLAS does with that shape); only sums over rows know of tiles.
  * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero, but where a max pool or the relu before it lets no
  * gradient through (peaks.c). */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
-#include "worker/plan/exec.h"
+#include "worker/kernels/exec_state.h"
 
-/* KERNEL(name): fill: zeros, ones at src + i·stride; slide: along an axis; copy: to one or to all rows; gather: rows of all tiles; batch_sum: over
- * rows; accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
- * contract_rows: the same as one product; contract_sum: summed over rows; load, store: to and from outside; tape: tape.h; map to
- * avg_pool_vjp: layers, as the ops of that name; sum_batch_sum: sum, summed over rows; max_pool_places: max_pool, and where; peaks: ȳ there, and
- * peaks_sum its sum; conv_pack: kernels for conv, which is conv2d and conv2d_dx, and for conv_peaks, conv2d_dx of peaks; conv_dw_sum: summed
- * over rows. */
+/* Kernels of the op table's STEPs: fill: zeros and ones; slide: along an axis; the others as the ops of that name. And those that
+ * are no op's own: permute; copy: to one or to all rows; gather: rows of all tiles; load, store: to and from outside; batch_sum: over rows;
+ * accumulate: onto a bound value; contract: both operands batched, or large and neither; pack, product: rows of a times a shared b;
+ * contract_rows: the same as one product; contract_sum: summed over rows; tape: worker/plan/tape.h; sum_batch_sum: sum, summed over rows; max_pool_places:
+ * max_pool, and where; peaks: ȳ there, and peaks_sum its sum; conv_pack: kernels for conv, which is conv2d and conv2d_dx, and for conv_peaks,
+ * conv2d_dx of peaks; conv_dw_sum: summed over rows. */
 #define KERNELS(KERNEL) \
-    KERNEL(fill) KERNEL(slide) KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(add) KERNEL(if) KERNEL(batch_sum) \
-    KERNEL(accumulate) KERNEL(contract) KERNEL(pack) KERNEL(product) KERNEL(contract_rows) KERNEL(contract_sum) KERNEL(iter) KERNEL(iter_vjp) \
-    KERNEL(tape_scalars) KERNEL(tape) \
-    KERNEL(map) KERNEL(map_vjp) KERNEL(softmax) KERNEL(softmax_vjp) KERNEL(broadcast) KERNEL(sum) KERNEL(pad) \
-    KERNEL(sum_batch_sum) KERNEL(max_pool) KERNEL(max_pool_vjp) KERNEL(max_pool_jvp) KERNEL(avg_pool) KERNEL(avg_pool_vjp) \
-    KERNEL(max_pool_places) KERNEL(peaks) KERNEL(peaks_sum) KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_peaks) KERNEL(conv_dw) KERNEL(conv_dw_sum)
+    KERNEL(permute) KERNEL(copy) KERNEL(gather) KERNEL(load) KERNEL(store) KERNEL(batch_sum) KERNEL(accumulate) KERNEL(contract) KERNEL(pack) \
+    KERNEL(product) KERNEL(contract_rows) KERNEL(contract_sum) KERNEL(tape_scalars) KERNEL(tape) KERNEL(sum_batch_sum) KERNEL(max_pool_places) \
+    KERNEL(peaks) KERNEL(peaks_sum) KERNEL(conv_pack) KERNEL(conv) KERNEL(conv_peaks) KERNEL(conv_dw) KERNEL(conv_dw_sum)
 
 #ifdef __x86_64__
 #define KERNEL_VARIANTS(V, name) V(name, base) V(name, avx2) V(name, avx512)
@@ -36,10 +33,17 @@
     void kernel_##name##_f64_##isa(Exec *x, const Step *step);
 #define KERNEL(name) KERNEL_VARIANTS(KERNEL_DECLARE, name)
 KERNELS(KERNEL)
+#define STEP(rule, kernel) KERNEL(kernel)
+#define STEPS(rule)
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, plan, ...) plan
+#include "schema/graph/ops.def"
+#undef OP
+#undef STEPS
+#undef STEP
 #undef KERNEL
 #undef KERNEL_DECLARE
 
-/* The kernel of a plan's dtype and instruction set (plan_isa); the variants stand in the order of Isa. */
+/* The kernel of a plan's dtype and instruction set ; the variants stand in the order of Isa. */
 #define KERNEL_BOTH(name, isa) kernel_##name##_f32_##isa, kernel_##name##_f64_##isa,
 #define KERNEL_OF(plan, name) (((const Kernel[]){KERNEL_VARIANTS(KERNEL_BOTH, name)})[2 * (plan)->isa + (plan)->f64])
 

@@ -1,31 +1,33 @@
 /* Template of layers.c. */
 #include "worker/kernels/vector.h"
 
-/* x [outer,inner] -> [outer,nin,inner] */
+/* x [outer,inner] -> [outer,extent,inner] */
 void K(kernel_broadcast)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
-    size_t outer = s->outer * (s->out_batched ? x->rows : 1), n = s->inner;
-    for (size_t o = 0; o < outer; o++, a += n, y += s->nin * n) {
+    const AxisView v = s->along.axis;
+    size_t outer = v.outer * (s->out_batched ? x->rows : 1), n = v.inner;
+    for (size_t o = 0; o < outer; o++, a += n, y += v.extent * n) {
         if (n == 1)
-            for (size_t j = 0; j < s->nin; j++) y[j] = *a;
+            for (size_t j = 0; j < v.extent; j++) y[j] = *a;
         else
-            for (size_t j = 0; j < s->nin; j++) memcpy(y + j * n, a, n * sizeof *y);
+            for (size_t j = 0; j < v.extent; j++) memcpy(y + j * n, a, n * sizeof *y);
     }
 }
 
-/* x [outer,nin,inner] -> [outer,inner] */
+/* x [outer,extent,inner] -> [outer,inner] */
 void K(kernel_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
-    size_t outer = s->outer * (s->out_batched ? x->rows : 1), n = s->inner;
-    for (size_t o = 0; o < outer; o++, a += s->nin * n, y += n) {
+    const AxisView v = s->along.axis;
+    size_t outer = v.outer * (s->out_batched ? x->rows : 1), n = v.inner;
+    for (size_t o = 0; o < outer; o++, a += v.extent * n, y += n) {
         if (n == 1) {
-            *y = K(sum_all)(a, s->nin);
+            *y = K(sum_all)(a, v.extent);
             continue;
         }
         memcpy(y, a, n * sizeof *y);
-        for (size_t j = 1; j < s->nin; j++)
+        for (size_t j = 1; j < v.extent; j++)
             for (size_t i = 0; i < n; i++) y[i] += a[j * n + i];
     }
 }
@@ -34,13 +36,14 @@ void K(kernel_sum)(Exec *x, const Step *s) {
 void K(kernel_sum_batch_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *restrict y = x->at[s->out];
-    size_t n = s->inner, size = s->outer * s->nin * n;
-    if (!x->again && !s->more) memset(y, 0, s->outer * n * sizeof *y);
+    const AxisView v = s->along.axis;
+    size_t n = v.inner, size = v.outer * v.extent * n;
+    if (!x->again && !s->more) memset(y, 0, v.outer * n * sizeof *y);
     for (size_t r = 0; r < x->rows; r++)
-        for (size_t o = 0; o < s->outer; o++) {
-            const REAL *from = a + (s->in_batched[0] ? r * size : 0) + o * s->nin * n;
-            if (n == 1) y[o] += K(sum_all)(from, s->nin);
-            for (size_t j = 0; n > 1 && j < s->nin; j++)
+        for (size_t o = 0; o < v.outer; o++) {
+            const REAL *from = a + (s->in_batched[0] ? r * size : 0) + o * v.extent * n;
+            if (n == 1) y[o] += K(sum_all)(from, v.extent);
+            for (size_t j = 0; n > 1 && j < v.extent; j++)
                 for (size_t i = 0; i < n; i++) y[o * n + i] += from[j * n + i];
         }
 }

@@ -17,59 +17,46 @@ INLINE K(Vector) K(clamped_log)(K(Vector) v) {
     return K(select)(y < least, least, y);
 }
 
+/* The functions' formulas on vectors (schema/graph/functions.def). */
 static void K(map_all)(const MapDetail *d, size_t n, const REAL *x, REAL *y) {
     const REAL p = (REAL)d->p, q = (REAL)d->q;
     const K(Vector) zero = {0}, low = K(set)(p), high = K(set)(q);
     switch ((Function)d->function) {
-    case FUNCTION_relu: EACH(K(select)(v < 0, zero, v)) break;
-    case FUNCTION_leaky_relu: EACH(K(select)(v > 0, v, v * p)) break;
-    case FUNCTION_tanh: EACH(K(tanh)(v)) break;
-    case FUNCTION_sigmoid: EACH(1 / (1 + K(exp)(-v))) break;
-    case FUNCTION_softplus: EACH(K(softplus)(v, p, q)) break;
-    case FUNCTION_hardtanh: EACH(K(select)(v < low, low, K(select)(v > high, high, v))) break;
-    case FUNCTION_abs: EACH(K(select)(v < 0, -v, v + 0)) break;
-    case FUNCTION_square: EACH(v * v) break;
-    case FUNCTION_log: EACH(K(clamped_log)(v)) break;
-    case FUNCTION_scale: EACH(v * p + q) break;
+#define FUNCTION(name, p0, p1, wrong, reads, value, slope, kernel, kernel_slope) case FUNCTION_##name: EACH(kernel) break;
+#include "schema/graph/functions.def"
+#undef FUNCTION
     case FUNCTION_COUNT: break;
     }
 }
 #undef EACH
 
 void K(kernel_map)(Exec *x, const Step *s) {
-    K(map_all)(s->map, s->inner * (s->out_batched ? x->rows : 1), x->at[s->in[0]], x->at[s->out]);
+    K(map_all)(s->map, s->size * (s->out_batched ? x->rows : 1), x->at[s->in[0]], x->at[s->out]);
 }
 
-/* y = formula of t, a vector of cotangents, and v, of x or f(x). */
+/* out = formula of c, a vector of cotangents, and v, of x or f(x). */
 #define EACH(formula)                                    \
     for (size_t i = 0; i < n; i += LANES) {              \
         K(Vector) v = K(vector_load)(x + i, n - i);      \
-        K(Vector) t = K(vector_load)(c + i, n - i);      \
+        K(Vector) c = K(vector_load)(t + i, n - i);      \
         K(vector_store)(y + i, n - i, (formula));        \
     }
 
-/* x: where map_slope_of_value says so, f(x) */
-static void K(slope_all)(const MapDetail *d, size_t n, const REAL *x, const REAL *c, REAL *y) {
-    const REAL p = (REAL)d->p, q = (REAL)d->q, least = (REAL)1e-12;
+/* x: f(x) where the function's row says so; t: cotangents */
+static void K(slope_all)(const MapDetail *d, size_t n, const REAL *x, const REAL *t, REAL *y) {
+    const REAL p = (REAL)d->p, q = (REAL)d->q;
     const K(Vector) zero = {0}, low = K(set)(p), high = K(set)(q), one = K(set)(1);
     switch ((Function)d->function) {
-    case FUNCTION_relu: EACH(K(select)(v <= 0, zero, t)) break;
-    case FUNCTION_leaky_relu: EACH(K(select)(v > 0, t, t * p)) break;
-    case FUNCTION_tanh: EACH(t * (1 - v * v)) break;
-    case FUNCTION_sigmoid: EACH(t * v * (1 - v)) break;
-    case FUNCTION_softplus: EACH(K(select)(v * p > high, t, t / (1 + K(exp)(-(v * p))))) break;
-    case FUNCTION_hardtanh: EACH(K(select)((v <= low) | (v >= high), zero, t)) break;
-    case FUNCTION_abs: EACH(t * (K(select)(v > 0, one, zero) - K(select)(v < 0, one, zero))) break;
-    case FUNCTION_square: EACH(2 * v * t) break;
-    case FUNCTION_log: EACH(t / K(select)(v < least, K(set)(least), v)) break;
-    case FUNCTION_scale: EACH(((void)v, t * p)) break;
+#define FUNCTION(name, p0, p1, wrong, reads, value, slope, kernel, kernel_slope) case FUNCTION_##name: EACH(kernel_slope) break;
+#include "schema/graph/functions.def"
+#undef FUNCTION
     case FUNCTION_COUNT: break;
     }
 }
 #undef EACH
 
 void K(kernel_map_vjp)(Exec *x, const Step *s) {
-    size_t n = s->inner, rows = s->out_batched ? x->rows : 1;
+    size_t n = s->size, rows = s->out_batched ? x->rows : 1;
     size_t nv = s->in_batched[0] ? n : 0, nc = s->in_batched[1] ? n : 0;
     if (s->in_batched[0] == s->out_batched && s->in_batched[1] == s->out_batched) { /* one long row */
         n *= rows;
@@ -117,16 +104,18 @@ static void K(softmax_columns)(const REAL *x, REAL *y, size_t n, size_t stride, 
         }
 }
 
-/* x [outer,nin,inner]; src: the logarithm of it */
+/* Flags: log, transpose. */
 void K(kernel_softmax)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *y = x->at[s->out];
-    size_t outer = s->outer * (s->out_batched ? x->rows : 1), plane = s->nin * s->inner;
+    const AxisView v = s->along.axis;
+    const bool logs = s->along.flag[0];
+    size_t outer = v.outer * (s->out_batched ? x->rows : 1), plane = v.extent * v.inner;
     for (size_t o = 0; o < outer; o++, a += plane, y += plane) {
-        if (s->inner == 1) K(softmax_line)(a, y, s->nin, s->src);
+        if (v.inner == 1) K(softmax_line)(a, y, v.extent, logs);
         else
-            for (size_t i = 0; i < s->inner; i += COLUMNS)
-                K(softmax_columns)(a + i, y + i, s->nin, s->inner, s->inner - i < COLUMNS ? s->inner - i : COLUMNS, s->src);
+            for (size_t i = 0; i < v.inner; i += COLUMNS)
+                K(softmax_columns)(a + i, y + i, v.extent, v.inner, v.inner - i < COLUMNS ? v.inner - i : COLUMNS, logs);
     }
 }
 
@@ -140,9 +129,9 @@ INLINE K(Vector) K(softmax_slope)(K(Vector) y, K(Vector) c, K(Vector) sum, bool 
     return !logs ? y * (c - sum) : transpose ? c - K(exp)(y) * sum : c - sum;
 }
 
-static void K(softmax_back)(const REAL *y, const REAL *c, REAL *out, const Step *s, size_t width) {
-    const size_t n = s->nin, stride = s->inner;
-    const bool logs = s->src, transpose = s->dst;
+static void K(softmax_back)(const REAL *y, const REAL *c, REAL *out, const AlongDetail *d, size_t width) {
+    const size_t n = d->axis.extent, stride = d->axis.inner;
+    const bool logs = d->flag[0], transpose = d->flag[1];
     REAL sum[COLUMNS] = {0};
     for (size_t j = 0; j < n * stride; j += stride)
         for (size_t i = 0; i < width; i += LANES) {
@@ -157,9 +146,9 @@ static void K(softmax_back)(const REAL *y, const REAL *c, REAL *out, const Step 
 }
 
 /* The same for one line of neighbours: vectors along it. */
-static void K(softmax_back_line)(const REAL *y, const REAL *c, REAL *out, const Step *s) {
-    const size_t n = s->nin;
-    const bool logs = s->src, transpose = s->dst;
+static void K(softmax_back_line)(const REAL *y, const REAL *c, REAL *out, const AlongDetail *d) {
+    const size_t n = d->axis.extent;
+    const bool logs = d->flag[0], transpose = d->flag[1];
     for (size_t j = 0; j < n; j += LANES) {
         K(Vector) a = K(vector_load)(y + j, n - j), b = K(vector_load)(c + j, n - j);
         K(vector_store)(out + j, n - j, b * K(softmax_weight)(a, logs, transpose));
@@ -172,16 +161,18 @@ static void K(softmax_back_line)(const REAL *y, const REAL *c, REAL *out, const 
 }
 
 void K(kernel_softmax_vjp)(Exec *x, const Step *s) {
-    size_t plane = s->nin * s->inner, n = s->outer * plane, rows = s->out_batched ? x->rows : 1;
+    const AlongDetail *d = &s->along;
+    const size_t inner = d->axis.inner;
+    size_t plane = d->axis.extent * inner, n = d->axis.outer * plane, rows = s->out_batched ? x->rows : 1;
     for (size_t r = 0; r < rows; r++) {
         const REAL *y = (const REAL *)x->at[s->in[0]] + (s->in_batched[0] ? r * n : 0);
         const REAL *c = (const REAL *)x->at[s->in[1]] + (s->in_batched[1] ? r * n : 0);
         REAL *out = (REAL *)x->at[s->out] + r * n;
         for (size_t o = 0; o < n; o += plane) {
-            if (s->inner == 1) K(softmax_back_line)(y + o, c + o, out + o, s);
+            if (inner == 1) K(softmax_back_line)(y + o, c + o, out + o, d);
             else
-                for (size_t i = 0; i < s->inner; i += COLUMNS)
-                    K(softmax_back)(y + o + i, c + o + i, out + o + i, s, s->inner - i < COLUMNS ? s->inner - i : COLUMNS);
+                for (size_t i = 0; i < inner; i += COLUMNS)
+                    K(softmax_back)(y + o + i, c + o + i, out + o + i, d, inner - i < COLUMNS ? inner - i : COLUMNS);
         }
     }
 }

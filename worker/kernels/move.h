@@ -2,21 +2,21 @@
 
 void K(kernel_fill)(Exec *x, const Step *s) {
     REAL *y = x->at[s->out];
-    memset(y, 0, s->inner * sizeof *y);
-    for (size_t i = 0; i < s->count; i++) y[s->src + i * s->stride] = 1;
+    memset(y, 0, s->size * sizeof *y);
+    for (size_t i = 0; i < s->fill.count; i++) y[s->fill.first + i * s->fill.stride] = 1;
 }
 
-/* [outer,nin,inner] -> [outer,nout,inner]; see the Step. */
 void K(kernel_slide)(Exec *x, const Step *s) {
+    const SlideDetail *d = &s->slide;
     const REAL *a = x->at[s->in[0]];
     REAL *y = x->at[s->out];
-    size_t outer = s->outer * (s->out_batched ? x->rows : 1), in = s->nin * s->inner, out = s->nout * s->inner;
-    size_t src = s->src * s->inner, dst = s->dst * s->inner, count = s->count * s->inner;
+    size_t outer = d->outer * (s->out_batched ? x->rows : 1), in = d->nin * d->inner, out = d->nout * d->inner;
+    size_t src = d->src * d->inner, dst = d->dst * d->inner, count = d->count * d->inner;
     for (size_t o = 0; o < outer; o++, a += in, y += out) {
         memset(y, 0, dst * sizeof *y);
         memcpy(y + dst, a + src, count * sizeof *y);
         memset(y + dst + count, 0, (out - dst - count) * sizeof *y);
-        for (size_t i = 0; s->keep && i < s->inner; i++) y[out - s->inner + i] += a[in - s->inner + i];
+        for (size_t i = 0; d->keep && i < d->inner; i++) y[out - d->inner + i] += a[in - d->inner + i];
     }
 }
 
@@ -43,7 +43,7 @@ void K(kernel_permute)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *y = x->at[s->out];
     size_t rows = s->out_batched ? x->rows : 1;
-    for (size_t r = 0; r < rows; r++) K(permute_row)(s->permute, a + r * s->inner, y + r * s->inner, s->inner);
+    for (size_t r = 0; r < rows; r++) K(permute_row)(s->permute, a + r * s->size, y + r * s->size, s->size);
 }
 
 /* `to` rows of n elements, from as many or from one. */
@@ -53,20 +53,20 @@ static void K(copy_rows)(REAL *y, const REAL *a, size_t n, size_t to, bool one) 
 }
 
 void K(kernel_copy)(Exec *x, const Step *s) {
-    K(copy_rows)(x->at[s->out], x->at[s->in[0]], s->inner, s->out_batched ? x->rows : 1, !s->in_batched[0]);
+    K(copy_rows)(x->at[s->out], x->at[s->in[0]], s->size, s->out_batched ? x->rows : 1, !s->in_batched[0]);
 }
 
-/* A tile's rows to their place among all rows; dst: rows before. */
+/* A tile's rows to their place among all rows, behind those of other values. */
 void K(kernel_gather)(Exec *x, const Step *s) {
-    memcpy((REAL *)x->at[s->out] + (s->dst + x->row0) * s->inner, x->at[s->in[0]], x->rows * s->inner * sizeof(REAL));
+    memcpy((REAL *)x->at[s->out] + (s->rows_before + x->row0) * s->size, x->at[s->in[0]], x->rows * s->size * sizeof(REAL));
 }
 
 void K(kernel_store)(Exec *x, const Step *s) {
-    const ExecOutput *out = &x->outputs[s->src];
+    const ExecOutput *out = &x->outputs[s->port];
     REAL *y = out->data;
     if (!y || y == x->at[s->in[0]]) return;
-    if (s->in_batched[0]) K(copy_rows)(y + x->row0 * s->inner, x->at[s->in[0]], s->inner, x->rows, false);
-    else K(copy_rows)(y, x->at[s->in[0]], s->inner, out->batched ? x->all_rows : 1, true);
+    if (s->in_batched[0]) K(copy_rows)(y + x->row0 * s->size, x->at[s->in[0]], s->size, x->rows, false);
+    else K(copy_rows)(y, x->at[s->in[0]], s->size, out->batched ? x->all_rows : 1, true);
 }
 
 /* Rows of `cols` elements of another type, at any address, zero-padded to n. */
@@ -89,8 +89,8 @@ static void K(load_discrete)(REAL *y, const ExecInput *in, size_t n, size_t row0
 
 /* A tensor that is already as wanted is read where it lies; others are converted, tile by tile. */
 void K(kernel_load)(Exec *x, const Step *s) {
-    const ExecInput *in = &x->inputs[s->src];
-    size_t n = s->inner, rows = s->out_batched ? x->rows : 1, row0 = s->out_batched ? x->row0 : 0;
+    const ExecInput *in = &x->inputs[s->port];
+    size_t n = s->size, rows = s->out_batched ? x->rows : 1, row0 = s->out_batched ? x->row0 : 0;
     DType own = sizeof(REAL) == sizeof(float) ? DT_F32 : DT_F64;
     REAL *y = x->at[s->out];
     if (in->discrete) K(load_discrete)(y, in, n, row0, rows);

@@ -1,5 +1,5 @@
 /* The optimizers' inner loops. */
-#include "worker/train/train_optim.h"
+#include "worker/kernels/optim_work.h"
 #include <math.h>
 
 enum { LANES = 16 };

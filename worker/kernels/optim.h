@@ -1,4 +1,4 @@
-/* Template of optim.c; the formulas are in worker/train/train_optim.h. Factors are rounded to the weights' type once, as PyTorch does. */
+/* Template of optim.c; the formulas are in optim_work.h. Factors are rounded to the weights' type once, as PyTorch does. */
 
 void K(optim_plain)(OptimWork *work) {
     REAL *restrict w = work->w;

@@ -206,7 +206,7 @@ static void K(max_plane_places)(const WindowDetail *d, const REAL *x, REAL *y, R
 void K(kernel_max_pool_places)(Exec *x, const Step *s) {
     const WindowDetail *d = s->window;
     const REAL *a = x->at[s->in[0]];
-    REAL *y = x->at[s->out], *place = x->at[s->dst];
+    REAL *y = x->at[s->out], *place = x->at[d->places];
     size_t planes = d->planes * x->rows, m = d->Ho * d->Wo;
     for (size_t p = 0; p < planes; p++) K(max_plane_places)(d, a + p * d->H * d->W, y + p * m, place + 2 * p * m);
 }
@@ -229,9 +229,9 @@ INLINE void K(plane_peaks)(const REAL *y, const REAL *place, const REAL *c, size
 void K(kernel_peaks)(Exec *x, const Step *s) {
     const REAL *y = x->at[s->in[0]], *place = x->at[s->in[1]], *c = x->at[s->in[2]];
     REAL *to = x->at[s->out];
-    size_t m = s->inner;
-    for (size_t p = 0; p < x->rows * s->outer; p++, y += m, place += 2 * m, c += m, to += conv_peaks_room(m)) {
-        if (s->keep) K(plane_peaks)(y, place, c, m, true, to);
+    size_t m = s->peaks.windows;
+    for (size_t p = 0; p < x->rows * s->peaks.planes; p++, y += m, place += 2 * m, c += m, to += conv_peaks_room(m)) {
+        if (s->peaks.relu) K(plane_peaks)(y, place, c, m, true, to);
         else K(plane_peaks)(y, place, c, m, false, to);
     }
 }
@@ -240,9 +240,9 @@ void K(kernel_peaks)(Exec *x, const Step *s) {
 void K(kernel_peaks_sum)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]];
     REAL *y = x->at[s->out];
-    if (!x->again && !s->more) memset(y, 0, s->outer * sizeof *y);
+    if (!x->again && !s->more) memset(y, 0, s->peaks.planes * sizeof *y);
     for (size_t r = 0; r < x->rows; r++)
-        for (size_t o = 0; o < s->outer; o++, a += conv_peaks_room(s->nin)) {
+        for (size_t o = 0; o < s->peaks.planes; o++, a += conv_peaks_room(s->peaks.windows)) {
             REAL sum = 0;
             for (size_t k = 0; k < (size_t)*a; k++) sum += a[3 + 3 * k];
             y[o] += sum;

@@ -70,21 +70,7 @@ static void bind_plan(const Plan *p, void **at, void *shared, void *rows, size_t
         else if (value->batched) at[v] = (char *)rows + value->offset * tile * element;
         else at[v] = (char *)shared + value->offset * element;
     }
-    for (uint32_t s = 0; s < p->nsteps; s++) {
-        const Step *step = &p->steps[s];
-        if (step->iter) bind_sub(&step->iter->step, at, p->nvalues, tile);
-        if (!step->vjp) continue;
-        bind_sub(&step->vjp->step, at, p->nvalues, tile);
-        bind_sub(&step->vjp->vjp, at, p->nvalues, tile);
-    }
-}
-
-void exec_phase(Exec *x, Phase phase) {
-    const Plan *p = x->plan;
-    for (uint32_t s = p->phase_at[phase]; s < p->phase_at[phase + 1]; s++) {
-        if (x->box) atomic_store_explicit(&x->box->op, (uint32_t)p->steps[s].op + 1, memory_order_relaxed);
-        p->steps[s].run(x, &p->steps[s]);
-    }
+    for (size_t i = 0; i < p->nsubs; i++) bind_sub(p->nested[i], at, p->nvalues, tile);
 }
 
 /* Discrete values must be places of their slot: afterwards the load kernel need not look. */
@@ -140,7 +126,7 @@ static unsigned team_size(const Plan *p, size_t rows, size_t tile, unsigned thre
 }
 
 typedef struct {
-    Exec first; /* the frame of thread 0 */
+    Exec first; /* thread 0's */
     unsigned n;
     size_t tile, slab; /* rows; bytes of a thread's slab */
     Workspace *w;
@@ -162,7 +148,7 @@ static void run_tiles(const Team *team, unsigned t) {
     x.at = team->w->table + t * x.plan->table;
     for (x.row0 = x.all_rows * t / team->n; x.row0 < end; x.row0 += x.rows, x.again = true) {
         x.rows = end - x.row0 < team->tile ? end - x.row0 : team->tile;
-        exec_phase(&x, PHASE_EACH);
+        exec_state_phase(&x, PHASE_EACH);
     }
 }
 
@@ -217,9 +203,9 @@ bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs,
                         .box = w->box};
     join_team(&team, 0);
     bind_outputs(&team);
-    exec_phase(&team.first, PHASE_ONCE);
+    exec_state_phase(&team.first, PHASE_ONCE);
     if (p->phase_at[PHASE_EACH] != p->phase_at[PHASE_AFTER]) run_each(&team);
-    exec_phase(&team.first, PHASE_AFTER);
+    exec_state_phase(&team.first, PHASE_AFTER);
     if (w->box) atomic_store_explicit(&w->box->op, 0, memory_order_relaxed);
     return true;
 }

@@ -7,24 +7,7 @@
  * nat_bound_exceeded and bad_tensor for discrete values that are no place of their slot. */
 #ifndef CAJAL_EXEC_H
 #define CAJAL_EXEC_H
-#include "schema/protocol/wire.h"
 #include "worker/plan/plan.h"
-
-/* One tensor for a slot. Dense: rows × cols elements, cols at most the slot's size and zero-padded to it (a tensor of several
- * axes may be short along the first only, so padding is at the end). Discrete: one value a row, meaning that basis vector. */
-typedef struct {
-    const void *data; /* NULL: no tensor */
-    DType dtype;
-    uint8_t discrete; /* as in TensorMsg */
-    bool batched;
-    size_t cols;
-} ExecInput;
-
-/* rows × size elements of the plan's dtype; one row unless batched. Written before all inputs are read: apart from them. */
-typedef struct {
-    void *data; /* NULL: not wanted */
-    bool batched;
-} ExecOutput;
 
 typedef struct {
     void *slab;
@@ -43,23 +26,9 @@ enum { EXEC_TILE_LEAST = 128 };            /* fewer only when memory asks for it
 #define EXEC_TILE_BYTES ((size_t)32 << 20) /* what a tile's slab should stay below */
 #define EXEC_TEAM_MACS 4e6                 /* waking another thread costs more than this much work */
 
-/* A plan at work; kernels read it. One for the plan itself and one, on the stack, for each step graph being run. */
-struct Exec {
-    const Plan *plan;
-    void **at;         /* by value: where it is now; sub-plans' tables follow */
-    size_t row0, rows; /* the tile */
-    size_t all_rows;
-    bool again; /* sums over the batch add to what is there: not the first tile */
-    const ExecInput *inputs;
-    const ExecOutput *outputs;
-    BlackBox *box;
-};
-
 /* Tile rows for a run of `rows`; 0 when even the smallest tile is beyond LIMIT_JOB_BYTES. `most` caps it (0: EXEC_TILE). */
 size_t exec_tile(const Plan *plan, size_t rows, size_t most);
 /* inputs by slot, outputs by output. `tile`: 0, or the largest tile to use, and then all threads, however little work (tests). */
 bool exec_run(const Plan *plan, const ExecInput *inputs, const ExecOutput *outputs, size_t rows, size_t tile, Workspace *w,
               Err *err);
-/* One phase's steps; for iterations. */
-void exec_phase(Exec *x, Phase phase);
 #endif

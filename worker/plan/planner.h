@@ -1,7 +1,9 @@
-/* Inside the planner: shared by plan.c (order, lifetimes), planner_ops.c, planner_contract.c, planner_iter.c,
- * planner_layers.c and planner_conv.c (a node to its steps), planner_sums.c (sums over the batch), planner_fuse.c (several nodes as one step).
+/* Inside the planner. planner.c has what adds values and steps; on it stand the rules (a node to its steps): planner_move.c, planner_layers.c,
+ * planner_contract.c, planner_conv.c, planner_iter.c; planner_sum.c (values summed over rows) and planner_sums.c (nodes that are); planner_fuse.c
+ * (several nodes as one step); planner_ops.c (the table of rules); the tape (planner_tape.c, tape.h); and on all of them plan_build.c (what is batched
+ * and needed, order, lifetimes).
  *
- * Everything fails by setting the err (sticky); functions then return harmless values, and plan_new gives up at the end. */
+ * Everything fails by setting the error (sticky); functions then return harmless values, and plan_new gives up at the end. */
 #ifndef CAJAL_PLANNER_H
 #define CAJAL_PLANNER_H
 #include "worker/plan/plan.h"
@@ -53,6 +55,7 @@ typedef struct Tape Tape;
 
 typedef struct {
     const PlanSpec *spec;
+    Plan *(*plan_step)(const PlanSpec *spec, Err *err); /* plan_new, which plans steps as it does graphs */
     const Graph *g;
     Plan *plan;
     Err *err;
@@ -67,9 +70,10 @@ typedef struct {
     size_t gathered; /* elements, of all sums (planner_sums.c) */
 } Planner;
 
-/* Zeroed memory that lives as long as the plan; NULL sets the err. */
+/* Zeroed memory that lives as long as the plan; NULL sets the error. */
 void *planner_alloc(Planner *b, size_t count, size_t size);
 uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase);
+static inline uint32_t planner_fresh(Planner *b, size_t size, bool batched) { return planner_value(b, size, batched, HOME_SLAB, PHASE_ONCE); }
 static inline const PlanValue *planner_get(const Planner *b, uint32_t v) { return &b->plan->values[v]; }
 static inline bool planner_ok(const Planner *b) { return b->err->code == ERR_NONE; }
 
@@ -96,46 +100,82 @@ void planner_gathered(Planner *b, uint32_t value);
 /* `work`: multiply-adds, or elements moved where there are none, a row or once. */
 void planner_work(Planner *b, bool batched, double work);
 
-/* How many inputs of a needed node are needed: of y in a reduce only the batch matters; a tuple of which only the result is wanted needs no
+/* How many inputs of a needed node are needed: as op_reads says, and a tuple of which only the result is wanted needs no
  * cotangent. */
 uint32_t planner_reads(const Planner *b, uint32_t node);
+
+/* Input k of the node is not read: relu's x, where its result is at hand. */
+bool planner_skips(const Graph *g, const GNode *n, uint32_t k);
+/* False, and the error is set: plan->subs and plan->nested have no room for one more. */
+bool planner_room_for_sub(Planner *b);
+
+/* A node on its way into the plan. */
+typedef struct {
+    Planner *b;
+    uint32_t id;
+    const GNode *n;
+    const uint32_t *ins, *dims;
+    const int64_t *attrs;
+    bool batched;
+    Kernel kernel; /* of its row's STEP */
+} PlanNode;
+static inline PlanNode planner_node_of(Planner *b, uint32_t i) {
+    const GNode *n = &b->g->nodes[i];
+    return (PlanNode){.b = b, .id = i, .n = n, .ins = node_ins(b->g, n), .dims = node_dims(b->g, n), .attrs = node_attrs(b->g, n),
+                      .batched = b->nodes[i].batched};
+}
+static inline uint32_t plan_operand(const PlanNode *m, uint32_t k) { return m->b->nodes[m->ins[k]].value; }
+static inline const GNode *plan_operand_node(const PlanNode *m, uint32_t k) { return &m->b->g->nodes[m->ins[k]]; }
+static inline const uint32_t *plan_operand_dims(const PlanNode *m, uint32_t k) { return node_dims(m->b->g, plan_operand_node(m, k)); }
+
+/* Rules, by the names in the op table: make_<rule> adds the node's steps, and gives its value. */
+#define STEP(rule, kernel) uint32_t make_##rule(const PlanNode *m);
+#define STEPS(rule) uint32_t make_##rule(const PlanNode *m);
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, plan, ...) plan
+#include "schema/graph/ops.def"
+#undef OP
+#undef STEPS
+#undef STEP
 
 /* planner_ops.c */
 void planner_node(Planner *b, uint32_t node);
 /* Wanted outputs: stores, or for a step graph values for its iteration to bind. */
 void planner_outputs(Planner *b);
+
+/* planner_move.c */
 /* A fresh copy, once a row when `batched`. */
 uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, Op op);
 /* Axis i of the result is axis perm[i] of the value; the value itself when nothing moves in memory. */
 uint32_t planner_permute(Planner *b, uint32_t value, const size_t *dims, uint32_t rank, const uint32_t *perm, Op op);
 
-/* Takes a sub-plan over, NULL included. */
-Plan *planner_own(Planner *b, Plan *sub);
+/* planner_sum.c */
+/* Sum of a value over rows: one shared copy, complete after all tiles. */
+uint32_t planner_sum(Planner *b, uint32_t value, Op op);
+/* The same, added to a sum that is there already; VALUE_NONE: to nothing. */
+uint32_t planner_sum_into(Planner *b, uint32_t value, uint32_t into, Op op);
+/* The node's value, summed over rows and along the axis of the node `sum`. */
+uint32_t planner_sum_axis_into(Planner *b, uint32_t node, uint32_t sum, uint32_t into);
+/* A part of `top` that is the product of va [rows,K,M] and vb [rows,K,N]: true when it is put off. */
+bool planner_sum_gather(Planner *b, NodeInfo *top, uint32_t va, uint32_t vb, const ContractDetail *d, Op op);
+/* Of two shared values. */
+uint32_t planner_plus(Planner *b, uint32_t x, uint32_t y, Op op);
 
 /* planner_sums.c */
 /* Which nodes are parts of sums over rows. */
 void planner_sums_find(Planner *b);
 /* Adds such a node to its sum. */
 void planner_sums_add(Planner *b, uint32_t node);
-/* A part of `top` that is the product of va [rows,K,M] and vb [rows,K,N]: true when it is put off. */
-bool planner_sums_gather(Planner *b, NodeInfo *top, uint32_t va, uint32_t vb, const ContractDetail *d, Op op);
-/* Sum of a value over rows: one shared copy, complete after all tiles. */
-uint32_t planner_sum(Planner *b, uint32_t value, Op op);
-/* The same for a node, which may have no value but be made as its sum. */
+/* Sum of a node over rows, as planner_sum; the node may have no value but be made as its sum. */
 uint32_t planner_summed(Planner *b, uint32_t node);
 
 /* planner_contract.c: the node's value; with `summed`, its sum over rows, added to top->adds where the layout allows it; VALUE_NONE when put
  * off. */
 uint32_t planner_contract(Planner *b, uint32_t node, bool summed, NodeInfo *top);
 
-/* planner_layers.c: the node's value. */
-uint32_t planner_layer(Planner *b, uint32_t node);
-/* Of a pooling op or its derivative; NULL sets the err. */
-WindowDetail *planner_pool_window(Planner *b, uint32_t node);
+/* planner_layers.c: of a pooling op or its derivative; NULL sets the error. */
+WindowDetail *planner_pool_window(const PlanNode *m);
 
 /* planner_fuse.c */
-/* Input k of the node is not read: relu's x, where its result is at hand. */
-bool planner_skips(const Graph *g, const GNode *n, uint32_t k);
 /* Which nodes are made along with others, once the sums are found. */
 void planner_fuse(Planner *b);
 /* The value of a node that is a convolution's step, peaks or a max_pool2d with places. */
@@ -152,8 +192,4 @@ uint32_t planner_conv(Planner *b, uint32_t node, const ConvUse *use);
 void planner_tape(Planner *b);
 void planner_tape_finish(Planner *b);
 static inline bool planner_on_tape(const NodeInfo *info) { return info->needed && info->batched && !info->late; }
-
-/* planner_iter.c */
-void planner_iter(Planner *b, uint32_t node);
-void planner_iter_vjp(Planner *b, uint32_t node);
 #endif

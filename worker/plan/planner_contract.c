@@ -199,7 +199,7 @@ static uint32_t emit(Product *p, bool summed, NodeInfo *top) {
     b->plan->blas |= !packed;
     if (packed && planner_ok(b)) p->vb = pack(p, d);
     if (!planner_ok(b)) return 0;
-    if (summed && top && axes_equal(&made, &p->out) && planner_sums_gather(b, top, p->va, p->vb, d, p->op)) return VALUE_NONE;
+    if (summed && top && axes_equal(&made, &p->out) && planner_sum_gather(b, top, p->va, p->vb, d, p->op)) return VALUE_NONE;
     bool batched = p->a_batched || p->b_batched;
     uint32_t v = summed ? sum_value(p, d, &made, top) : planner_value(b, d->G * d->M * d->N, batched, HOME_SLAB, PHASE_ONCE);
     planner_work(b, batched, (double)d->G * (double)d->M * (double)d->N * (double)d->K);

@@ -22,14 +22,7 @@ static bool between(const Planner *b, uint32_t i) {
     return info->uses == 1 && info->batched && !info->sum && !info->absorbed;
 }
 
-bool planner_skips(const Graph *g, const GNode *n, uint32_t k) {
-    if (n->op != OP_map_vjp || k > 0 || node_attrs(g, n)[0] != FUNCTION_relu) return false;
-    const uint32_t *ins = node_ins(g, n);
-    const GNode *y = &g->nodes[ins[1]];
-    return y->op == OP_map && node_ins(g, y)[0] == ins[0] && node_attrs(g, y)[0] == FUNCTION_relu;
-}
-
-/* The [O] behind a bias that was spread over all places of y. */
+/* The [O] behind a bias that was broadcast over all places of y. */
 static bool find_bias(const Planner *b, uint32_t i, const GNode *y, uint32_t *bias) {
     const uint32_t *out = node_dims(b->g, y);
     while (node(b, i)->op == OP_reshape) i = input(b, i, 0);
@@ -56,13 +49,13 @@ static bool find_conv(Planner *b, uint32_t i, NodeInfo *maker) {
         return true;
     }
     for (uint32_t k = 0; node(b, i)->op == OP_add && k < 2; k++) {
-        uint32_t conv = input(b, i, k), spread = input(b, i, 1 - k), bias;
-        if (node(b, conv)->op != OP_conv2d || !between(b, conv) || !find_bias(b, spread, node(b, conv), &bias)) continue;
+        uint32_t conv = input(b, i, k), wide = input(b, i, 1 - k), bias;
+        if (node(b, conv)->op != OP_conv2d || !between(b, conv) || !find_bias(b, wide, node(b, conv), &bias)) continue;
         maker->conv = conv + 1;
         maker->bias = bias + 1;
         b->nodes[conv].absorbed = true;
-        b->nodes[bias].uses++; /* stays, whatever becomes of its spread */
-        drop(b, spread);
+        b->nodes[bias].uses++; /* stays, whatever becomes of its broadcast */
+        drop(b, wide);
         return true;
     }
     return false;
@@ -125,8 +118,8 @@ static bool takes_peaks(const Planner *b, uint32_t r, uint32_t k) {
     const GNode *n = node(b, r);
     const NodeInfo *info = &b->nodes[r];
     if (info->under) { /* its sum over all places is wanted, and over the batch */
-        const GNode *total = node(b, info->under - 1);
-        return info->sum && total->rank == 1 && node_attrs(b->g, total)[0] == 1;
+        const GNode *sum = node(b, info->under - 1);
+        return info->sum && sum->rank == 1 && node_attrs(b->g, sum)[0] == 1;
     }
     if (k > 0 || (n->op != OP_conv2d_dx && n->op != OP_conv2d_dw)) return false;
     const int64_t *attrs = node_attrs(b->g, n);
@@ -163,13 +156,15 @@ void planner_fuse(Planner *b) {
 }
 
 static uint32_t make_places(Planner *b, uint32_t i) {
-    const WindowDetail *d = planner_pool_window(b, i);
+    const PlanNode m = planner_node_of(b, i);
+    WindowDetail *d = planner_pool_window(&m);
     size_t windows = node(b, i)->size;
     uint32_t v = planner_value(b, windows, true, HOME_SLAB, PHASE_ONCE), place = planner_value(b, 2 * windows, true, HOME_SLAB, PHASE_ONCE);
     if (!planner_ok(b)) return 0;
+    d->places = place;
     planner_work(b, true, (double)windows * (double)d->kh * (double)d->kw);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, max_pool_places), .op = OP_max_pool2d, .out = v, .in = {b->nodes[input(b, i, 0)].value},
-                           .window = d, .dst = place},
+                           .window = d},
                  &(StepUse){.nin = 1, .writes = &place, .nwrites = 1});
     return v;
 }
@@ -183,7 +178,7 @@ static uint32_t make_peaks(Planner *b, uint32_t i) {
     uint32_t v = planner_value(b, planes * conv_peaks_room(windows / planes), true, HOME_SLAB, PHASE_ONCE);
     planner_work(b, true, 3 * (double)windows);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, peaks), .op = node(b, i)->op, .out = v, .in = {y, y + 1, c},
-                           .outer = planes, .inner = windows / planes, .keep = relu},
+                           .peaks = {planes, windows / planes, relu}},
                  &(StepUse){.nin = 3});
     return v;
 }

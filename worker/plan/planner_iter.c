@@ -1,9 +1,8 @@
 /* iter and iter_vjp: the step graphs get plans of their own; their memory is scratch values of the outer plan. */
+#include "schema/graph/ops.h"
 #include "worker/kernels/kernels.h"
 #include "worker/plan/planner.h"
 #include <stdlib.h>
-
-static uint32_t fresh(Planner *b, size_t size, bool batched) { return planner_value(b, size, batched, HOME_SLAB, PHASE_ONCE); }
 
 /* What the makers of both ops need to know of a step graph's surroundings. */
 typedef struct {
@@ -12,23 +11,17 @@ typedef struct {
 } StepClass;
 
 static bool slot_batched(const Slot *slot, const StepClass *c) {
-    switch (slot->role) {
-    case SLOT_STATE:
-        return c->state_batched;
-    case SLOT_COTANGENT:
-        return c->cotangent_batched;
-    default:
-        return c->capture_batched[slot->index];
-    }
+    if (slot->role == SLOT_STATE) return c->state_batched;
+    return slot->role == SLOT_COTANGENT ? c->cotangent_batched : c->capture_batched[slot->index];
 }
 
-/* Plans g with its slots classed by c; the other arrays of `spec` are the caller's. Scratch values go into `scratch`, 2 long. */
-static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec spec) {
-    SubPlan sub = {.shared = VALUE_NONE, .rows = VALUE_NONE};
+/* Plans g with its slots classed by c, into `sub`, which is zeroed and stays where it is; the other arrays of `spec` are the caller's. */
+static void sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec spec, SubPlan *sub) {
+    *sub = (SubPlan){.shared = VALUE_NONE, .rows = VALUE_NONE};
     bool *batched = calloc(g->nslots + 1, sizeof *batched);
     if (!batched) {
         err_set(b->err, ERR_internal, "The worker is out of memory.");
-        return sub;
+        return;
     }
     for (uint32_t s = 0; s < g->nslots; s++) batched[s] = slot_batched(&g->slots[s], c);
     spec.graph = g;
@@ -37,14 +30,16 @@ static SubPlan sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec
     spec.keep_bytes = b->spec->keep_bytes;
     spec.batched = batched;
     spec.is_step = true;
-    sub.plan = planner_own(b, plan_new(&spec, b->err));
+    if (planner_room_for_sub(b)) sub->plan = b->plan_step(&spec, b->err);
     free(batched);
-    if (!sub.plan) return sub;
-    if (sub.plan->shared_size) sub.shared = fresh(b, sub.plan->shared_size, false);
-    if (sub.plan->row_size) sub.rows = fresh(b, sub.plan->row_size, true);
-    sub.table = b->plan->table;
-    b->plan->table += sub.plan->table;
-    return sub;
+    if (!sub->plan) return;
+    b->plan->nested[b->plan->nsubs] = sub;
+    b->plan->subs[b->plan->nsubs++] = sub->plan;
+    b->plan->blas |= sub->plan->blas;
+    if (sub->plan->shared_size) sub->shared = planner_fresh(b, sub->plan->shared_size, false);
+    if (sub->plan->row_size) sub->rows = planner_fresh(b, sub->plan->row_size, true);
+    sub->table = b->plan->table;
+    b->plan->table += sub->plan->table;
 }
 
 enum { CALL_WORK = 64 }; /* what calling a kernel costs, in multiply-adds: most of a tiny step's time. COST_CALL is one row's share of it */
@@ -65,8 +60,8 @@ typedef struct {
     Planner *b;
     const GNode *n;
     const uint32_t *ins;
-    const int64_t *attrs; /* an iter's */
     uint32_t ncounts, ncomps, ncaps, nreads;
+    const int64_t *reads; /* count and component of each */
     uint32_t out; /* value */
     bool *flags;  /* ncaps, then ncomps twice */
 } IterNode;
@@ -78,7 +73,7 @@ static void iter_values(const IterNode *m, IterDetail *d) {
         uint32_t base = m->ins[m->ncounts + c];
         d->bases[c] = b->nodes[base].value;
         d->sizes[c] = g->nodes[base].size;
-        for (int turn = 0; turn < 2; turn++) d->states[2 * c + turn] = fresh(b, d->sizes[c], d->state_batched);
+        for (int turn = 0; turn < 2; turn++) d->states[2 * c + turn] = planner_fresh(b, d->sizes[c], d->state_batched);
     }
     for (uint32_t j = 0; j < m->ncaps; j++) {
         uint32_t capture = m->ins[m->ncounts + m->ncomps + j];
@@ -86,10 +81,10 @@ static void iter_values(const IterNode *m, IterDetail *d) {
         m->flags[j] = b->nodes[capture].batched;
     }
     for (uint32_t r = 0; r < m->nreads; r++) {
-        uint32_t count = m->ins[m->attrs[4 + 2 * r]];
+        uint32_t count = m->ins[m->reads[2 * r]];
         const GNode *cn = &g->nodes[count];
         size_t k = node_dims(g, cn)[cn->rank - 1];
-        d->reads[r] = (Readout){b->nodes[count].value, (uint32_t)m->attrs[5 + 2 * r], cn->size / k, k};
+        d->reads[r] = (Readout){b->nodes[count].value, (uint32_t)m->reads[2 * r + 1], cn->size / k, k};
         if (k - 1 > d->steps) d->steps = k - 1;
     }
 }
@@ -102,7 +97,7 @@ static void iter_sub(const IterNode *m, IterDetail *d) {
         batched[o] = d->state_batched;
     }
     StepClass c = {.state_batched = d->state_batched, .capture_batched = m->flags};
-    d->step = sub_plan(m->b, step, &c, (PlanSpec){.wanted = wanted, .out_batched = batched});
+    sub_plan(m->b, step, &c, (PlanSpec){.wanted = wanted, .out_batched = batched}, &d->step);
     if (d->step.plan) sub_work(m->b, &d->step, d->steps);
 }
 
@@ -127,8 +122,8 @@ static IterDetail *iter_detail(const IterNode *m) {
     return d;
 }
 
-static void read_out(Planner *b, const GNode *n, const int64_t *attrs, uint32_t out) {
-    IterNode m = {b, n, node_ins(b->g, n), attrs, (uint32_t)attrs[0], (uint32_t)attrs[1], (uint32_t)attrs[2], (uint32_t)attrs[3], out, NULL};
+static void read_out(Planner *b, const GNode *n, IterAttrs attrs, uint32_t out) {
+    IterNode m = {b, n, node_ins(b->g, n), attrs.counts, attrs.comps, attrs.captures, attrs.readouts, attrs.reads, out, NULL};
     uint32_t nin = m.ncounts + m.ncomps + m.ncaps;
     m.flags = calloc((size_t)m.ncaps + 2 * (size_t)b->g->subs[n->sub]->noutputs + 1, sizeof *m.flags);
     if (!m.flags) {
@@ -150,17 +145,17 @@ static void read_out(Planner *b, const GNode *n, const int64_t *attrs, uint32_t 
     extra[2 * m.ncomps + 1] = d->step.rows;
     size_t size = planner_get(b, out)->size;
     planner_work(b, planner_get(b, out)->batched, (double)size * (double)(d->steps + 1) * m.nreads);
-    planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter), .op = n->op, .out = out, .inner = size, .iter = d},
+    planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter), .op = n->op, .out = out, .size = size, .iter = d},
                  &(StepUse){.reads = reads, .nreads = nin, .writes = extra, .nwrites = 2 * m.ncomps + 2});
 }
 
-void planner_iter(Planner *b, uint32_t i) {
-    const GNode *n = &b->g->nodes[i];
-    uint32_t out = b->nodes[i].value = fresh(b, n->size, b->nodes[i].batched);
-    if (planner_ok(b)) read_out(b, n, node_attrs(b->g, n), out);
+uint32_t make_iter(const PlanNode *m) {
+    uint32_t out = planner_fresh(m->b, m->n->size, m->batched);
+    if (planner_ok(m->b)) read_out(m->b, m->n, op_iter(m->b->g, m->n), out);
+    return out;
 }
 
-/* The parts that are wanted become values, one index after the other so that `part` finds them. */
+/* The parts that are wanted become values, one index after the other so that tuple_get finds them. */
 static void vjp_parts(Planner *b, uint32_t i, IterVjpDetail *d) {
     const Graph *g = b->g;
     const GNode *n = &g->nodes[i];
@@ -168,7 +163,7 @@ static void vjp_parts(Planner *b, uint32_t i, IterVjpDetail *d) {
     for (uint32_t k = 0; k < n->nin; k++) {
         bool summed = info->part_summed[k];
         bool last = k + 1 == n->nin, batched = last ? any_batched(b, node_ins(g, n), k) : d->batched && !summed;
-        uint32_t v = fresh(b, g->nodes[node_ins(g, n)[k]].size, batched);
+        uint32_t v = planner_fresh(b, g->nodes[node_ins(g, n)[k]].size, batched);
         if (k == 0) info->value = v;
         if (!info->part_wanted[k]) v = VALUE_NONE;
         else if (summed) planner_late(b, v);
@@ -192,7 +187,7 @@ static void vjp_subs(Planner *b, const GNode *n, IterVjpDetail *d, bool *flags) 
         wanted[o] = step->outputs[o].role == OUT_STATE;
         batched[o] = d->state_batched;
     }
-    d->step = sub_plan(b, step, &c, (PlanSpec){.wanted = wanted, .out_batched = batched});
+    sub_plan(b, step, &c, (PlanSpec){.wanted = wanted, .out_batched = batched}, &d->step);
     for (uint32_t o = 0; o < vjp->noutputs; o++) {
         const Output *out = &vjp->outputs[o];
         bool capture = out->role == OUT_CAPTURE;
@@ -202,7 +197,7 @@ static void vjp_subs(Planner *b, const GNode *n, IterVjpDetail *d, bool *flags) 
         batched[o] = d->batched && !sums[o];
     }
     if (planner_ok(b))
-        d->vjp = sub_plan(b, vjp, &c, (PlanSpec){.wanted = wanted, .out_batched = batched, .adds = adds, .sums = sums});
+        sub_plan(b, vjp, &c, (PlanSpec){.wanted = wanted, .out_batched = batched, .adds = adds, .sums = sums}, &d->vjp);
     if (!planner_ok(b)) return;
     sub_work(b, &d->step, d->marks == VALUE_NONE ? d->k - 1 : 2 * (d->k - 1));
     sub_work(b, &d->vjp, d->k - 1);
@@ -216,8 +211,8 @@ static void keep_states(Planner *b, IterVjpDetail *d) {
     if (d->k * d->size > most / plan_element(b->plan))
         for (d->segment = 1; d->segment * d->segment < d->k;) d->segment++;
     size_t segments = (d->k + d->segment - 1) / d->segment;
-    d->states = fresh(b, d->segment * d->size, d->state_batched);
-    if (segments > 1) d->marks = fresh(b, segments * d->size, d->state_batched);
+    d->states = planner_fresh(b, d->segment * d->size, d->state_batched);
+    if (segments > 1) d->marks = planner_fresh(b, segments * d->size, d->state_batched);
 }
 
 static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
@@ -251,7 +246,7 @@ static IterVjpDetail *vjp_detail(Planner *b, uint32_t i) {
         return NULL;
     }
     keep_states(b, d);
-    for (int turn = 0; turn < 2; turn++) d->adjoint[turn] = fresh(b, size, d->batched);
+    for (int turn = 0; turn < 2; turn++) d->adjoint[turn] = planner_fresh(b, size, d->batched);
     return d;
 }
 
@@ -266,12 +261,12 @@ static bool vjp_result(Planner *b, uint32_t i, IterVjpDetail *d) {
         planner_work(b, d->batched, (double)d->outer * (double)d->k * (double)d->size);
         return true;
     }
-    read_out(b, &b->g->nodes[i], (int64_t[]){1, 1, d->ncaps, 1, 0, 0}, d->result);
+    read_out(b, &b->g->nodes[i], (IterAttrs){1, 1, d->ncaps, 1, (int64_t[]){0, 0}}, d->result);
     d->result = VALUE_NONE;
     return backward;
 }
 
-void planner_iter_vjp(Planner *b, uint32_t i) {
+static void plan_vjp(Planner *b, uint32_t i) {
     const GNode *n = &b->g->nodes[i];
     const uint32_t *ins = node_ins(b->g, n);
     IterVjpDetail *d = vjp_detail(b, i);
@@ -294,4 +289,10 @@ void planner_iter_vjp(Planner *b, uint32_t i) {
     planner_work(b, d->batched, 2 * (double)d->outer * (double)d->k * (double)d->size);
     planner_step(b, (Step){.run = KERNEL_OF(b->plan, iter_vjp), .op = n->op, .out = VALUE_NONE, .vjp = d},
                  &(StepUse){.reads = reads, .nreads = n->nin, .writes = writes, .nwrites = d->ncaps + 11});
+}
+
+/* The value of the first part. */
+uint32_t make_iter_vjp(const PlanNode *m) {
+    plan_vjp(m->b, m->id);
+    return m->b->nodes[m->id].value;
 }

@@ -1,4 +1,5 @@
 /* Whether a plan gets a tape, and what of its graph is then left to the ordinary steps. */
+#include "schema/graph/ops.h"
 #include "worker/plan/tape.h"
 #include <stdlib.h>
 
@@ -41,8 +42,7 @@ static void find_rest(Planner *b, const Tape *t) {
         const GNode *n = &g->nodes[i];
         if (b->nodes[i].taped) b->nodes[i].needed = false;
         if (!b->nodes[i].needed) continue;
-        uint32_t reads = n->op == OP_batch_sum ? 1 : n->nin;
-        for (uint32_t k = 0; k < reads; k++) b->nodes[node_ins(g, n)[k]].needed = true;
+        for (uint32_t k = 0; k < op_reads(n); k++) b->nodes[node_ins(g, n)[k]].needed = true;
     }
 }
 

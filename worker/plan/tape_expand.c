@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* A graph being expanded: the outer one, or one run of a step graph. */
-typedef struct Frame Frame;
-struct Frame {
+typedef struct Expansion Expansion;
+struct Expansion {
     Tape *t;
     const Planner *b; /* NULL in a step */
     const Graph *g;
@@ -17,7 +17,7 @@ struct Frame {
 enum { MOST_STATES = 3 * LIMIT_GRAPH_RANK };
 
 typedef struct {
-    Frame *f;
+    Expansion *f;
     const GNode *n;
     const uint32_t *ins, *dims;
     const int64_t *attrs;
@@ -29,22 +29,8 @@ static void put(const Cell *m, size_t e, uint32_t term) { m->f->t->pool[m->y + e
 static uint32_t now(const Cell *m, size_t e) { return m->f->t->pool[m->y + e]; }
 static const GNode *arg(const Cell *m, uint32_t k) { return &m->f->g->nodes[m->ins[k]]; }
 
-/* A tensor seen from one axis: [outer, extent, inner]. */
-typedef struct {
-    size_t outer, extent, inner;
-} Split;
-
-static Split split(const uint32_t *dims, uint32_t rank, int64_t axis) {
-    Split s = {1, dims[axis], 1};
-    for (int64_t i = 0; i < rank; i++) {
-        if (i < axis) s.outer *= dims[i];
-        if (i > axis) s.inner *= dims[i];
-    }
-    return s;
-}
-
 /* y[o,to,i] += x[o,from,i] */
-static void add_slice(const Cell *m, Split ys, size_t to, Split xs, size_t from) {
+static void add_slice(const Cell *m, AxisView ys, size_t to, AxisView xs, size_t from) {
     for (size_t o = 0; o < ys.outer; o++)
         for (size_t i = 0; i < ys.inner; i++) {
             size_t e = (o * ys.extent + to) * ys.inner + i;
@@ -52,7 +38,8 @@ static void add_slice(const Cell *m, Split ys, size_t to, Split xs, size_t from)
         }
 }
 
-static void copy(const Cell *m) {
+/* The first input as it is: of a batch_sum one row, sums over rows are ends. */
+static void expand_first(const Cell *m) {
     for (size_t e = 0; e < m->n->size; e++) put(m, e, get(m, 0, e));
 }
 
@@ -78,35 +65,35 @@ static void expand_eye(const Cell *m) {
     for (size_t i = 0; i < m->dims[0]; i++) put(m, i * (m->dims[0] + 1), m->f->t->one);
 }
 
-static Split split_in(const Cell *m) { return split(node_dims(m->f->g, arg(m, 0)), arg(m, 0)->rank, m->attrs[0]); }
-static Split split_out(const Cell *m) { return split(m->dims, m->n->rank, m->attrs[0]); }
+static AxisView split_in(const Cell *m) { return axis_view(node_dims(m->f->g, arg(m, 0)), arg(m, 0)->rank, m->attrs[0]); }
+static AxisView split_out(const Cell *m) { return axis_view(m->dims, m->n->rank, m->attrs[0]); }
 
 static void expand_shift(const Cell *m) {
-    Split xs = split_in(m), ys = split_out(m);
+    AxisView xs = split_in(m), ys = split_out(m);
     for (size_t j = 1; j < ys.extent; j++) add_slice(m, ys, j, xs, j - 1);
     if (m->attrs[1] == SHIFT_SATURATE) add_slice(m, ys, ys.extent - 1, xs, xs.extent - 1);
 }
 
 static void expand_unshift(const Cell *m) {
-    Split xs = split_in(m), ys = split_out(m);
+    AxisView xs = split_in(m), ys = split_out(m);
     for (size_t j = 1; j < xs.extent; j++) add_slice(m, ys, j - 1, xs, j);
     if (m->attrs[1] == SHIFT_SATURATE) add_slice(m, ys, ys.extent - 1, xs, xs.extent - 1);
 }
 
 static void expand_resize(const Cell *m) {
-    Split xs = split_in(m), ys = split_out(m);
+    AxisView xs = split_in(m), ys = split_out(m);
     size_t from = m->attrs[1] < 0 ? (size_t)-m->attrs[1] : 0, to = m->attrs[1] > 0 ? (size_t)m->attrs[1] : 0;
     for (size_t j = 0; from + j < xs.extent && to + j < ys.extent; j++) add_slice(m, ys, to + j, xs, from + j);
 }
 
 static void expand_select(const Cell *m) {
-    Split xs = split_in(m);
-    add_slice(m, (Split){xs.outer, 1, xs.inner}, 0, xs, (size_t)m->attrs[1]);
+    AxisView xs = split_in(m);
+    add_slice(m, (AxisView){xs.outer, 1, xs.inner}, 0, xs, (size_t)m->attrs[1]);
 }
 
 static void expand_scatter(const Cell *m) {
-    Split ys = split_out(m);
-    add_slice(m, ys, (size_t)m->attrs[1], (Split){ys.outer, 1, ys.inner}, 0);
+    AxisView ys = split_out(m);
+    add_slice(m, ys, (size_t)m->attrs[1], (AxisView){ys.outer, 1, ys.inner}, 0);
 }
 
 static void expand_permute(const Cell *m) {
@@ -119,8 +106,6 @@ static void expand_permute(const Cell *m) {
         put(m, e, get(m, 0, from));
     }
 }
-
-static void expand_reshape(const Cell *m) { copy(m); }
 
 static void expand_add(const Cell *m) {
     for (size_t e = 0; e < m->n->size; e++) put(m, e, tape_add(m->f->t, get(m, 0, e), get(m, 1, e)));
@@ -156,18 +141,18 @@ static void expand_contract(const Cell *m) {
     }
 }
 
-static void expand_graph(Frame *f);
+static void expand_graph(Expansion *f);
 
 /* Runs a step graph; to[i] becomes the place of output i of that role. */
-static void run_step(Frame *sub, OutRole role, uint32_t *to) {
+static void run_step(Expansion *sub, OutRole role, uint32_t *to) {
     expand_graph(sub);
     for (uint32_t o = 0; o < sub->g->noutputs && !sub->t->failed; o++)
         if (sub->g->outputs[o].role == role) to[sub->g->outputs[o].index] = sub->at[sub->g->outputs[o].node];
 }
 
-static Frame step_frame(const Cell *m, uint32_t which, const uint32_t *captures) {
+static Expansion step_expansion(const Cell *m, uint32_t which, const uint32_t *captures) {
     const Graph *g = m->f->g->subs[m->n->sub + which];
-    Frame sub = {.t = m->f->t, .g = g, .captures = captures};
+    Expansion sub = {.t = m->f->t, .g = g, .captures = captures};
     return sub;
 }
 
@@ -178,11 +163,9 @@ static uint32_t *places(const Cell *m, uint32_t first, uint32_t n) {
     return m->f->t->pool + at;
 }
 
-static size_t states_of(const Cell *m) { return node_dims(m->f->g, arg(m, 0))[arg(m, 0)->rank - 1]; }
-
 /* y[o,d] += n[o,i]·s[d] */
 static void read_out(const Cell *m, uint32_t count, size_t i, uint32_t state, size_t size) {
-    size_t k = states_of(m), outer = arg(m, 0)->size / k;
+    size_t k = op_iter_states(m->f->g, m->n), outer = arg(m, 0)->size / k;
     for (size_t o = 0; o < outer; o++)
         for (size_t d = 0; d < size; d++)
             put(m, o * size + d,
@@ -190,16 +173,17 @@ static void read_out(const Cell *m, uint32_t count, size_t i, uint32_t state, si
 }
 
 static void expand_iter(const Cell *m) {
-    uint32_t counts = (uint32_t)m->attrs[0], comps = (uint32_t)m->attrs[1], readouts = (uint32_t)m->attrs[3];
-    size_t k = states_of(m);
+    const IterAttrs a = op_iter(m->f->g, m->n);
+    const uint32_t comps = a.comps;
+    size_t k = op_iter_states(m->f->g, m->n);
     if (comps > MOST_STATES) m->f->t->failed = true;
     if (m->f->t->failed) return;
-    Frame sub = step_frame(m, 0, places(m, counts + comps, m->n->nin - counts - comps));
-    for (uint32_t c = 0; c < comps; c++) sub.state[c] = m->f->at[m->ins[counts + c]];
+    Expansion sub = step_expansion(m, 0, places(m, a.counts + comps, a.captures));
+    for (uint32_t c = 0; c < comps; c++) sub.state[c] = m->f->at[m->ins[a.counts + c]];
     for (size_t i = 0; i < k && !m->f->t->failed; i++) {
-        for (uint32_t j = 0; j < readouts; j++) {
-            uint32_t comp = (uint32_t)m->attrs[5 + 2 * j];
-            read_out(m, (uint32_t)m->attrs[4 + 2 * j], i, sub.state[comp], arg(m, counts + comp)->size);
+        for (uint32_t j = 0; j < a.readouts; j++) {
+            uint32_t comp = (uint32_t)a.reads[2 * j + 1];
+            read_out(m, (uint32_t)a.reads[2 * j], i, sub.state[comp], arg(m, a.counts + comp)->size);
         }
         uint32_t next[MOST_STATES] = {0};
         if (i + 1 == k) break;
@@ -218,7 +202,7 @@ static size_t part_offset(const Cell *m, uint32_t part) {
 /* The state's cotangent gains Σ_o n[o,i]·ȳ[o,·]; the count's [o,i] is <ȳ[o,·], s_i>. */
 static void read_back(const Cell *m, size_t i, uint32_t state, uint32_t bar) {
     Tape *t = m->f->t;
-    size_t k = states_of(m), outer = arg(m, 0)->size / k, size = arg(m, 1)->size;
+    size_t k = op_iter_states(m->f->g, m->n), outer = arg(m, 0)->size / k, size = arg(m, 1)->size;
     for (size_t o = 0; o < outer; o++)
         for (size_t d = 0; d < size; d++) {
             uint32_t cotangent = get(m, m->n->nin - 1, o * size + d);
@@ -229,13 +213,13 @@ static void read_back(const Cell *m, size_t i, uint32_t state, uint32_t bar) {
 
 static void read_result(const Cell *m, size_t i, uint32_t state) {
     Tape *t = m->f->t;
-    size_t k = states_of(m), outer = arg(m, 0)->size / k, size = arg(m, 1)->size, at = part_offset(m, m->n->nin - 1);
+    size_t k = op_iter_states(m->f->g, m->n), outer = arg(m, 0)->size / k, size = arg(m, 1)->size, at = part_offset(m, m->n->nin - 1);
     for (size_t o = 0; o < outer; o++)
         for (size_t d = 0; d < size; d++, at++) put(m, at, tape_fma(t, get(m, 0, o * k + i), t->pool[state + d], now(m, at)));
 }
 
 static void step_back(const Cell *m, uint32_t ncaps, const uint32_t *captures, uint32_t state, uint32_t *bar) {
-    Frame sub = step_frame(m, 1, captures);
+    Expansion sub = step_expansion(m, 1, captures);
     sub.state[0] = state;
     sub.cotangent = *bar;
     uint32_t given = tape_take(m->f->t, ncaps);
@@ -261,13 +245,13 @@ static void step_back(const Cell *m, uint32_t ncaps, const uint32_t *captures, u
 static void expand_iter_vjp(const Cell *m) {
     Tape *t = m->f->t;
     uint32_t ncaps = (uint32_t)m->attrs[0];
-    size_t k = states_of(m), size = arg(m, 1)->size;
+    size_t k = op_iter_states(m->f->g, m->n), size = arg(m, 1)->size;
     const uint32_t *captures = places(m, 2, ncaps);
     uint32_t states = tape_take(t, k), bar = tape_take(t, size);
     if (t->failed) return;
     t->pool[states] = m->f->at[m->ins[1]];
     for (size_t i = 1; i < k && !t->failed; i++) {
-        Frame sub = step_frame(m, 0, captures);
+        Expansion sub = step_expansion(m, 0, captures);
         sub.state[0] = t->pool[states + i - 1];
         run_step(&sub, OUT_STATE, &t->pool[states + i]);
     }
@@ -286,31 +270,12 @@ static void expand_tuple_get(const Cell *m) {
     for (size_t e = 0; e < m->n->size; e++) put(m, e, get(m, 0, offset + e));
 }
 
-static void expand_call(const Cell *m) { m->f->t->failed = true; }
-static void expand_batch_sum(const Cell *m) { copy(m); } /* of one row; sums over rows are ends */
-
 /* Layers have kernels of their own: a graph with one of these in a batched place gets no tape. */
-static void expand_layer(const Cell *m) { m->f->t->failed = true; }
+static void expand_never(const Cell *m) { m->f->t->failed = true; }
 
-#define expand_map expand_layer
-#define expand_map_vjp expand_layer
-#define expand_softmax expand_layer
-#define expand_softmax_vjp expand_layer
-#define expand_broadcast expand_layer
-#define expand_sum expand_layer
-#define expand_pad expand_layer
-#define expand_max_pool2d expand_layer
-#define expand_max_pool2d_vjp expand_layer
-#define expand_max_pool2d_jvp expand_layer
-#define expand_avg_pool2d expand_layer
-#define expand_avg_pool2d_vjp expand_layer
-#define expand_conv2d expand_layer
-#define expand_conv2d_dx expand_layer
-#define expand_conv2d_dw expand_layer
-
-static void expand_node(Frame *f, uint32_t i) {
+static void expand_node(Expansion *f, uint32_t i) {
     static void (*const rules[OP_COUNT])(const Cell *) = {
-#define OP(name, inputs, linear) [OP_##name] = expand_##name,
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, cost, vjp, jvp, simplify, plan, expand, ...) [OP_##name] = expand_##expand,
 #include "schema/graph/ops.def"
 #undef OP
     };
@@ -323,23 +288,18 @@ static void expand_node(Frame *f, uint32_t i) {
 }
 
 /* A shared node of the outer graph: constants as such, others read from where the ordinary steps leave them. */
-static void expand_shared(Frame *f, uint32_t i) {
+static void expand_shared(Expansion *f, uint32_t i) {
     const GNode *n = &f->g->nodes[i];
-    switch (n->op) {
-    case OP_const:
-    case OP_zero:
-    case OP_onehot:
-    case OP_eye:
+    if (op_row(n->op)->family == FAMILY_constant) {
         expand_node(f, i);
         return;
-    default:
-        f->at[i] = tape_take(f->t, n->size);
-        for (size_t e = 0; e < n->size && !f->t->failed; e++) f->t->pool[f->at[i] + e] = tape_leaf(f->t, TERM_SHARED, i, (uint32_t)e);
     }
+    f->at[i] = tape_take(f->t, n->size);
+    for (size_t e = 0; e < n->size && !f->t->failed; e++) f->t->pool[f->at[i] + e] = tape_leaf(f->t, TERM_SHARED, i, (uint32_t)e);
 }
 
 /* Steps nest at most LIMIT_GRAPH_DEPTH deep. */
-static void expand_graph(Frame *f) {
+static void expand_graph(Expansion *f) {
     uint32_t at = tape_take(f->t, f->g->nnodes);
     f->at = f->t->pool + at;
     for (uint32_t i = 0; i < f->g->nnodes && !f->t->failed; i++) expand_node(f, i);
@@ -372,13 +332,12 @@ static bool fits(const Planner *b) {
 bool tape_expand(Tape *t, const Planner *b) {
     const Graph *g = b->g;
     if (!fits(b)) return false;
-    Frame f = {.t = t, .b = b, .g = g, .at = t->elements};
+    Expansion f = {.t = t, .b = b, .g = g, .at = t->elements};
     for (uint32_t i = 0; i < g->nnodes; i++) t->elements[i] = TAPE_NONE;
     for (uint32_t i = 0; i < g->nnodes && !t->failed; i++) {
         if (!planner_on_tape(&b->nodes[i])) continue;
         const uint32_t *ins = node_ins(g, &g->nodes[i]);
-        uint32_t reads = g->nodes[i].op == OP_batch_sum ? 1 : g->nodes[i].nin;
-        for (uint32_t k = 0; k < reads && !t->failed; k++)
+        for (uint32_t k = 0; k < op_reads(&g->nodes[i]) && !t->failed; k++)
             if (t->elements[ins[k]] == TAPE_NONE) expand_shared(&f, ins[k]);
         expand_node(&f, i);
     }

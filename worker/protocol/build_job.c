@@ -1,4 +1,5 @@
 #include "worker/protocol/build_job.h"
+#include "compiler/derive/derive.h"
 #include "compiler/language/canon.h"
 #include "compiler/passes/optimise.h"
 #include "schema/base/hash.h"
@@ -35,8 +36,8 @@ static void compile(Build *b) {
     Checked *checked = check_program(&b->cx, b->program);
     Graph *lowered = compile_lower(&b->cx, b->program, checked, m->nargs, &b->sig);
     b->graph = m->derive == DERIVE_LOWERED ? lowered : optimised(b, lowered);
-    if (m->derive == DERIVE_VJP) b->derived = optimised(b, compile_vjp(&b->cx, b->graph));
-    if (m->derive == DERIVE_JVP) b->derived = optimised(b, compile_jvp(&b->cx, b->graph));
+    if (m->derive == DERIVE_VJP) b->derived = optimised(b, derive_graph_vjp(&b->cx, b->graph));
+    if (m->derive == DERIVE_JVP) b->derived = optimised(b, derive_graph_jvp(&b->cx, b->graph));
     char why[200];
     if (!graph_verify(result(b), why, sizeof why))
         cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The compiled graph is broken: %s", why);

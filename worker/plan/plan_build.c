@@ -1,3 +1,4 @@
+/* plan_new: what is batched and needed of a graph, its steps, and where they and their values go. */
 #include "schema/graph/ops.h"
 #include "worker/plan/planner.h"
 #include "worker/plan/slab.h"
@@ -6,153 +7,24 @@
 
 static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
 
-void *planner_alloc(Planner *b, size_t count, size_t size) {
-    Plan *p = b->plan;
-    if ((p->nowned & (p->nowned - 1)) == 0) { /* grows at powers of two */
-        void **owned = realloc(p->owned, (p->nowned ? p->nowned * 2 : 1) * sizeof *owned);
-        if (!owned) return no_memory(b->err), NULL;
-        p->owned = owned;
-    }
-    void *made = calloc(count ? count : 1, size);
-    if (!made) return no_memory(b->err), NULL;
-    return p->owned[p->nowned++] = made;
-}
-
-Plan *planner_own(Planner *b, Plan *sub) {
-    Plan *p = b->plan;
-    if (!sub) return NULL;
-    Plan **subs = realloc(p->subs, (p->nsubs + 1) * sizeof *subs);
-    if (!subs) {
-        plan_free(sub);
-        no_memory(b->err);
-        return NULL;
-    }
-    p->subs = subs;
-    p->blas |= sub->blas;
-    return p->subs[p->nsubs++] = sub;
-}
-
-/* Room for one more element in an array that doubles. */
-static bool grow(Planner *b, void **array, uint32_t count, uint32_t *room, size_t size) {
-    if (count < *room) return true;
-    uint32_t more = *room ? *room * 2 : 64;
-    void *p = realloc(*array, (size_t)more * size);
-    if (!p) return no_memory(b->err);
-    *array = p;
-    *room = more;
-    return true;
-}
-
-uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase) {
-    Plan *p = b->plan;
-    uint32_t room = b->values_room;
-    if (!grow(b, (void **)&b->lives, p->nvalues, &room, sizeof *b->lives)) return 0;
-    room = b->values_room;
-    if (!grow(b, (void **)&p->values, p->nvalues, &room, sizeof *p->values)) return 0;
-    b->values_room = room;
-    p->values[p->nvalues] = (PlanValue){.size = size, .batched = batched, .home = (uint8_t)home};
-    b->lives[p->nvalues] = (Life){.phase = phase, .first = UINT32_MAX};
-    return p->nvalues++;
-}
-
-void planner_work(Planner *b, bool batched, double work) {
-    if (batched) b->plan->macs_row += work;
-    else b->plan->macs_shared += work;
-}
-
-static void touch(Planner *b, uint32_t value) {
-    if (value == VALUE_NONE || !grow(b, (void **)&b->touches, b->ntouches, &b->touches_room, sizeof *b->touches)) return;
-    b->touches[b->ntouches++] = (Touch){b->plan->nsteps, value};
-}
-
-static void read_value(Planner *b, uint32_t value, Phase *phase) {
-    if (value == VALUE_NONE) return;
-    touch(b, value);
-    if (b->lives[value].phase > *phase) *phase = b->lives[value].phase;
-}
-
-void planner_late(Planner *b, uint32_t value) {
-    if (b->plan->is_step) return;
-    b->lives[value].sum = true;
-    b->lives[value].phase = b->plan->single_tile ? PHASE_EACH : PHASE_AFTER;
-}
-
-void planner_gathered(Planner *b, uint32_t value) {
-    b->lives[value].gathered = true;
-    b->lives[value].phase = PHASE_AFTER;
-}
-
-void planner_step(Planner *b, Step step, const StepUse *use) {
-    Plan *p = b->plan;
-    uint32_t room = b->steps_room;
-    if (!planner_ok(b) || !grow(b, (void **)&b->infos, p->nsteps, &room, sizeof *b->infos)) return;
-    room = b->steps_room;
-    if (!grow(b, (void **)&p->steps, p->nsteps, &room, sizeof *p->steps)) return;
-    b->steps_room = room;
-    Phase phase = use->at_least;
-    for (uint32_t i = 0; i < use->nin; i++) {
-        read_value(b, step.in[i], &phase);
-        step.in_batched[i] = planner_get(b, step.in[i])->batched;
-    }
-    for (uint32_t i = 0; i < use->nreads; i++) read_value(b, use->reads[i], &phase);
-    if (step.out != VALUE_NONE) {
-        step.out_batched = planner_get(b, step.out)->batched;
-        touch(b, step.out);
-        b->lives[step.out].phase = phase;
-        if (use->sums) planner_late(b, step.out);
-    }
-    for (uint32_t i = 0; i < use->nwrites; i++) {
-        uint32_t v = use->writes[i];
-        touch(b, v);
-        if (v != VALUE_NONE && !b->lives[v].sum) b->lives[v].phase = phase;
-    }
-    b->infos[p->nsteps] = (StepInfo){.phase = phase};
-    p->steps[p->nsteps++] = step;
-}
-
-uint32_t planner_prepare(Planner *b, Step step, size_t size, StepSame same) {
-    const uint32_t from = step.in[0];
-    if (!planner_ok(b)) return 0;
-    for (uint32_t s = b->lives[from].prepared; s > 0; s = b->infos[s - 1].before) {
-        const Step *made = &b->plan->steps[s - 1];
-        if (made->run == step.run && same(made, &step)) return made->out;
-    }
-    step.out = planner_value(b, size, false, HOME_SLAB, PHASE_ONCE);
-    planner_work(b, false, (double)size);
-    planner_step(b, step, &(StepUse){.nin = 1});
-    if (!planner_ok(b)) return 0;
-    b->infos[b->plan->nsteps - 1].before = b->lives[from].prepared;
-    b->lives[from].prepared = b->plan->nsteps;
-    return step.out;
-}
-
-static uint32_t slot_of(const Graph *g, const GNode *n) { return (uint32_t)node_attrs(g, n)[0]; }
-
-static void inherit(const Planner *b, NodeInfo *info, const uint32_t *ins, uint32_t n) {
-    for (uint32_t k = 0; k < n; k++) {
-        info->batched |= b->nodes[ins[k]].batched;
-        info->late |= b->nodes[ins[k]].late;
-    }
-}
-
 /* Which nodes are batched, and which complete only after the last tile. */
 static void find_batched(Planner *b) {
     const Graph *g = b->g;
     for (uint32_t i = 0; i < g->nnodes; i++) {
         const GNode *n = &g->nodes[i];
-        const uint32_t *ins = node_ins(g, n);
+        const NodeInfo *first = n->nin ? &b->nodes[node_ins(g, n)[0]] : NULL;
         NodeInfo *info = &b->nodes[i];
         if (n->op == OP_batch_sum && b->plan->is_step) {
-            info->batched = b->nodes[ins[0]].batched; /* a step is one row's: nothing to sum */
-        } else if (n->op == OP_batch_sum) {
-            info->batched = b->nodes[ins[1]].batched;
-            info->late = b->nodes[ins[0]].late || (b->nodes[ins[0]].batched && !info->batched);
-        } else {
-            if (n->op == OP_input) info->batched = b->spec->batched[slot_of(g, n)];
-            const GNode *tuple = op_is_result(g, n) ? &g->nodes[ins[0]] : NULL;
-            if (tuple) inherit(b, info, node_ins(g, tuple), tuple->nin - 1);
-            else inherit(b, info, ins, n->nin);
+            info->batched = first->batched; /* a step is one row's: nothing to sum */
+            continue;
         }
+        const uint32_t *by, count = op_batched_by(g, n, &by);
+        if (n->op == OP_input) info->batched = b->spec->batched[node_attrs(g, n)[0]];
+        for (uint32_t k = 0; k < count; k++) {
+            info->batched |= b->nodes[by[k]].batched;
+            info->late |= b->nodes[by[k]].late && n->op != OP_batch_sum;
+        }
+        if (n->op == OP_batch_sum) info->late = first->late || (first->batched && !info->batched);
     }
 }
 
@@ -160,14 +32,6 @@ static bool need(Planner *b, uint32_t i) {
     b->nodes[i].uses++;
     b->nodes[i].needed = true;
     return true;
-}
-
-uint32_t planner_reads(const Planner *b, uint32_t i) {
-    const GNode *n = &b->g->nodes[i];
-    const bool *wanted = b->nodes[i].part_wanted;
-    bool backward = !wanted;
-    for (uint32_t k = 0; wanted && k + 1 < n->nin; k++) backward |= wanted[k];
-    return n->op == OP_batch_sum ? 1 : n->nin - !backward;
 }
 
 /* Which nodes the wanted outputs need, and how often each is used. */
@@ -305,7 +169,7 @@ static Isa best_isa(Isa below) {
 Plan *plan_new(const PlanSpec *spec, Err *err) {
     const Graph *g = spec->graph;
     Plan *p = calloc(1, sizeof *p);
-    Planner b = {.spec = spec, .g = g, .plan = p, .err = err};
+    Planner b = {.spec = spec, .plan_step = plan_new, .g = g, .plan = p, .err = err};
     if (!p) return no_memory(err), NULL;
     *p = (Plan){.graph = g, .f64 = spec->f64, .is_step = spec->is_step, .rows = spec->rows, .isa = best_isa(spec->isa_below)};
     b.nodes = calloc(g->nnodes ? g->nnodes : 1, sizeof *b.nodes);
@@ -334,6 +198,7 @@ void plan_free(Plan *p) {
     if (!p) return;
     for (size_t i = 0; i < p->nsubs; i++) plan_free(p->subs[i]);
     free(p->subs);
+    free(p->nested);
     for (size_t i = 0; i < p->nowned; i++) free(p->owned[i]);
     free(p->owned);
     free(p->values);
