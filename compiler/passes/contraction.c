@@ -5,7 +5,7 @@
  * case, everything batched, never gets dearer; (A·B)·x becomes A·(B·x), which with A and B shared by many rows costs up to twice as much as A·B
  * multiplied out once, and with few rows far less. Where nothing is gained all stays as the program says it, and no order needs a larger space
  * than there was. Of orders that cost about the same, one that takes a large operand as it lies is better than one that has to move it first.
- * Axes that a reshape splits or joins are followed as their parts, *atoms*, so that tables of functions of several arguments take part. */
+ * AxisList that a reshape splits or joins are followed as their parts, *atoms*, so that tables of functions of several arguments take part. */
 #include "compiler/passes/optimise.h"
 #include <math.h>
 #include <string.h>
@@ -20,19 +20,19 @@ typedef struct {
 
 typedef struct {
     uint32_t n, at[LIMIT_GRAPH_RANK]; /* axes */
-} Axes;
+} AxisList;
 
 typedef struct {
     uint32_t node;
-    Axes axes;
-} Leaf;
+    AxisList axes;
+} TreeLeaf;
 
 /* A tree cut off where it has LEAVES leaves. */
 typedef struct {
     const Graph *g;
     const uint32_t *readers;
-    Leaf leaf[LEAVES];
-    Axes out;
+    TreeLeaf leaf[LEAVES];
+    AxisList out;
     uint32_t leaves, naxes, inner[NODES], ninner; /* inner: the nodes the leaves do not read any more, the root excluded */
     Axis axis[ATOMS];
     double cost;
@@ -76,7 +76,7 @@ static bool split(Tree *t, uint32_t axis, const uint32_t *extents, uint32_t n, u
 }
 
 /* The axes of a reshape's input, from those of its result: groups of equal size correspond, one axis to one or more either way. */
-static bool through_reshape(Tree *t, uint32_t node, const Axes *axes, Axes *in) {
+static bool through_reshape(Tree *t, uint32_t node, const AxisList *axes, AxisList *in) {
     const GNode *x = node_at(t, node_ins(t->g, node_at(t, node))[0]);
     const uint32_t *dims = node_dims(t->g, x);
     uint32_t i = 0, k = 0;
@@ -105,7 +105,7 @@ static void take(Tree *t, uint32_t node) {
 }
 
 /* The operands' axes, from those of the result; summed axes are new. */
-static bool operands(Tree *t, uint32_t node, const Axes *out, Leaf leaf[2]) {
+static bool operands(Tree *t, uint32_t node, const AxisList *out, TreeLeaf leaf[2]) {
     const GNode *n = node_at(t, node);
     const int64_t *a = node_attrs(t->g, n), *labels = a + 3, *result = labels + a[0] + a[1];
     uint32_t axis_of[256];
@@ -125,12 +125,12 @@ static bool operands(Tree *t, uint32_t node, const Axes *out, Leaf leaf[2]) {
 }
 
 /* The contraction a leaf is, through reshapes and permutations; false: none, or it must stay a leaf. */
-static bool find_inner(Tree *t, const Leaf *leaf, Leaf *found, uint32_t *between, uint32_t *n) {
+static bool find_inner(Tree *t, const TreeLeaf *leaf, TreeLeaf *found, uint32_t *between, uint32_t *n) {
     *found = *leaf;
     *n = 0;
     for (;;) {
         const GNode *x = node_at(t, found->node);
-        Axes in = {.n = x->rank};
+        AxisList in = {.n = x->rank};
         if (t->readers[found->node] != 1) return false;
         if (x->op == OP_contract) return true;
         if ((x->op != OP_reshape && x->op != OP_permute) || *n == 2) return false;
@@ -145,7 +145,7 @@ static bool find_inner(Tree *t, const Leaf *leaf, Leaf *found, uint32_t *between
 
 /* A leaf that is a contraction becomes two. What was split or joined for a leaf that then stays does no harm. */
 static bool expand(Tree *t, uint32_t i) {
-    Leaf inner, two[2];
+    TreeLeaf inner, two[2];
     uint32_t between[2], n;
     if (!find_inner(t, &t->leaf[i], &inner, between, &n) || !operands(t, inner.node, &inner.axes, two)) return false;
     while (n) take(t, between[--n]);
@@ -174,18 +174,18 @@ static bool grow(Tree *t, uint32_t root) {
 typedef uint64_t Set; /* of axes that are atoms */
 _Static_assert(ATOMS <= 64, "one bit an axis");
 
-static void flatten(const Tree *t, uint32_t axis, Axes *out) {
+static void flatten(const Tree *t, uint32_t axis, AxisList *out) {
     if (!t->axis[axis].parts && out->n < LIMIT_GRAPH_RANK) out->at[out->n++] = axis;
     for (uint32_t i = 0; i < t->axis[axis].parts; i++) flatten(t, t->axis[axis].part[i], out); /* at most as deep as the tree */
 }
 
-static Axes atoms_of(const Tree *t, const Axes *axes) {
-    Axes out = {.n = 0};
+static AxisList atoms_of(const Tree *t, const AxisList *axes) {
+    AxisList out = {.n = 0};
     for (uint32_t i = 0; i < axes->n; i++) flatten(t, axes->at[i], &out);
     return out;
 }
 
-static Set set_of(const Axes *atoms) {
+static Set set_of(const AxisList *atoms) {
     Set set = 0;
     for (uint32_t i = 0; i < atoms->n; i++) set |= (Set)1 << atoms->at[i];
     return set;
@@ -202,9 +202,9 @@ typedef struct {
     Set kept[1 << LEAVES]; /* axes of its product: those the other leaves or the result have too */
     double cost[1 << LEAVES];
     uint32_t left[1 << LEAVES];
-} Order;
+} TreeOrder;
 
-static void find_kept(const Tree *t, Order *order) {
+static void find_kept(const Tree *t, TreeOrder *order) {
     Set has[LEAVES], out = set_of(&t->out);
     for (uint32_t i = 0; i < t->leaves; i++) has[i] = set_of(&t->leaf[i].axes);
     for (uint32_t s = 1; s < 1u << t->leaves; s++) {
@@ -216,9 +216,9 @@ static void find_kept(const Tree *t, Order *order) {
 
 /* What an operand takes to become a matrix: a leaf has to be moved when its summed axes stand in several places among the others. What is made on the
  * way is made as it is wanted. */
-static double moving(const Tree *t, const Order *order, uint32_t operand, uint32_t other) {
+static double moving(const Tree *t, const TreeOrder *order, uint32_t operand, uint32_t other) {
     if (operand & (operand - 1)) return 0;
-    const Axes *axes = &t->leaf[__builtin_ctz(operand)].axes;
+    const AxisList *axes = &t->leaf[__builtin_ctz(operand)].axes;
     const Set kept = order->kept[operand | other], both = kept & order->kept[other];
     uint32_t runs = 0;
     bool last = false;
@@ -232,7 +232,7 @@ static double moving(const Tree *t, const Order *order, uint32_t operand, uint32
     return runs > 2 ? size_of(t, set_of(axes)) : 0;
 }
 
-static void find_order(const Tree *t, Order *order) {
+static void find_order(const Tree *t, TreeOrder *order) {
     find_kept(t, order);
     for (uint32_t s = 1; s < 1u << t->leaves; s++) {
         order->cost[s] = (s & (s - 1)) ? INFINITY : 0;
@@ -251,31 +251,31 @@ static void find_order(const Tree *t, Order *order) {
 
 typedef struct {
     Tree tree;
-    Order order;
-} Plan;
+    TreeOrder order;
+} OrderedTree;
 
 /* The axes of an operand as labels, into attrs and, when it is the result, its dims. */
-static uint32_t put_labels(const Axes *axes, int64_t *attrs, uint32_t at) {
+static uint32_t put_labels(const AxisList *axes, int64_t *attrs, uint32_t at) {
     for (uint32_t i = 0; i < axes->n; i++) attrs[at++] = axes->at[i];
     return at;
 }
 
-static Dims dims_by(const Tree *t, const Axes *axes) {
+static Dims dims_by(const Tree *t, const AxisList *axes) {
     Dims dims = {.rank = axes->n};
     for (uint32_t i = 0; i < axes->n; i++) dims.at[i] = (uint32_t)t->axis[axes->at[i]].extent;
     return dims;
 }
 
 /* The product of a set of leaves, with its axes. Recursion is at most LEAVES deep. */
-static uint32_t emit(Rewrite *rw, const Plan *p, uint32_t set, Axes *axes) {
+static uint32_t emit(Rewrite *rw, const OrderedTree *p, uint32_t set, AxisList *axes) {
     const Tree *t = &p->tree;
     if (!(set & (set - 1))) {
-        const Leaf *leaf = &t->leaf[__builtin_ctz(set)];
+        const TreeLeaf *leaf = &t->leaf[__builtin_ctz(set)];
         *axes = leaf->axes;
         Dims dims = dims_by(t, axes);
         return rewrite_reshape(rw, rw->moved[leaf->node], &dims);
     }
-    Axes a, b, out = {.n = 0};
+    AxisList a, b, out = {.n = 0};
     uint32_t left = p->order.left[set], ins[] = {emit(rw, p, left, &a), emit(rw, p, set ^ left, &b)};
     Set kept = p->order.kept[set];
     for (uint32_t i = 0; i < a.n + b.n; i++) {
@@ -295,8 +295,8 @@ static uint32_t emit(Rewrite *rw, const Plan *p, uint32_t set, Axes *axes) {
 enum { INNER = 1, GONE };
 
 /* A cheaper order for the tree under root, or NULL. Its inner nodes are marked: they are no roots, and gone with a cheaper order. */
-static const Plan *find_plan(Cx *cx, const Graph *g, const uint32_t *readers, uint32_t root, uint8_t *inner) {
-    Plan p;
+static const OrderedTree *find_plan(Cx *cx, const Graph *g, const uint32_t *readers, uint32_t root, uint8_t *inner) {
+    OrderedTree p;
     Tree *t = &p.tree;
     *t = (Tree){.g = g, .readers = readers};
     if (!grow(t, root) || t->leaves < 3) return NULL;
@@ -309,7 +309,7 @@ static const Plan *find_plan(Cx *cx, const Graph *g, const uint32_t *readers, ui
     bool better = p.order.cost[(1u << t->leaves) - 1] < t->cost;
     for (uint32_t i = 0; i < t->ninner; i++) inner[t->inner[i]] = better ? GONE : INNER;
     if (!better) return NULL;
-    Plan *kept = ARENA_NEW(&cx->arena, Plan);
+    OrderedTree *kept = ARENA_NEW(&cx->arena, OrderedTree);
     *kept = p;
     return kept;
 }
@@ -317,12 +317,12 @@ static const Plan *find_plan(Cx *cx, const Graph *g, const uint32_t *readers, ui
 Graph *optimise_contraction(Cx *cx, const Graph *g) {
     Rewrite *rw = rewrite_new(cx, g);
     const uint32_t *readers = rewrite_readers(cx, g);
-    const Plan **plans = ARENA_ARRAY(&cx->arena, const Plan *, g->nnodes);
+    const OrderedTree **plans = ARENA_ARRAY(&cx->arena, const OrderedTree *, g->nnodes);
     uint8_t *inner = ARENA_ARRAY(&cx->arena, uint8_t, g->nnodes);
     for (uint32_t i = g->nnodes; i-- > 0;)
         if (g->nodes[i].op == OP_contract && !inner[i]) plans[i] = find_plan(cx, g, readers, i, inner);
     for (uint32_t i = 0; i < g->nnodes; i++) {
-        Axes axes;
+        AxisList axes;
         Dims dims = dims_of(g, i);
         if (inner[i] == GONE) continue;
         rw->moved[i] = plans[i] ? rewrite_reshape(rw, emit(rw, plans[i], (1u << plans[i]->tree.leaves) - 1, &axes), &dims) : rewrite_copy(rw, i);

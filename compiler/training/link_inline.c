@@ -55,12 +55,9 @@ static void inline_nodes(LinkLevel *level) {
     Rewrite *rw = &level->rw;
     for (uint32_t i = 0; i < rw->from->nnodes; i++) {
         const GNode *n = &rw->from->nodes[i];
-        switch (n->op) {
-        case OP_input: rw->moved[i] = inline_input(level, n); break;
-        case OP_call: rw->moved[i] = inline_call(level, n); break;
-        case OP_iter: rw->moved[i] = inline_iter(level, n); break;
-        default: rw->moved[i] = rewrite_copy(rw, i);
-        }
+        if (n->op == OP_input) rw->moved[i] = inline_input(level, n);
+        else if (n->op == OP_call) rw->moved[i] = inline_call(level, n);
+        else rw->moved[i] = n->op == OP_iter ? inline_iter(level, n) : rewrite_copy(rw, i);
     }
 }
 

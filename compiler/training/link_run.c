@@ -186,12 +186,13 @@ static uint32_t emit_net(LinkLevel *level, const SpecBind *bind, const uint32_t 
 
 static uint32_t emit_bind(LinkLevel *level, const SpecBind *bind, const Type *type, const uint32_t *bound) {
     const Dims flat = {.rank = 1, .at = {(uint32_t)type->dim}};
-    uint32_t node;
+    uint32_t node = LINK_NONE;
     switch (bind->kind) {
     case BIND_COLUMN: return column_input(level, bind->column);
     case BIND_CONSTANT: return emit_constant(level, bind, type);
     case BIND_WEIGHTS: node = link_weight(level, level->link->own_weight[bind - level->link->spec->binds]); break;
-    default: node = emit_net(level, bind, bound);
+    case BIND_NET: node = emit_net(level, bind, bound); break;
+    case BIND_NET_FUNCTION: return LINK_NONE; /* link_inline's, call by call */
     }
     return rewrite_reshape(&level->rw, node, &flat);
 }

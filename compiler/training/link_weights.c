@@ -25,16 +25,16 @@ uint32_t link_weight_add(Link *k, const LinkWeight *weight, const char *pointer)
 typedef struct {
     LinkWeight weight;
     uint32_t found;
-} Entry;
+} NamedWeight;
 
-static int by_name(const void *a, const void *b) { return strcmp(((const Entry *)a)->weight.name, ((const Entry *)b)->weight.name); }
+static int by_name(const void *a, const void *b) { return strcmp(((const NamedWeight *)a)->weight.name, ((const NamedWeight *)b)->weight.name); }
 
 void link_settle_weights(Link *k) {
     const uint32_t n = k->out->nweights;
-    Entry *entries = ARENA_ARRAY(&k->cx->arena, Entry, n);
+    NamedWeight *entries = ARENA_ARRAY(&k->cx->arena, NamedWeight, n);
     bool trained = false;
     k->weight_slot = ARENA_ARRAY(&k->cx->arena, uint32_t, n);
-    for (uint32_t i = 0; i < n; i++) entries[i] = (Entry){k->out->weights[i], i};
+    for (uint32_t i = 0; i < n; i++) entries[i] = (NamedWeight){k->out->weights[i], i};
     if (n) qsort(entries, n, sizeof *entries, by_name);
     for (uint32_t i = 0; i < n; i++) {
         k->out->weights[i] = entries[i].weight;

@@ -9,12 +9,12 @@ typedef struct {
     const char *name;
     double preset; /* -1, -2: layers.def; of UINT and PAIR only */
     double least;
-} Param;
+} LayerParam;
 
 typedef struct {
     const char *name;
     const char *(*check)(const SpecLayer *layer);
-    Param params[LAYER_PARAMS + 1];
+    LayerParam params[LAYER_PARAMS + 1];
 } LayerRow;
 
 /* ---- what PyTorch refuses too, a rule by the name in the layer's row: NULL, or what is wrong ---- */
@@ -64,7 +64,7 @@ static bool is_extent(JsonNode node, double least) {
 }
 
 /* One integer, or [vertical, horizontal]. */
-static void read_pair(SpecReader *r, JsonNode node, const char *at, const Param *param, double *to) {
+static void read_pair(SpecReader *r, JsonNode node, const char *at, const LayerParam *param, double *to) {
     JsonNode first = node, second = node;
     if (json_kind(node) == JSON_NUMBERS && json_count(&r->spec->json, node) == 2) {
         first = json_items(&r->spec->json, node);
@@ -77,7 +77,7 @@ static void read_pair(SpecReader *r, JsonNode node, const char *at, const Param 
     to[1] = second->valuedouble;
 }
 
-static void read_param(SpecReader *r, JsonNode node, const char *at, const Param *param, double *to) {
+static void read_param(SpecReader *r, JsonNode node, const char *at, const LayerParam *param, double *to) {
     switch (param->kind) {
     case PARAM_UINT:
         if (!is_extent(node, param->least))
@@ -97,7 +97,7 @@ static void read_param(SpecReader *r, JsonNode node, const char *at, const Param
     }
 }
 
-static void preset_param(SpecReader *r, const char *layer, const char *pointer, const Param *param, double *to) {
+static void preset_param(SpecReader *r, const char *layer, const char *pointer, const LayerParam *param, double *to) {
     const uint32_t places = param->kind == PARAM_PAIR ? 2 : 1;
     const bool extent = param->kind == PARAM_PAIR || param->kind == PARAM_UINT;
     if (extent && param->preset == -1) spec_fail(r, pointer, "The layer \"%s\" needs \"%s\".", layer, param->name);
@@ -106,7 +106,7 @@ static void preset_param(SpecReader *r, const char *layer, const char *pointer, 
 
 static void refuse_unknown(SpecReader *r, const LayerRow *row, JsonNode body, const char *pointer) {
     for (JsonNode node = body->child; node; node = node->next) {
-        const Param *param = row->params;
+        const LayerParam *param = row->params;
         while (param->kind != PARAM_NONE && strcmp(param->name, node->string)) param++;
         if (param->kind == PARAM_NONE)
             spec_fail(r, spec_under(r, pointer, node->string), "The layer \"%s\" has no parameter \"%.60s\".", row->name, node->string);
@@ -117,7 +117,7 @@ static void read_params(SpecReader *r, const LayerRow *row, JsonNode body, const
     double *to = layer->param;
     if (body && json_kind(body) != JSON_OBJECT) spec_fail(r, pointer, "The parameters of \"%s\" must be an object.", row->name);
     if (body) refuse_unknown(r, row, body, pointer);
-    for (const Param *param = row->params; param->kind != PARAM_NONE; param++) {
+    for (const LayerParam *param = row->params; param->kind != PARAM_NONE; param++) {
         JsonNode node = body ? json_get(body, param->name) : NULL;
         if (node) read_param(r, node, spec_under(r, pointer, param->name), param, to);
         else preset_param(r, row->name, pointer, param, to);

@@ -1,5 +1,6 @@
-/* Random nodes of the ops that layers are made of, for tests: shapes with all the edges (1 × 1, windows as large as the input, strides, padding)
- * and rows long enough for the vectorised parts of kernels. */
+/* Random nodes of the ops that layers are made of, and of all others of their shape rules, for tests: shapes with all the edges (1 × 1, windows as
+ * large as the input, strides, padding) and rows long enough for the vectorised parts of kernels. Which ops there are, and how a case of each is made,
+ * follows from the op table: from the name of the shape rule, and the kinds of attributes. */
 #ifndef CAJAL_TEST_LAYERS_H
 #define CAJAL_TEST_LAYERS_H
 #include "schema/graph/ops.h"
@@ -12,12 +13,6 @@ typedef struct {
     int64_t attrs[6];
 } LayerCase;
 
-static const Op layer_ops[] = {
-    OP_map, OP_map_vjp, OP_softmax, OP_softmax_vjp, OP_broadcast, OP_sum, OP_pad, OP_max_pool2d, OP_max_pool2d_vjp, OP_max_pool2d_jvp,
-    OP_avg_pool2d, OP_avg_pool2d_vjp, OP_conv2d, OP_conv2d_dx, OP_conv2d_dw,
-};
-enum { LAYER_OPS = sizeof layer_ops / sizeof *layer_ops };
-
 static inline uint32_t layer_extent(Rng *r, uint32_t most) { return 1 + rng_below(r, rng_below(r, 8) ? 5 : most); }
 
 static inline void layer_set(LayerCase *c, uint32_t k, uint32_t rank, const uint32_t *dims) {
@@ -27,6 +22,15 @@ static inline void layer_set(LayerCase *c, uint32_t k, uint32_t rank, const uint
 static inline void layer_result(LayerCase *c, uint32_t rank, const uint32_t *dims) {
     c->out_rank = rank;
     memcpy(c->out, dims, rank * sizeof *dims);
+}
+
+static inline const char *layer_shape_rule(Op op) {
+    static const char *const rules[OP_COUNT] = {
+#define OP(name, inputs, linear, subs, fold, family, attributes, shape, ...) [OP_##name] = #shape,
+#include "schema/graph/ops.def"
+#undef OP
+    };
+    return rules[op];
 }
 
 static inline void layer_function(Rng *r, LayerCase *c, uint32_t function) {
@@ -42,16 +46,24 @@ static inline void layer_function(Rng *r, LayerCase *c, uint32_t function) {
     layer_result(c, 2, dims);
 }
 
-static inline void layer_axis(Rng *r, LayerCase *c) {
-    uint32_t dims[4], less[4], rank = 1 + rng_below(r, 3), axis = rng_below(r, rank), n = 0;
+/* Alike, or with an axis less or more; attributes by their kinds. */
+static inline void layer_alike(Rng *r, LayerCase *c) {
+    const OpAttr *attr = op_row(c->op)->attrs;
+    const bool more = attr->kind == ATTR_new_axis, less = !strcmp(layer_shape_rule(c->op), "without_axis");
+    uint32_t dims[4], without[4], rank = 1 + rng_below(r, 3), axis = rng_below(r, rank), n = 0;
+    if (attr->kind == ATTR_function) {
+        layer_function(r, c, rng_below(r, FUNCTION_COUNT));
+        return;
+    }
     for (uint32_t i = 0; i < rank; i++) dims[i] = layer_extent(r, 40);
     for (uint32_t i = 0; i < rank; i++)
-        if (i != axis) less[n++] = dims[i];
-    c->attrs[0] = axis;
-    for (uint32_t i = 1; i < 3; i++) c->attrs[i] = rng_below(r, 2);
-    c->nattr = c->op == OP_softmax ? 2 : c->op == OP_softmax_vjp ? 3 : 1;
-    for (uint32_t k = 0; k < 2; k++) layer_set(c, k, c->op == OP_broadcast ? n : rank, c->op == OP_broadcast ? less : dims);
-    layer_result(c, c->op == OP_sum ? n : rank, c->op == OP_sum ? less : dims);
+        if (i != axis) without[n++] = dims[i];
+    for (; attr->kind; attr++) {
+        int64_t *to = &c->attrs[c->nattr++];
+        *to = attr->kind == ATTR_flag ? rng_below(r, 2) : attr->kind == ATTR_at ? rng_below(r, dims[axis]) : axis;
+    }
+    for (uint32_t k = 0; k < c->nin; k++) layer_set(c, k, more ? n : rank, more ? without : dims);
+    layer_result(c, less ? n : rank, less ? without : dims);
 }
 
 static inline void layer_pad(Rng *r, LayerCase *c) {
@@ -113,16 +125,31 @@ static inline void layer_conv(Rng *r, LayerCase *c) {
     else layer_result(c, 3, x_out ? x : y);
 }
 
+static const struct {
+    const char *shape; /* the rule's name */
+    void (*make)(Rng *r, LayerCase *c);
+} layer_makers[] = {{"alike", layer_alike},         {"without_axis", layer_alike},   {"with_axis", layer_alike},      {"pad", layer_pad},
+                    {"pool", layer_pool},           {"max_pool2d_vjp", layer_pool},  {"max_pool2d_jvp", layer_pool},  {"avg_pool2d_vjp", layer_pool},
+                    {"conv2d", layer_conv},         {"conv2d_dx", layer_conv},       {"conv2d_dw", layer_conv}};
+
+static inline bool layer_make(Rng *r, LayerCase *c) {
+    for (size_t i = 0; i < sizeof layer_makers / sizeof *layer_makers; i++)
+        if (!strcmp(layer_makers[i].shape, layer_shape_rule(c->op))) return layer_makers[i].make(r, c), true;
+    return false;
+}
+
 static inline LayerCase layer_case(Rng *r, Op op) {
     LayerCase c = {.op = op, .nin = (uint32_t)op_row(op)->inputs};
-    switch (op) {
-    case OP_map: case OP_map_vjp: layer_function(r, &c, rng_below(r, FUNCTION_COUNT)); break;
-    case OP_softmax: case OP_softmax_vjp: case OP_broadcast: case OP_sum: layer_axis(r, &c); break;
-    case OP_pad: layer_pad(r, &c); break;
-    case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: layer_conv(r, &c); break;
-    default: layer_pool(r, &c); break;
-    }
+    layer_make(r, &c);
     return c;
+}
+
+/* All ops that have cases, but for sums over the batch, which are no function of a row. How many. */
+static inline uint32_t layer_ops(Rng *r, Op ops[OP_COUNT]) {
+    uint32_t n = 0;
+    for (Op op = 0; op < OP_COUNT; op++)
+        if (op_row(op)->folds && layer_make(r, &(LayerCase){.op = op})) ops[n++] = op;
+    return n;
 }
 
 static inline uint32_t layer_node(Graph *g, const LayerCase *c, const uint32_t *ins) {

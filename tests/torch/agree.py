@@ -98,6 +98,7 @@ LAYERS = {
 }
 for name, f in {
     "relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softplus": F.softplus, "hardtanh": F.hardtanh, "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
     "softmax": lambda x: F.softmax(x, -1), "log_softmax": lambda x: F.log_softmax(x, -1),
 }.items():
     LAYERS[name] = ([{"linear": {"out": 6}}, name], (5,), (6,), lambda x, w, f=f: f(F.linear(x, w("0.weight"), w("0.bias"))))

@@ -47,6 +47,8 @@ static void test_functions(void **state) {
     function_is(FUNCTION_abs, 0, 0, WANT(2, 0.5, 0, 0.5, 2, NAN));
     function_is(FUNCTION_square, 0, 0, WANT(4, 0.25, 0, 0.25, 4, NAN));
     function_is(FUNCTION_log, 0, 0, WANT(NAN, NAN, -100, -0.6931471805599453, 0.6931471805599453, NAN));
+    function_is(FUNCTION_erf, 0, 0, WANT(-0.9953222650189527, -0.5204998778130465, 0, 0.5204998778130465, 0.9953222650189527, NAN));
+    function_is(FUNCTION_gelu, 0, 0, WANT(-0.04550026389635841, -0.15426876936299344, 0, 0.34573123063700656, 1.9544997361036416, NAN));
     function_is(FUNCTION_scale, 3, -1, WANT(-7, -2.5, -1, 0.5, 5, NAN));
 }
 
@@ -58,13 +60,15 @@ static void slope_is(Function f, double p, double q, const double *want, size_t 
     assert_value(g, t_node(g, OP_map_vjp, INS(x, y, c), DIMS(5), attrs, 3), want, n);
 }
 
-/* At the kinks. */
+/* At the kinks, and of formulas that are not f again. */
 static void test_slopes(void **state) {
     (void)state;
     slope_is(FUNCTION_relu, 0, 0, WANT(0, 0, 0, 3, 3));
     slope_is(FUNCTION_leaky_relu, 0.5, 0, WANT(1.5, 1.5, 1.5, 3, 3));
     slope_is(FUNCTION_hardtanh, -0.5, 0.5, WANT(0, 0, 3, 0, 0));
     slope_is(FUNCTION_abs, 0, 0, WANT(-3, -3, 0, 3, 3));
+    slope_is(FUNCTION_erf, 0, 0, WANT(0.06200095606227616, 2.6363477368063344, 3.385137501286538, 2.6363477368063344, 0.06200095606227616));
+    slope_is(FUNCTION_gelu, 0, 0, WANT(-0.25569540323459069, 0.39751462603151147, 1.5, 2.6024853739684885, 3.2556954032345907));
     slope_is(FUNCTION_log, 0, 0, WANT(3e12, 3e12, 3e12, 6, 1.5));
 }
 
@@ -126,16 +130,17 @@ static double sample(void *arg) {
 static void test_kernels(void **state) {
     (void)state;
     Rng r = rng_new("kernels");
-    for (int k = 0; k < LAYER_OPS; k++)
+    Op ops[OP_COUNT];
+    for (uint32_t k = layer_ops(&r, ops); k-- > 0;)
         for (int n = 0; n < 150; n++) {
-            LayerCase op = layer_case(&r, layer_ops[k]);
+            LayerCase op = layer_case(&r, ops[k]);
             Planned c = {.g = graph_new(), .rows = 1 + rng_below(&r, 6)};
             for (int s = 0; s < PLANNED_SLOTS; s++) c.batched[s] = rng_below(&r, 3);
             graph_output(c.g, OUT_VALUE, 0, planned_op(c.g, &op));
             planned_verify(c.g);
             Sample numbers = {&r, op.op == OP_map || op.op == OP_max_pool2d || op.op == OP_max_pool2d_vjp || op.op == OP_pad};
             planned_fill(&c, sample, &numbers);
-            const char *what = op.nattr == 3 && op.op <= OP_map_vjp ? function_row((Function)op.attrs[0])->name : op_row(op.op)->name;
+            const char *what = op_row(op.op)->attrs->kind == ATTR_function ? function_row((Function)op.attrs[0])->name : op_row(op.op)->name;
             PlannedWay way = planned_way(&r, c.rows);
             planned_against_naive(&c, &way, what);
             planned_same_bits(&c, way, &r, what);
@@ -179,6 +184,10 @@ static void test_accuracy(void **state) {
         check_accuracy(FUNCTION_tanh, 0, 0, -25, 25, f64, below);
         check_accuracy(FUNCTION_sigmoid, 0, 0, f64 ? -700 : -86, 50, f64, below);
         check_accuracy(FUNCTION_softplus, 1, 20, f64 ? -700 : -86, 30, f64, below);
+        check_accuracy(FUNCTION_erf, 0, 0, -30, 0, f64, below);
+        check_accuracy(FUNCTION_erf, 0, 0, 1.3, 0.7, f64, below);
+        check_accuracy(FUNCTION_erf, 0, 0, 1, 7, f64, below);
+        check_accuracy(FUNCTION_gelu, 0, 0, 0, 30, f64, below);
         check_accuracy(FUNCTION_log, 0, 0, 1e-30, 0.7, f64, below);
         check_accuracy(FUNCTION_log, 0, 0, 1.5, 1e30, f64, below);
     }

@@ -133,7 +133,7 @@ static void test_contract(void **state) {
     VALUE(g, NULL, 7);
 }
 
-/* One row's reduce, batched and shared. */
+/* A batch_sum, of y batched and shared. */
 static void test_batch(void **state) {
     (void)state;
     const double three[] = {1, 10, 2, 20, 3, 30};

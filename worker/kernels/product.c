@@ -11,7 +11,7 @@ enum { PRODUCT_DEPTH = 256 }; /* of a panel: 128 × 256 bytes stay in the first 
 /* c [m,n] = a [m,k] · b; lda, ldc: elements from one row to the next; b [panels, k, stride]. */
 typedef struct {
     size_t m, n, k, lda, ldc, stride;
-} Product;
+} PanelProduct;
 
 #define KERNEL_TEMPLATE "worker/kernels/product.h"
 #include "worker/kernels/variants.h"

@@ -7,7 +7,7 @@
 #define BLOCK (VECTOR_BYTES == 64 ? 12 : VECTOR_BYTES == 32 ? 3 : 1)
 
 /* c [R, `width` of C vectors] = or += a [R,k] · b [k, stride] */
-static inline __attribute__((always_inline)) void K(product_block)(const int R, const int C, const Product *p, size_t k, const REAL *a,
+static inline __attribute__((always_inline)) void K(product_block)(const int R, const int C, const PanelProduct *p, size_t k, const REAL *a,
                                                                    const REAL *b, REAL *c, size_t width, bool add) {
     K(Vector) sum[BLOCK][VECTORS];
     REAL edge[WIDTH];
@@ -34,7 +34,7 @@ static inline __attribute__((always_inline)) void K(product_block)(const int R, 
 }
 
 /* All rows of one panel, C vectors wide. */
-static inline __attribute__((always_inline)) void K(product_rows)(const int C, const Product *p, size_t k, const REAL *a, const REAL *b,
+static inline __attribute__((always_inline)) void K(product_rows)(const int C, const PanelProduct *p, size_t k, const REAL *a, const REAL *b,
                                                                   REAL *c, size_t width, bool add) {
     size_t r = 0;
     for (; p->m - r >= BLOCK; r += BLOCK) K(product_block)(BLOCK, C, p, k, a + r * p->lda, b, c + r * p->ldc, width, add);
@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void K(product_rows)(const int C, c
     for (; r < p->m; r++) K(product_block)(1, C, p, k, a + r * p->lda, b, c + r * p->ldc, width, add);
 }
 
-static void K(product)(const Product *p, const REAL *a, const REAL *b, REAL *c) {
+static void K(product)(const PanelProduct *p, const REAL *a, const REAL *b, REAL *c) {
     for (size_t i = 0; i < p->k || i == 0; i += PRODUCT_DEPTH) {
         size_t k = p->k - i < PRODUCT_DEPTH ? p->k - i : PRODUCT_DEPTH;
         for (size_t j = 0; j < p->n; j += WIDTH) {
@@ -62,7 +62,7 @@ void K(kernel_product)(Exec *x, const Step *s) {
     const REAL *a = x->at[s->in[0]], *b = x->at[s->in[1]];
     REAL *c = x->at[s->out];
     size_t rows = s->out_batched ? x->rows : 1, nb = kernel_packed(d, WIDTH);
-    Product p = {.m = d->M, .n = d->N, .k = d->K, .lda = d->K, .ldc = d->N, .stride = d->N < WIDTH ? d->N : WIDTH};
+    PanelProduct p = {.m = d->M, .n = d->N, .k = d->K, .lda = d->K, .ldc = d->N, .stride = d->N < WIDTH ? d->N : WIDTH};
     bool join = d->G == 1 || d->M == 1;
     if (join) {
         p.m = rows * d->M;

@@ -92,10 +92,10 @@ static void find_lives(Planner *b, const uint32_t *at) {
         Life *life = &b->lives[v];
         if (life->first == UINT32_MAX) continue;
         p->values[v].sum = life->sum;
-        bool spread = life->sum || life->gathered;
+        bool kept = life->sum || life->gathered;
         p->values[v].once = life->gathered || (!life->sum && life->first < each);
-        bool repeats = spread || (life->first < each && life->last >= each); /* EACH runs again and again */
-        if (spread && life->first > each) life->first = each;
+        bool repeats = kept || (life->first < each && life->last >= each); /* EACH runs again and again */
+        if (kept && life->first > each) life->first = each;
         if (repeats && life->last + 1 < after) life->last = after - 1;
     }
 }

@@ -16,63 +16,63 @@ typedef struct {
     uint32_t n;
     int64_t label[MOST];
     size_t extent[MOST];
-} Axes;
+} LabelledAxes;
 
 typedef struct {
     Planner *b;
     Op op;
-    Axes a, b_, out; /* as the node has them */
+    LabelledAxes a, b_, out; /* as the node has them */
     uint32_t va, vb;
     bool a_batched, b_batched;
-} Product;
+} ContractPlan;
 
-static bool has(const Axes *x, int64_t label) {
+static bool has(const LabelledAxes *x, int64_t label) {
     for (uint32_t i = 0; i < x->n; i++)
         if (x->label[i] == label) return true;
     return false;
 }
 
-static void axes_push(Axes *x, int64_t label, size_t extent) {
+static void axes_push(LabelledAxes *x, int64_t label, size_t extent) {
     x->label[x->n] = label;
     x->extent[x->n++] = extent;
 }
 
-static Axes axes_read(const int64_t *labels, const uint32_t *dims, uint32_t rank) {
-    Axes x = {.n = 0};
+static LabelledAxes axes_read(const int64_t *labels, const uint32_t *dims, uint32_t rank) {
+    LabelledAxes x = {.n = 0};
     for (uint32_t i = 0; i < rank; i++)
         if (dims[i] != 1) axes_push(&x, labels[i], dims[i]);
     return x;
 }
 
 /* Those of x that stand (or do not) in y and in z, in x's order. */
-static Axes axes_where(const Axes *x, const Axes *y, bool in_y, const Axes *z, bool in_z) {
-    Axes r = {.n = 0};
+static LabelledAxes axes_where(const LabelledAxes *x, const LabelledAxes *y, bool in_y, const LabelledAxes *z, bool in_z) {
+    LabelledAxes r = {.n = 0};
     for (uint32_t i = 0; i < x->n; i++)
         if (has(y, x->label[i]) == in_y && has(z, x->label[i]) == in_z) axes_push(&r, x->label[i], x->extent[i]);
     return r;
 }
 
-static Axes axes_join(const Axes *x, const Axes *y, const Axes *z) {
-    Axes r = *x;
+static LabelledAxes axes_join(const LabelledAxes *x, const LabelledAxes *y, const LabelledAxes *z) {
+    LabelledAxes r = *x;
     for (uint32_t i = 0; i < y->n; i++) axes_push(&r, y->label[i], y->extent[i]);
     for (uint32_t i = 0; i < z->n; i++) axes_push(&r, z->label[i], z->extent[i]);
     return r;
 }
 
-static bool axes_equal(const Axes *x, const Axes *y) {
+static bool axes_equal(const LabelledAxes *x, const LabelledAxes *y) {
     for (uint32_t i = 0; i < x->n; i++)
         if (x->label[i] != y->label[i]) return false;
     return x->n == y->n;
 }
 
-static size_t axes_size(const Axes *x) {
+static size_t axes_size(const LabelledAxes *x) {
     size_t n = 1;
     for (uint32_t i = 0; i < x->n; i++) n *= x->extent[i];
     return n;
 }
 
 /* The value with its axes in another order. */
-static uint32_t reorder(Product *p, uint32_t value, const Axes *from, const Axes *to) {
+static uint32_t reorder(ContractPlan *p, uint32_t value, const LabelledAxes *from, const LabelledAxes *to) {
     uint32_t perm[MOST];
     for (uint32_t i = 0; i < to->n; i++)
         for (uint32_t k = 0; k < from->n; k++)
@@ -80,8 +80,8 @@ static uint32_t reorder(Product *p, uint32_t value, const Axes *from, const Axes
     return planner_permute(p->b, value, from->extent, from->n, perm, p->op);
 }
 
-static void swap_operands(Product *p) {
-    Axes axes = p->a;
+static void swap_operands(ContractPlan *p) {
+    LabelledAxes axes = p->a;
     uint32_t value = p->va;
     bool batched = p->a_batched;
     p->a = p->b_, p->va = p->vb, p->a_batched = p->b_batched;
@@ -89,7 +89,7 @@ static void swap_operands(Product *p) {
 }
 
 /* Whether some label of y stands before some of x in out. */
-static bool out_swapped(const Product *p, const Axes *x, const Axes *y) {
+static bool out_swapped(const ContractPlan *p, const LabelledAxes *x, const LabelledAxes *y) {
     for (uint32_t i = 0; i < p->out.n; i++) {
         if (has(x, p->out.label[i])) return false;
         if (has(y, p->out.label[i])) return true;
@@ -98,9 +98,9 @@ static bool out_swapped(const Product *p, const Axes *x, const Axes *y) {
 }
 
 /* The operand in [G, first, second] or, where that is allowed, [G, second, first] when it is so already; true: the latter. */
-static bool lay_out(Product *p, uint32_t *value, const Axes *axes, const Axes *G, const Axes *first, const Axes *second,
+static bool lay_out(ContractPlan *p, uint32_t *value, const LabelledAxes *axes, const LabelledAxes *G, const LabelledAxes *first, const LabelledAxes *second,
                     bool either) {
-    Axes straight = axes_join(G, first, second), turned = axes_join(G, second, first);
+    LabelledAxes straight = axes_join(G, first, second), turned = axes_join(G, second, first);
     if (axes_equal(axes, &straight)) return false;
     if (either && axes_equal(axes, &turned)) return true;
     *value = reorder(p, *value, axes, &straight);
@@ -108,33 +108,33 @@ static bool lay_out(Product *p, uint32_t *value, const Axes *axes, const Axes *G
 }
 
 /* A shared b so large that moving it costs more than moving the batch's rows, of which there are always as many. */
-static bool heavy(const Product *p) {
+static bool heavy(const ContractPlan *p) {
     return p->b->spec->rows && p->a_batched && !p->b_batched && axes_size(&p->b_) / p->b->spec->rows > axes_size(&p->a) + axes_size(&p->out);
 }
 
 /* K in a's order when a then need not move, else in b's. */
-static Axes choose_k(const Product *p, const Axes *G, const Axes *M) {
-    Axes ka = axes_where(&p->a, &p->b_, true, &p->out, false), kb = axes_where(&p->b_, &p->a, true, &p->out, false);
-    Axes straight = axes_join(G, M, &ka), turned = axes_join(G, &ka, M);
+static LabelledAxes choose_k(const ContractPlan *p, const LabelledAxes *G, const LabelledAxes *M) {
+    LabelledAxes ka = axes_where(&p->a, &p->b_, true, &p->out, false), kb = axes_where(&p->b_, &p->a, true, &p->out, false);
+    LabelledAxes straight = axes_join(G, M, &ka), turned = axes_join(G, &ka, M);
     return !heavy(p) && (axes_equal(&p->a, &straight) || axes_equal(&p->a, &turned)) ? ka : kb;
 }
 
-static uint32_t finish(Product *p, uint32_t value, const Axes *made) {
+static uint32_t finish(ContractPlan *p, uint32_t value, const LabelledAxes *made) {
     return axes_equal(made, &p->out) ? value : reorder(p, value, made, &p->out);
 }
 
 typedef struct {
-    Axes G, M, N, K;
+    LabelledAxes G, M, N, K;
 } Groups;
 
-static Groups find_groups(const Product *p) {
+static Groups find_groups(const ContractPlan *p) {
     return (Groups){.G = axes_where(&p->out, &p->a, true, &p->b_, true),
                     .M = axes_where(&p->out, &p->a, true, &p->b_, false),
                     .N = axes_where(&p->out, &p->a, false, &p->b_, true)};
 }
 
 /* Which operand is a: the batched one; of two shared ones the matrix, when the other is a vector, as only b is packed. */
-static Groups orient(Product *p) {
+static Groups orient(ContractPlan *p) {
     Groups x = find_groups(p);
     bool one_batched = p->a_batched != p->b_batched, neither = !p->a_batched && !p->b_batched;
     bool swap = out_swapped(p, &x.M, &x.N);
@@ -156,35 +156,35 @@ static bool same_pack(const Step *a, const Step *b) {
 }
 
 /* b in the panels that the product kernel wants. */
-static uint32_t pack(Product *p, ContractDetail *d) {
+static uint32_t pack(ContractPlan *p, ContractDetail *d) {
     Planner *b = p->b;
     const size_t size = d->G * kernel_packed(d, kernel_panel(b->plan->f64));
     return planner_prepare(b, (Step){.run = KERNEL_OF(b->plan, pack), .op = p->op, .in = {p->vb}, .contract = d}, size, same_pack);
 }
 
 /* Shared, and large enough for BLAS, whose results for a row depend on the number of rows. */
-static bool blas_deserved(const Product *p, const ContractDetail *d) {
+static bool blas_deserved(const ContractPlan *p, const ContractDetail *d) {
     return !p->a_batched && !p->b_batched && d->M >= 16 && d->N >= 16 && d->K >= 16 &&
            (double)d->M * (double)d->N * (double)d->K >= BLAS_FROM;
 }
 
 /* The sum over rows adds to what `top` has when that has the same layout. */
-static uint32_t sum_value(Product *p, const ContractDetail *d, const Axes *made, const NodeInfo *top) {
+static uint32_t sum_value(ContractPlan *p, const ContractDetail *d, const LabelledAxes *made, const NodeInfo *top) {
     bool joins = top && top->adds != VALUE_NONE && axes_equal(made, &p->out);
     return joins ? top->adds : planner_value(p->b, d->G * d->M * d->N, false, HOME_SLAB, PHASE_ONCE);
 }
 
 /* Rows times a matrix they share, of which there are always as many: BLAS's, when packing it would cost more than the product. */
-static bool rows_deserved(const Product *p, const ContractDetail *d) {
+static bool rows_deserved(const ContractPlan *p, const ContractDetail *d) {
     return p->b->spec->rows && p->a_batched && !p->b_batched && d->G == 1 && d->M * p->b->spec->rows >= 16 && d->N > PACK_MOST / d->K;
 }
 
-static uint32_t emit(Product *p, bool summed, NodeInfo *top) {
+static uint32_t emit(ContractPlan *p, bool summed, NodeInfo *top) {
     Planner *b = p->b;
     ContractDetail *d = planner_alloc(b, 1, sizeof *d);
     if (!planner_ok(b)) return 0;
     Groups x = orient(p);
-    Axes made = axes_join(&x.G, &x.M, &x.N);
+    LabelledAxes made = axes_join(&x.G, &x.M, &x.N);
     *d = (ContractDetail){.G = axes_size(&x.G), .M = axes_size(&x.M), .N = axes_size(&x.N), .K = axes_size(&x.K)};
     bool elements = d->M == 1 && d->N == 1 && d->K == 1, rows = !summed && rows_deserved(p, d);
     bool packed = !summed && !p->b_batched && !elements && !rows && !blas_deserved(p, d);
@@ -219,7 +219,7 @@ uint32_t planner_contract(Planner *b, uint32_t i, bool summed, NodeInfo *top) {
     const uint32_t *ins = node_ins(g, n);
     const GNode *na = &g->nodes[ins[0]], *nb = &g->nodes[ins[1]];
     const int64_t *labels = node_attrs(g, n) + 3;
-    Product p = {.b = b,
+    ContractPlan p = {.b = b,
                  .op = n->op,
                  .va = b->nodes[ins[0]].value,
                  .vb = b->nodes[ins[1]].value,
