@@ -1,4 +1,5 @@
 #include "schema/graph/ops.h"
+#include "schema/base/hash.h"
 
 enum { FOLD_opaque, FOLD_folds };
 
@@ -33,25 +34,19 @@ const FunctionRow *function_row(Function f) { return &functions[f]; }
 /* Raised when the meaning of an op, of a function or of an attribute's kind changes while the rows stay. */
 enum { OP_MEANING = 3 };
 
-static uint64_t hash_byte(uint64_t h, unsigned char byte) { return (h ^ byte) * UINT64_C(0x100000001b3); } /* FNV-1a */
-
 /* The NUL included, as a separator. */
-static uint64_t hash_text(uint64_t h, const char *text) {
-    do h = hash_byte(h, (unsigned char)*text);
-    while (*text++);
-    return h;
-}
+static uint64_t hash_text(uint64_t h, const char *text) { return hash_bytes(h, text, strlen(text) + 1); }
 
 static uint64_t hash_row(uint64_t h, const OpRow *row) {
-    const int facts[] = {row->inputs + 1, (int)row->subs, row->folds, (int)row->family};
     h = hash_text(hash_text(h, row->name), row->linear);
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) h = hash_byte(h, (unsigned char)facts[i]);
-    for (const OpAttr *attr = row->attrs; attr->kind; attr++) h = hash_text(hash_byte(h, (unsigned char)attr->kind), attr->name);
-    return hash_byte(h, ATTR_none);
+    h = hash_word(hash_word(h, (uint64_t)(row->inputs + 1)), row->subs);
+    h = hash_word(hash_word(h, row->folds), row->family);
+    for (const OpAttr *attr = row->attrs; attr->kind; attr++) h = hash_text(hash_word(h, attr->kind), attr->name);
+    return hash_word(h, ATTR_none);
 }
 
 uint64_t op_table_hash(void) {
-    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ OP_MEANING;
+    uint64_t h = hash_word(HASH_START, OP_MEANING);
     for (int op = 0; op < OP_COUNT; op++) h = hash_row(h, &rows[op]);
     for (int f = 0; f < FUNCTION_COUNT; f++) {
         h = hash_text(h, functions[f].name);
