@@ -23,7 +23,7 @@ ROOMS = {
     "compiler/lower": ("schema/base schema/graph compiler/language compiler/passes", ""),
     "compiler/derive": ("schema/base schema/graph compiler/language compiler/passes compiler/lower", ""),
     "compiler/training": ("schema/base schema/formats schema/graph schema/protocol " + COMPILER, ""),
-    "worker/kernels": ("schema/base schema/graph", "cblas omp"),
+    "worker/kernels": ("schema/base schema/formats schema/graph", "cblas omp"),
     "worker/plan": ("schema/base schema/graph schema/protocol worker/kernels", "cblas omp"),
     "worker": ("schema/base schema/protocol worker/protocol", "cblas"),
     "worker/train": ("schema/base schema/formats schema/graph schema/protocol worker worker/plan worker/kernels " + COMPILER, "omp sodium"),

@@ -6,7 +6,7 @@
  * Ownership: worker/plan (plan.h makes and frees plans, exec.h runs them); kernels change nothing but values and `at`. */
 #ifndef CAJAL_EXEC_STATE_H
 #define CAJAL_EXEC_STATE_H
-#include "schema/protocol/wire.h"
+#include "schema/formats/dtype.h"
 #include "worker/kernels/step.h"
 #include <stdatomic.h>
 
@@ -70,7 +70,7 @@ static inline size_t plan_element(const Plan *plan) { return plan->f64 ? sizeof(
 typedef struct {
     const void *data; /* NULL: no tensor */
     DType dtype;
-    uint8_t discrete; /* as in TensorMsg */
+    uint8_t discrete; /* 0: dense; 1: naturals; 2: booleans, of which true is basis vector 0 */
     bool batched;
     size_t cols;
 } ExecInput;
@@ -90,14 +90,14 @@ struct Exec {
     bool again; /* sums over the batch add to what is there: not the first tile */
     const ExecInput *inputs;
     const ExecOutput *outputs;
-    BlackBox *box;
+    _Atomic uint32_t *op; /* where whoever looks reads which Op runs, plus 1; NULL: nobody does */
 };
 
-/* One phase's steps; the black box tells whoever looks which op runs. */
+/* One phase's steps. */
 static inline void exec_state_phase(Exec *x, Phase phase) {
     const Plan *p = x->plan;
     for (uint32_t s = p->phase_at[phase]; s < p->phase_at[phase + 1]; s++) {
-        if (x->box) atomic_store_explicit(&x->box->op, (uint32_t)p->steps[s].op + 1, memory_order_relaxed);
+        if (x->op) atomic_store_explicit(x->op, (uint32_t)p->steps[s].op + 1, memory_order_relaxed);
         p->steps[s].run(x, &p->steps[s]);
     }
 }

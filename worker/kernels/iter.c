@@ -8,7 +8,7 @@ static Exec sub_exec(const Exec *x, const SubPlan *sub, bool batched) {
                   .at = x->at + x->plan->nvalues + sub->table,
                   .rows = batched ? x->rows : 1,
                   .all_rows = x->all_rows,
-                  .box = x->box};
+                  .op = x->op};
 }
 
 /* data[i] is where slot or output i of that role is from now on. */

@@ -200,7 +200,7 @@ bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs,
     Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = aligned(slab_bytes(p, tile)), .w = w};
     if (!reserve(w, team.n * team.slab, team.n * p->table)) return err_set(err, ERR_internal, "The worker is out of memory.");
     team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs,
-                        .box = w->box};
+                        .op = w->box ? &w->box->op : NULL};
     join_team(&team, 0);
     bind_outputs(&team);
     exec_state_phase(&team.first, PHASE_ONCE);

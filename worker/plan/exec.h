@@ -7,6 +7,7 @@
  * nat_bound_exceeded and bad_tensor for discrete values that are no place of their slot. */
 #ifndef CAJAL_EXEC_H
 #define CAJAL_EXEC_H
+#include "schema/protocol/wire.h"
 #include "worker/plan/plan.h"
 
 typedef struct {
