@@ -15,7 +15,7 @@ CFLAGS += -std=gnu17 $(OPT) $(WARN) -MMD -MP -pthread
 LDFLAGS += $(filter -fsanitize%,$(OPT)) -pthread
 WORKER_CFLAGS = -fopenmp
 # Kernels may use what the compiler can vectorise (square roots do not set errno then), but never reorder sums behind our back.
-KERNEL_CFLAGS = $(if $(SAN),,-O3 -fno-math-errno)
+KERNEL_CFLAGS ?= $(if $(SAN),,-O3 -fno-math-errno)
 
 sources = $(sort $(wildcard $(1)/*.c $(1)/*/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -125,7 +125,7 @@ FUZZ_SECONDS ?= 60
 # NULL + 0, which clang alone reports, is no error of ours (C2y defines it).
 FUZZ_OPT = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined
 fuzz:
-	@$(MAKE) -s BUILD=build-fuzz CC=clang OPT='$(FUZZ_OPT)' fuzzers
+	@$(MAKE) -s BUILD=build-fuzz CC=clang OPT='$(FUZZ_OPT)' KERNEL_CFLAGS= fuzzers
 	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 # A second reading of the language in Python, held against the service on random programs
