@@ -8,10 +8,11 @@
 #define CAJAL_PLANNER_H
 #include "worker/plan/plan.h"
 
+/* When a value lives; what is known only at the end are the positions, in the steps' final order. */
 typedef struct {
     Phase phase;          /* from which on it is complete */
     bool sum, gathered;   /* added up, or put together, tile by tile: lives through all of EACH */
-    uint32_t first, last; /* positions */
+    uint32_t first, last; /* positions of the first and the last step that touches it */
     uint32_t prepared;    /* step + 1: the last one that prepares it (planner_prepare); 0: none */
 } Life;
 
@@ -21,6 +22,7 @@ typedef struct {
     uint32_t before; /* step + 1: the one before it that prepares the same value; 0: none */
 } StepInfo;
 
+/* The step reads or writes the value. */
 typedef struct {
     uint32_t step, value;
 } Touch;
@@ -53,14 +55,15 @@ typedef struct {
 
 typedef struct Tape Tape;
 
+/* A plan being made. */
 typedef struct {
     const PlanSpec *spec;
     Plan *(*plan_step)(const PlanSpec *spec, Err *err); /* plan_new, which plans steps as it does graphs */
     const Graph *g;
     Plan *plan;
     Err *err;
-    NodeInfo *nodes;
-    Life *lives;
+    NodeInfo *nodes; /* by node */
+    Life *lives;     /* by value */
     uint32_t values_room;
     StepInfo *infos; /* by step */
     uint32_t steps_room;
@@ -72,6 +75,7 @@ typedef struct {
 
 /* Zeroed memory that lives as long as the plan; NULL sets the error. */
 void *planner_alloc(Planner *b, size_t count, size_t size);
+/* A new value, complete from `phase` on unless the step that makes it says otherwise. */
 uint32_t planner_value(Planner *b, size_t size, bool batched, Home home, Phase phase);
 static inline uint32_t planner_fresh(Planner *b, size_t size, bool batched) { return planner_value(b, size, batched, HOME_SLAB, PHASE_ONCE); }
 static inline const PlanValue *planner_get(const Planner *b, uint32_t v) { return &b->plan->values[v]; }
@@ -124,9 +128,9 @@ static inline PlanNode planner_node_of(Planner *b, uint32_t i) {
     return (PlanNode){.b = b, .id = i, .n = n, .ins = node_ins(b->g, n), .dims = node_dims(b->g, n), .attrs = node_attrs(b->g, n),
                       .batched = b->nodes[i].batched};
 }
-static inline uint32_t plan_operand(const PlanNode *m, uint32_t k) { return m->b->nodes[m->ins[k]].value; }
-static inline const GNode *plan_operand_node(const PlanNode *m, uint32_t k) { return &m->b->g->nodes[m->ins[k]]; }
-static inline const uint32_t *plan_operand_dims(const PlanNode *m, uint32_t k) { return node_dims(m->b->g, plan_operand_node(m, k)); }
+static inline uint32_t planner_operand(const PlanNode *m, uint32_t k) { return m->b->nodes[m->ins[k]].value; }
+static inline const GNode *planner_operand_node(const PlanNode *m, uint32_t k) { return &m->b->g->nodes[m->ins[k]]; }
+static inline const uint32_t *planner_operand_dims(const PlanNode *m, uint32_t k) { return node_dims(m->b->g, planner_operand_node(m, k)); }
 
 /* Rules, by the names in the op table: make_<rule> adds the node's steps, and gives its value. */
 #define STEP(rule, kernel) uint32_t make_##rule(const PlanNode *m);

@@ -10,7 +10,7 @@ static uint32_t emit(const PlanNode *m, Step step, double work) {
     step.op = m->n->op;
     step.out = planner_fresh(b, m->n->size, m->batched);
     if (!planner_ok(b)) return 0;
-    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = plan_operand(m, planner_skips(b->g, m->n, k) ? 1 : k);
+    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = planner_operand(m, planner_skips(b->g, m->n, k) ? 1 : k);
     planner_work(b, m->batched, work);
     planner_step(b, step, &(StepUse){.nin = m->n->nin});
     return step.out;
@@ -32,7 +32,7 @@ uint32_t make_map_vjp(const PlanNode *m) {
     Planner *b = m->b;
     const bool by_value = function_row((Function)m->attrs[0])->slope_by_value;
     Step s = {.run = m->kernel, .op = m->n->op, .out = planner_fresh(b, m->n->size, m->batched), .size = m->n->size, .map = map_detail(m),
-              .in = {plan_operand(m, by_value), plan_operand(m, 2)}};
+              .in = {planner_operand(m, by_value), planner_operand(m, 2)}};
     if (!planner_ok(b)) return 0;
     const bool read = planner_get(b, s.in[0])->batched || planner_get(b, s.in[1])->batched;
     planner_work(b, m->batched, MAP_WORK * (double)m->n->size);
@@ -43,7 +43,7 @@ uint32_t make_map_vjp(const PlanNode *m) {
 
 /* Along the axis that attribute 0 says, of the larger of input and result; flags are the attributes behind it. */
 static AlongDetail along(const PlanNode *m) {
-    const GNode *x = plan_operand_node(m, 0), *of = m->n->rank > x->rank ? m->n : x;
+    const GNode *x = planner_operand_node(m, 0), *of = m->n->rank > x->rank ? m->n : x;
     AlongDetail d = {.axis = axis_view(node_dims(m->b->g, of), of->rank, m->attrs[0])};
     for (uint32_t i = 1; i < m->n->nattr; i++) d.flag[i - 1] = m->attrs[i];
     return d;
@@ -66,7 +66,7 @@ static WindowDetail *window(const PlanNode *m, const GNode *nx, const GNode *ny)
 }
 
 uint32_t make_pad(const PlanNode *m) {
-    WindowDetail *d = window(m, plan_operand_node(m, 0), m->n);
+    WindowDetail *d = window(m, planner_operand_node(m, 0), m->n);
     if (!d) return 0;
     d->top = m->attrs[0];
     d->left = m->attrs[2];
@@ -76,7 +76,7 @@ uint32_t make_pad(const PlanNode *m) {
 
 WindowDetail *planner_pool_window(const PlanNode *m) {
     const bool back = m->n->op == OP_max_pool2d_vjp || m->n->op == OP_avg_pool2d_vjp; /* from y to x */
-    const GNode *x = back ? m->n : plan_operand_node(m, 0), *y = back ? plan_operand_node(m, m->n->nin - 1) : m->n;
+    const GNode *x = back ? m->n : planner_operand_node(m, 0), *y = back ? planner_operand_node(m, m->n->nin - 1) : m->n;
     WindowDetail *d = window(m, x, y);
     if (!d) return NULL;
     d->kh = (size_t)m->attrs[0], d->kw = (size_t)m->attrs[1], d->sh = (size_t)m->attrs[2], d->sw = (size_t)m->attrs[3];

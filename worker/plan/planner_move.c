@@ -43,12 +43,12 @@ static uint32_t slide(const PlanNode *m, size_t nin, size_t nout, size_t inner, 
                            .dst = dst,
                            .count = room_in < room_out ? room_in : room_out,
                            .keep = keep};
-    return unary(m->b, (Step){.run = m->kernel, .op = m->n->op, .slide = d}, plan_operand(m, 0), m->n->size, PHASE_ONCE);
+    return unary(m->b, (Step){.run = m->kernel, .op = m->n->op, .slide = d}, planner_operand(m, 0), m->n->size, PHASE_ONCE);
 }
 
 static uint32_t slide_axis(const PlanNode *m, size_t src, size_t dst, bool keep) {
     uint32_t axis = (uint32_t)m->attrs[0];
-    return slide(m, plan_operand_dims(m, 0)[axis], m->dims[axis], product(m->dims, axis + 1, m->n->rank), src, dst, keep);
+    return slide(m, planner_operand_dims(m, 0)[axis], m->dims[axis], product(m->dims, axis + 1, m->n->rank), src, dst, keep);
 }
 
 uint32_t make_shift(const PlanNode *m) { return slide_axis(m, 0, 1, m->attrs[1] == SHIFT_SATURATE); }
@@ -60,8 +60,8 @@ uint32_t make_resize(const PlanNode *m) {
 
 uint32_t make_select(const PlanNode *m) {
     uint32_t axis = (uint32_t)m->attrs[0];
-    const uint32_t *dims = plan_operand_dims(m, 0);
-    return slide(m, dims[axis], 1, product(dims, axis + 1, plan_operand_node(m, 0)->rank), (size_t)m->attrs[1], 0, false);
+    const uint32_t *dims = planner_operand_dims(m, 0);
+    return slide(m, dims[axis], 1, product(dims, axis + 1, planner_operand_node(m, 0)->rank), (size_t)m->attrs[1], 0, false);
 }
 
 uint32_t make_scatter(const PlanNode *m) {
@@ -97,10 +97,10 @@ uint32_t make_permute(const PlanNode *m) {
     uint32_t *perm = planner_alloc(m->b, rank, sizeof *perm);
     if (!planner_ok(m->b)) return 0;
     for (uint32_t i = 0; i < rank; i++) {
-        dims[i] = plan_operand_dims(m, 0)[i];
+        dims[i] = planner_operand_dims(m, 0)[i];
         perm[i] = (uint32_t)m->attrs[i];
     }
-    return planner_permute(m->b, plan_operand(m, 0), dims, rank, perm, m->n->op);
+    return planner_permute(m->b, planner_operand(m, 0), dims, rank, perm, m->n->op);
 }
 
 uint32_t planner_copy(Planner *b, uint32_t value, bool batched, Phase at_least, Op op) {

@@ -8,7 +8,7 @@ static uint32_t one_step(const PlanNode *m, Step step) {
     step.run = m->kernel;
     step.op = m->n->op;
     step.out = planner_fresh(m->b, m->n->size, m->batched);
-    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = plan_operand(m, k);
+    for (uint32_t k = 0; k < m->n->nin; k++) step.in[k] = planner_operand(m, k);
     planner_work(m->b, m->batched, cost.macs + cost.moved);
     planner_step(m->b, step, &(StepUse){.nin = m->n->nin});
     return step.out;
@@ -16,7 +16,7 @@ static uint32_t one_step(const PlanNode *m, Step step) {
 
 uint32_t make_add(const PlanNode *m) { return one_step(m, (Step){.size = m->n->size}); }
 uint32_t make_if(const PlanNode *m) {
-    const size_t branch = plan_operand_node(m, 1)->size;
+    const size_t branch = planner_operand_node(m, 1)->size;
     return one_step(m, (Step){.conditions = m->n->size / branch, .size = branch});
 }
 
@@ -42,10 +42,10 @@ uint32_t make_const(const PlanNode *m) {
 }
 
 /* The first input's value. */
-uint32_t make_first(const PlanNode *m) { return plan_operand(m, 0); }
+uint32_t make_first(const PlanNode *m) { return planner_operand(m, 0); }
 /* find_needed refuses these. */
 uint32_t make_never(const PlanNode *m) { return m->b->nodes[m->id].value; }
-uint32_t make_tuple_get(const PlanNode *m) { return plan_operand(m, 0) + (uint32_t)m->attrs[0]; }
+uint32_t make_tuple_get(const PlanNode *m) { return planner_operand(m, 0) + (uint32_t)m->attrs[0]; }
 uint32_t make_contract(const PlanNode *m) { return planner_contract(m->b, m->id, false, NULL); }
 uint32_t make_conv(const PlanNode *m) { return planner_conv(m->b, m->id, &(ConvUse){.into = VALUE_NONE}); }
 
@@ -57,8 +57,8 @@ uint32_t make_batch_sum(const PlanNode *m) {
         return v;
     }
     if (x->batched && !m->batched) return planner_summed(m->b, m->ins[0]);
-    if (!x->batched && m->batched) return planner_copy(m->b, plan_operand(m, 0), true, PHASE_EACH, m->n->op);
-    return plan_operand(m, 0);
+    if (!x->batched && m->batched) return planner_copy(m->b, planner_operand(m, 0), true, PHASE_EACH, m->n->op);
+    return planner_operand(m, 0);
 }
 
 typedef struct {
