@@ -26,12 +26,12 @@ typedef struct {
     };
     const InterpValue *value;
     uint64_t n;
-} Frame;
+} InterpFrame;
 
 typedef struct Machine {
     Heap heap;
     const uint32_t *levels;
-    Frame *stack;
+    InterpFrame *stack;
     size_t depth, room;
 } Machine;
 
@@ -47,10 +47,10 @@ static Machine *machine_of(Interp *in) {
     return in->machine = m;
 }
 
-static void push(Machine *m, Frame frame) {
+static void push(Machine *m, InterpFrame frame) {
     if (m->depth == m->room) {
         size_t room = m->room ? m->room * 2 : 64;
-        Frame *stack = heap_take(&m->heap, room * sizeof *stack);
+        InterpFrame *stack = heap_take(&m->heap, room * sizeof *stack);
         if (m->depth) memcpy(stack, m->stack, m->depth * sizeof *stack);
         m->stack = stack;
         m->room = room;
@@ -84,7 +84,7 @@ static const InterpValue *natural(const Interp *in, uint64_t n) {
 
 /* Begins a node that has parts: its first part comes next, what is left waits in a frame. */
 static State descend(Machine *m, FrameKind kind, uint32_t node, uint32_t first, Cell *env) {
-    push(m, (Frame){.kind = kind, .node = node, .env = share(env)});
+    push(m, (InterpFrame){.kind = kind, .node = node, .env = share(env)});
     return eval(first, env);
 }
 
@@ -99,7 +99,7 @@ static State eval_node(Interp *in, Machine *m, uint32_t node, Cell *env) {
     case TERM_ITER: return descend(m, DO_COUNT, node, t->kid[0], env);
     case TERM_FUN: return give(closure_new(&m->heap, node, env));
     case TERM_SUCC:
-        push(m, (Frame){.kind = DO_SUCC});
+        push(m, (InterpFrame){.kind = DO_SUCC});
         return eval(t->kid[0], env);
     case TERM_VAR: value = value_retain(env_at(env, m->levels[t->binder])); break;
     case TERM_NAT: value = natural(in, t->nat); break;
@@ -126,13 +126,13 @@ static State apply(Interp *in, Machine *m, const InterpValue *function, const In
     size_t index = function->index;
     cell_release(&m->heap, function);
     const InterpValue *result = basis_new(&m->heap, type->cod, index / type->dom->dim);
-    push(m, (Frame){.kind = DO_PLACE, .type = type->dom, .n = index % type->dom->dim, .value = result});
+    push(m, (InterpFrame){.kind = DO_PLACE, .type = type->dom, .n = index % type->dom->dim, .value = result});
     return give(argument);
 }
 
 /* Whether the value's coefficient at the frame's place is 1. A function's is found by applying it to a basis vector of its
  * domain. */
-static State do_place(Interp *in, Machine *m, Frame f, const InterpValue *v) {
+static State do_place(Interp *in, Machine *m, InterpFrame f, const InterpValue *v) {
     if (v != value_none() && type_is_arrow(f.type)) {
         size_t dim = f.type->dom->dim;
         const InterpValue *probe = basis_new(&m->heap, f.type->dom, (size_t)f.n % dim);
@@ -148,33 +148,33 @@ static State do_place(Interp *in, Machine *m, Frame f, const InterpValue *v) {
     return give(value_none());
 }
 
-static State do_if(Interp *in, Machine *m, Frame f, const InterpValue *condition) {
+static State do_if(Interp *in, Machine *m, InterpFrame f, const InterpValue *condition) {
     const TermNode *t = &in->program->nodes[f.node];
     if (condition != value_none()) return eval(t->kid[condition == value_bool(true) ? 1 : 2], f.env);
     cell_release(&m->heap, f.env);
     return give(condition);
 }
 
-static State do_argument(Interp *in, Machine *m, Frame f, const InterpValue *function) {
+static State do_argument(Interp *in, Machine *m, InterpFrame f, const InterpValue *function) {
     if (function == value_none()) {
         cell_release(&m->heap, f.env);
         return give(function);
     }
-    push(m, (Frame){.kind = DO_APPLY, .value = function});
+    push(m, (InterpFrame){.kind = DO_APPLY, .value = function});
     return eval(in->program->nodes[f.node].kid[1], f.env);
 }
 
-static State do_iterate(Machine *m, Frame f, const InterpValue *count) {
+static State do_iterate(Machine *m, InterpFrame f, const InterpValue *count) {
     if (count == value_none()) {
         cell_release(&m->heap, f.env);
         cell_release(&m->heap, f.value);
         return give(count);
     }
-    push(m, (Frame){.kind = DO_STEP, .node = f.node, .env = f.env, .n = value_to_nat(count)});
+    push(m, (InterpFrame){.kind = DO_STEP, .node = f.node, .env = f.env, .n = value_to_nat(count)});
     return give(f.value);
 }
 
-static State do_step(Interp *in, Machine *m, Frame f, const InterpValue *state) {
+static State do_step(Interp *in, Machine *m, InterpFrame f, const InterpValue *state) {
     if (f.n == 0) {
         cell_release(&m->heap, f.env);
         return give(state);
@@ -185,7 +185,7 @@ static State do_step(Interp *in, Machine *m, Frame f, const InterpValue *state) 
 }
 
 static State resume(Interp *in, Machine *m, const InterpValue *v) {
-    Frame f = m->stack[--m->depth];
+    InterpFrame f = m->stack[--m->depth];
     switch (f.kind) {
     case DO_SUCC: return give(v == value_none() ? v : natural(in, value_to_nat(v) + 1));
     case DO_IF: return do_if(in, m, f, v);
@@ -194,7 +194,7 @@ static State resume(Interp *in, Machine *m, const InterpValue *v) {
     case DO_APPLY_TO: return apply(in, m, v, f.value);
     case DO_LET: return eval(in->program->nodes[f.node].kid[1], env_push(&m->heap, f.env, v));
     case DO_COUNT:
-        push(m, (Frame){.kind = DO_ITERATE, .node = f.node, .env = share(f.env), .value = v});
+        push(m, (InterpFrame){.kind = DO_ITERATE, .node = f.node, .env = share(f.env), .value = v});
         return eval(in->program->nodes[f.node].kid[2], f.env);
     case DO_ITERATE: return do_iterate(m, f, v);
     case DO_STEP: return do_step(in, m, f, v);
@@ -216,7 +216,7 @@ const InterpValue *interp_run(Interp *in, const InterpValue *const *inputs, cons
     Machine *m = machine_of(in);
     Cell *env = NULL;
     for (uint32_t i = 0; i < in->program->context; i++) env = env_push(&m->heap, env, value_retain(inputs[i]));
-    for (uint32_t i = nargs; i-- > 0;) push(m, (Frame){.kind = DO_APPLY_TO, .value = value_retain(args[i])});
+    for (uint32_t i = nargs; i-- > 0;) push(m, (InterpFrame){.kind = DO_APPLY_TO, .value = value_retain(args[i])});
     return run(in, m, eval(program_root(in->program), env));
 }
 

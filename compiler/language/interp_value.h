@@ -1,6 +1,6 @@
 /* What interp.c works on, values and environments: immediates, and counted cells that are used again.
  *
- * A InterpValue pointer with low bits set is no pointer but holds a natural, a boolean or none in itself, so that iterating over
+ * An InterpValue pointer with low bits set is no pointer but holds a natural, a boolean or none in itself, so that iterating over
  * naturals takes no memory. The rest are cells, reference-counted: the language has no recursive values, so counting frees
  * everything, and memory is bounded by what is alive. An environment is a list with Myers' jump pointers (Inf. Proc. Lett. 17,
  * 1983): O(1) to extend and share, O(log n) to look up.

@@ -22,7 +22,7 @@ typedef struct {
     FrameKind kind;
     uint32_t begin; /* of the construct, in the source */
     uint32_t a, b, binder;
-} Frame;
+} TextFrame;
 
 /* What is read next, or what was just read: an atom or a whole term, then in node, begin, end. */
 typedef enum { WANT_TERM, WANT_ATOM, HAVE_ATOM, HAVE_TERM, DONE } State;
@@ -31,7 +31,7 @@ typedef struct {
     Lexer lx;
     Cx *cx;
     Program *p;
-    Frame *stack;
+    TextFrame *stack;
     uint32_t depth, room;
     uint32_t brackets, scopes; /* open parentheses and braces; open functions, lets and ifs: each at most LIMIT_TEXT_DEPTH */
     State state;
@@ -42,9 +42,9 @@ static const char iter_shape[] = "An iteration is written iter {base | y -> step
 
 static bool is_bracket(FrameKind kind) { return kind == IN_PAREN || kind >= IN_BASE; }
 
-static Frame *top(Parser *ps) { return ps->depth ? &ps->stack[ps->depth - 1] : NULL; }
+static TextFrame *top(Parser *ps) { return ps->depth ? &ps->stack[ps->depth - 1] : NULL; }
 
-static Frame *push(Parser *ps, FrameKind kind, uint32_t begin) {
+static TextFrame *push(Parser *ps, FrameKind kind, uint32_t begin) {
     uint32_t *nesting = is_bracket(kind) ? &ps->brackets : &ps->scopes;
     if (kind != IN_APP && kind != IN_SUCC && ++*nesting > LIMIT_TEXT_DEPTH)
         cx_fail(ps->cx, ERR_too_large, lex_at(&ps->lx, begin, ps->lx.token.end), NULL,
@@ -53,12 +53,12 @@ static Frame *push(Parser *ps, FrameKind kind, uint32_t begin) {
         ps->room = ps->room ? ps->room * 2 : 64;
         ps->stack = arena_grow(&ps->cx->arena, ps->stack, ps->depth, ps->room, sizeof *ps->stack);
     }
-    ps->stack[ps->depth] = (Frame){kind, begin, TERM_NONE, TERM_NONE, TERM_NONE};
+    ps->stack[ps->depth] = (TextFrame){kind, begin, TERM_NONE, TERM_NONE, TERM_NONE};
     return &ps->stack[ps->depth++];
 }
 
-static Frame pop(Parser *ps) {
-    Frame frame = ps->stack[--ps->depth];
+static TextFrame pop(Parser *ps) {
+    TextFrame frame = ps->stack[--ps->depth];
     if (is_bracket(frame.kind)) ps->brackets--;
     else if (frame.kind != IN_APP && frame.kind != IN_SUCC) ps->scopes--;
     return frame;
@@ -102,7 +102,7 @@ static void read_function(Parser *ps) {
         bool smooth, paren = lex_take(lx, TOK_LPAREN);
         Token name = read_typed(ps, &type, &smooth);
         if (paren) lex_expect(lx, TOK_RPAREN, "The parenthesis before the parameter is still open.");
-        Frame *frame = push(ps, IN_FUN, begin == UINT32_MAX ? first : begin);
+        TextFrame *frame = push(ps, IN_FUN, begin == UINT32_MAX ? first : begin);
         frame->binder = bind(ps, BINDER_FUN, name, type, smooth, TERM_NONE);
         begin = UINT32_MAX; /* the second function begins at its binder */
     } while (lx->token.kind == TOK_LPAREN || lx->token.kind == TOK_NAME);
@@ -118,7 +118,7 @@ static void want_term(Parser *ps) {
         lex_next(lx);
         Token name = lex_expect(lx, TOK_NAME, NULL);
         lex_expect(lx, TOK_EQUALS, "A let is written let x = e in e; it takes no type.");
-        Frame *frame = push(ps, IN_BE, begin);
+        TextFrame *frame = push(ps, IN_BE, begin);
         frame->a = name.begin;
         frame->b = name.end;
         break;
@@ -175,13 +175,13 @@ static _Noreturn void fail_argument(Parser *ps, const char *hint, const char *wh
 static void have_atom(Parser *ps) {
     TokenKind next = ps->lx.token.kind;
     if (top(ps)->kind == IN_SUCC) {
-        Frame succ = pop(ps);
+        TextFrame succ = pop(ps);
         if (starts_atom(next))
             fail_argument(ps, "Write succ (f x) for the successor of an application.", "succ takes a single argument");
         have(ps, HAVE_TERM, term_succ(ps->cx, ps->p, ps->node, place(ps, succ.begin, ps->end)), succ.begin, ps->end);
         return;
     }
-    Frame *app = top(ps);
+    TextFrame *app = top(ps);
     if (app->a == TERM_NONE) app->a = ps->node;
     else app->a = term_app(ps->cx, ps->p, app->a, ps->node, place(ps, app->begin, ps->end));
     if (next == TOK_SUCC || next == TOK_LAMBDA || next == TOK_LET || next == TOK_IF)
@@ -190,12 +190,12 @@ static void have_atom(Parser *ps) {
         ps->state = WANT_ATOM;
         return;
     }
-    Frame done = pop(ps);
+    TextFrame done = pop(ps);
     have(ps, HAVE_TERM, done.a, done.begin, ps->end);
 }
 
 /* The closing bracket of a frame; at the end of the text the opening one is shown too. */
-static void close_bracket(Parser *ps, const Frame *frame, TokenKind kind, uint32_t opened_len, const char *hint) {
+static void close_bracket(Parser *ps, const TextFrame *frame, TokenKind kind, uint32_t opened_len, const char *hint) {
     Lexer *lx = &ps->lx;
     if (lx->token.kind == TOK_END)
         cx_fail2(ps->cx, ERR_parse_error, lex_at(lx, lx->token.begin, lx->token.end),
@@ -204,7 +204,7 @@ static void close_bracket(Parser *ps, const Frame *frame, TokenKind kind, uint32
     lex_expect(lx, kind, hint);
 }
 
-static void bind_state(Parser *ps, Frame *iter) {
+static void bind_state(Parser *ps, TextFrame *iter) {
     Lexer *lx = &ps->lx;
     lex_expect(lx, TOK_BAR, iter_shape);
     Token name = lex_expect(lx, TOK_NAME, iter_shape);
@@ -213,14 +213,14 @@ static void bind_state(Parser *ps, Frame *iter) {
     iter->binder = bind(ps, BINDER_ITER, name, NULL, false, ps->node);
 }
 
-static void bind_let(Parser *ps, Frame *let) {
+static void bind_let(Parser *ps, TextFrame *let) {
     lex_expect(&ps->lx, TOK_IN, "A let is written let x = e in e.");
     let->kind = IN_LET;
     let->binder = bind(ps, BINDER_LET, (Token){TOK_NAME, let->a, let->b}, NULL, false, ps->node);
 }
 
 /* A term inside brackets is complete. */
-static void have_bracketed(Parser *ps, Frame *frame) {
+static void have_bracketed(Parser *ps, TextFrame *frame) {
     Lexer *lx = &ps->lx;
     ps->state = WANT_TERM;
     switch (frame->kind) {
@@ -244,7 +244,7 @@ static void have_bracketed(Parser *ps, Frame *frame) {
 
 static void have_term(Parser *ps) {
     Lexer *lx = &ps->lx;
-    Frame *frame = top(ps);
+    TextFrame *frame = top(ps);
     if (!frame) {
         const char *hint = lx->token.kind == TOK_RPAREN ? "No parenthesis is open here."
                          : lx->token.kind == TOK_TURNSTILE || lx->token.kind == TOK_COLON
@@ -271,7 +271,7 @@ static void have_term(Parser *ps) {
     }
     default: break;
     }
-    Frame done = pop(ps);
+    TextFrame done = pop(ps);
     uint32_t at = place(ps, done.begin, ps->end);
     uint32_t node = done.kind == IN_FUN ? term_fun(ps->cx, ps->p, done.binder, ps->node, at)
                   : done.kind == IN_LET ? term_let(ps->cx, ps->p, done.binder, ps->node, at)

@@ -17,7 +17,7 @@ typedef struct {
     bool array;
     bool numbers;      /* an array, and so far every leaf a number or one of the three strings */
     bool number;       /* and at least one a number */
-} Level;
+} JsonLevel;
 
 typedef enum { WANT_VALUE, WANT_VALUE_OR_END, WANT_KEY, WANT_KEY_OR_END, WANT_MORE } Want;
 
@@ -28,17 +28,17 @@ typedef struct {
     Err *err;
     Want want;
     size_t depth, values; /* values: tree nodes so far */
-    Level levels[LIMIT_JSON_DEPTH];
-} Scan;
+    JsonLevel levels[LIMIT_JSON_DEPTH];
+} JsonScan;
 
-static bool bad(Scan *s, const char *where, const char *what) {
+static bool bad(JsonScan *s, const char *where, const char *what) {
     return err_set(s->err, ERR_bad_json, "The body is not acceptable JSON: %s at byte %zu.", what,
                    (size_t)(where - s->begin));
 }
 
 static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "There is not enough memory to read this body."); }
 
-static bool unexpected(Scan *s) {
+static bool unexpected(JsonScan *s) {
     static const char *const wanted[] = {"a value", "a value or `]`", "a key in double quotes", "a key in double quotes or `}`",
                                          "`,`"};
     const char *want = wanted[s->want];
@@ -50,7 +50,7 @@ static bool unexpected(Scan *s) {
     return bad(s, s->at, what);
 }
 
-static Level *top(Scan *s) { return s->depth ? &s->levels[s->depth - 1] : NULL; }
+static JsonLevel *top(JsonScan *s) { return s->depth ? &s->levels[s->depth - 1] : NULL; }
 
 bool json_span_add(JsonSpans *spans, JsonSpan span, char marker[JSON_CUT_ROOM]) {
     if (spans->n == spans->room) {
@@ -94,7 +94,7 @@ static int hex4(const char *at, const char *end) {
 }
 
 /* The escape at s->at, a backslash. */
-static bool scan_escape(Scan *s) {
+static bool scan_escape(JsonScan *s) {
     const char *begin = s->at;
     if (s->end - s->at < 2 || !strchr("\"\\/bfnrtu", s->at[1]) || !s->at[1]) return bad(s, begin, "an unknown escape");
     s->at += 2;
@@ -114,7 +114,7 @@ static bool scan_escape(Scan *s) {
 static bool is_plain(unsigned char c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
 
 /* The string at s->at, a quote; copied as it is. */
-static bool scan_string(Scan *s) {
+static bool scan_string(JsonScan *s) {
     const char *begin = s->at++;
     for (;;) {
         while (s->at < s->end && is_plain((unsigned char)*s->at)) s->at++;
@@ -136,7 +136,7 @@ static bool scan_string(Scan *s) {
     return true;
 }
 
-static bool scan_number(Scan *s) {
+static bool scan_number(JsonScan *s) {
     Decimal d;
     const char *begin = s->at, *end = number_scan(s->at, s->end, &d);
     if (!end) return bad(s, begin, "a malformed number");
@@ -154,7 +154,7 @@ static bool scan_number(Scan *s) {
 }
 
 /* Replaces what was written of the array by a marker: unless an array around it will be cut out too, it is a maximal one. */
-static bool cut_out(Scan *s, const Level *level) {
+static bool cut_out(JsonScan *s, const JsonLevel *level) {
     char marker[JSON_CUT_ROOM];
     s->out->len = level->out;
     s->spans->n = level->spans;
@@ -167,19 +167,19 @@ static bool cut_out(Scan *s, const Level *level) {
     return true;
 }
 
-static bool open_level(Scan *s, bool array) {
+static bool open_level(JsonScan *s, bool array) {
     if (s->depth == LIMIT_JSON_DEPTH)
         return err_set(s->err, ERR_too_large, "The body nests more than %d deep, at byte %zu.", LIMIT_JSON_DEPTH,
                        (size_t)(s->at - s->begin));
-    s->levels[s->depth++] = (Level){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->spans->n, .values = s->values,
+    s->levels[s->depth++] = (JsonLevel){.begin = (size_t)(s->at - s->begin), .out = s->out->len, .spans = s->spans->n, .values = s->values,
                                     .array = array, .numbers = array};
     buf_putc(s->out, *s->at++);
     s->want = array ? WANT_VALUE_OR_END : WANT_KEY_OR_END;
     return true;
 }
 
-static bool close_level(Scan *s) {
-    Level closed = s->levels[--s->depth], *above = top(s);
+static bool close_level(JsonScan *s) {
+    JsonLevel closed = s->levels[--s->depth], *above = top(s);
     buf_putc(s->out, *s->at++);
     s->want = WANT_MORE;
     if (above) {
@@ -189,7 +189,7 @@ static bool close_level(Scan *s) {
     return closed.numbers && closed.number ? cut_out(s, &closed) : true;
 }
 
-static bool scan_word(Scan *s) {
+static bool scan_word(JsonScan *s) {
     static const char *const words[] = {"true", "false", "null"};
     for (int i = 0; i < 3; i++) {
         size_t n = strlen(words[i]);
@@ -201,8 +201,8 @@ static bool scan_word(Scan *s) {
     return unexpected(s);
 }
 
-static bool scan_value(Scan *s) {
-    Level *in = top(s);
+static bool scan_value(JsonScan *s) {
+    JsonLevel *in = top(s);
     double unused;
     char c = *s->at;
     s->values++;
@@ -222,7 +222,7 @@ static const char *skip_space(const char *at, const char *end) {
     return at;
 }
 
-static bool scan_key(Scan *s) {
+static bool scan_key(JsonScan *s) {
     if (!scan_string(s)) return false;
     const char *key_end = s->at;
     s->at = skip_space(s->at, s->end);
@@ -232,8 +232,8 @@ static bool scan_key(Scan *s) {
     return true;
 }
 
-static bool scan_token(Scan *s) {
-    Level *in = top(s);
+static bool scan_token(JsonScan *s) {
+    JsonLevel *in = top(s);
     char c = *s->at;
     switch (s->want) {
     case WANT_VALUE_OR_END:
@@ -257,7 +257,7 @@ static bool scan_token(Scan *s) {
 
 /* The stack of levels is the machine's: memory for it would cost a small body more than reading it. */
 bool json_scan(const char *text, size_t len, JsonSpans *spans, Buf *out, Err *err) {
-    Scan s;
+    JsonScan s;
     s.spans = spans;
     s.begin = s.at = text;
     s.end = s.begin + len;

@@ -9,15 +9,15 @@ static const unsigned char magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 
 typedef struct {
     const char *at, *end;
-} Scan;
+} NpyScan;
 
 static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "The npy header %s.", what); }
 
-static void skip(Scan *s) {
+static void skip(NpyScan *s) {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r')) s->at++;
 }
 
-static bool take(Scan *s, const char *word) {
+static bool take(NpyScan *s, const char *word) {
     skip(s);
     size_t n = strlen(word);
     if ((size_t)(s->end - s->at) < n || memcmp(s->at, word, n) != 0) return false;
@@ -26,7 +26,7 @@ static bool take(Scan *s, const char *word) {
 }
 
 /* A quoted string, without escapes. */
-static bool take_string(Scan *s, char *out, size_t room) {
+static bool take_string(NpyScan *s, char *out, size_t room) {
     skip(s);
     if (s->at == s->end || (*s->at != '\'' && *s->at != '"')) return false;
     char quote = *s->at++;
@@ -38,7 +38,7 @@ static bool take_string(Scan *s, char *out, size_t room) {
     return true;
 }
 
-static bool take_size(Scan *s, size_t *out) {
+static bool take_size(NpyScan *s, size_t *out) {
     skip(s);
     const char *start = s->at;
     for (*out = 0; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++)
@@ -46,7 +46,7 @@ static bool take_size(Scan *s, size_t *out) {
     return s->at > start;
 }
 
-static bool take_shape(Scan *s, BulkTensor *t) {
+static bool take_shape(NpyScan *s, BulkTensor *t) {
     if (!take(s, "(")) return false;
     while (!take(s, ")")) {
         if (t->rank == LIMIT_TENSOR_RANK || !take_size(s, &t->shape[t->rank])) return false;
@@ -57,7 +57,7 @@ static bool take_shape(Scan *s, BulkTensor *t) {
     return true;
 }
 
-static bool read_dict(Scan *s, BulkTensor *t, char descr[16], bool *fortran) {
+static bool read_dict(NpyScan *s, BulkTensor *t, char descr[16], bool *fortran) {
     unsigned seen = 0;
     if (!take(s, "{")) return false;
     while (!take(s, "}")) {
@@ -77,7 +77,7 @@ static bool read_dict(Scan *s, BulkTensor *t, char descr[16], bool *fortran) {
     return seen == 7 && s->at == s->end;
 }
 
-static bool read_header(Scan *s, BulkTensor *t, Err *err) {
+static bool read_header(NpyScan *s, BulkTensor *t, Err *err) {
     char descr[16] = "";
     bool fortran = false;
     size_t d = 0;
@@ -104,7 +104,7 @@ bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
     if (!start || memcmp(start, magic, sizeof magic) != 0 || major < 1 || major > 3 || minor != 0 || !header)
         return bad(err, "is not that of an npy file of version 1, 2 or 3");
     BulkTensor t = {0};
-    Scan scan = {(const char *)header, (const char *)header + header_len};
+    NpyScan scan = {(const char *)header, (const char *)header + header_len};
     if (!read_header(&scan, &t, err)) return false;
     t.offset = r.at;
     if (len - r.at != t.bytes) return bad(err, "has a shape that does not fit the data's length");

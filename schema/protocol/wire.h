@@ -1,7 +1,7 @@
 /* The protocol between cajald and cajal-worker: typed frames over a SOCK_SEQPACKET socket pair.
  *
  * A frame is a 24-byte header (magic, version, type, id, body length, flags; little-endian), the body, and up to two descriptors: a body too
- * long for a packet travels in a sealed memfd (wire_send and wire_recv do this by themselves), and a job's tensors in another, the *area*.
+ * long for a packet travels in a sealed memfd (wire_send and wire_recv do this by themselves), and a job's tensors in another, the *area* (memory that both sides map).
  * Each message has one put and one get, here, used by both sides; a get checks every length and count, and that nothing is left over.
  * A side that receives a frame it cannot read closes the socket (the worker exits, the daemon kills it).
  * Ownership: messages point into the frame's body; frame_release frees it and closes descriptors not taken (set to -1). */
@@ -20,7 +20,7 @@ enum { WIRE_VERSION = 5, WIRE_PACKET = 60 * 1024, WIRE_INLINE_AREA = 16 * 1024, 
     FRAME(build, daemon, "compile one variant of a program")   FRAME(built, worker, "its graph and record, or a diagnostic") \
     FRAME(load, daemon, "keep a graph under a key")            FRAME(drop, daemon, "forget it") \
     FRAME(exec, daemon, "execute a loaded graph or interpret")  FRAME(executed, worker, "done, or an error; also answers load") \
-    FRAME(exec_batch, daemon, "several small runs, inline")          FRAME(executed_batch, worker, "their answers, in that order, inline") \
+    FRAME(exec_batch, daemon, "several small executions, inline") FRAME(executed_batch, worker, "their answers, in that order, inline") \
     FRAME(ping, daemon, "")                                    FRAME(pong, worker, "") \
     FRAME(link, daemon, "check a run, or make what serves it") FRAME(linked, worker, "the record or graph, or what is wrong") \
     FRAME(data, daemon, "a data set of the run to come")       FRAME(train, daemon, "begin or go on") \
@@ -173,10 +173,10 @@ bool wire_get_exec(const Frame *frame, ExecMsg *m);
 void wire_put_executed(Buf *out, const ExecutedMsg *m);
 bool wire_get_executed(const Frame *frame, ExecutedMsg *m);
 
-/* The members of a runs or rans frame, one after the other: what is put between begin and end is one. */
+/* The members of an exec_batch or executed_batch frame, one after the other: what is put between begin and end is one. */
 size_t wire_begin_member(Buf *out);
 void wire_end_member(Buf *out, size_t begun);
-/* The next one as a run or ran frame of its own, which has no id and points into the whole (not to be released). False at the end
+/* The next one as an exec or executed frame of its own, which has no id and points into the whole (not to be released). False at the end
  * (then reader_done) and when the rest is no member. */
 bool wire_next_member(const Frame *whole, Reader *in, Frame *member);
 #endif

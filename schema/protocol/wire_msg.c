@@ -1,4 +1,4 @@
-/* The messages of builds and runs: a table of fields each (wire_fields.h), and what the tables do not say. */
+/* The messages of a worker of the pool (builds, graphs, executions): a table of fields each (wire_fields.h), and what the tables do not say. */
 #include "schema/limits.h"
 #include "schema/protocol/wire_fields.h"
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static const WireField built_fields[] = {
 };
 static const WireField load_fields[] = {U(64, LoadMsg, key, UINT64_MAX), BYTES(LoadMsg, graph), END};
 static const WireField drop_fields[] = {U(64, DropMsg, key, UINT64_MAX), END};
-static const WireField run_fields[] = {
+static const WireField exec_fields[] = {
     U(64, ExecMsg, key, UINT64_MAX), U(8, ExecMsg, dtype, DT_F64), U(32, ExecMsg, rows, LIMIT_ROWS), U(64, ExecMsg, area_size, LIMIT_JOB_BYTES),
     U(64, ExecMsg, results_at, LIMIT_JOB_BYTES), U(32, ExecMsg, ntensors, WIRE_TENSORS), U(32, ExecMsg, nresults, WIRE_TENSORS),
     INLINE(ExecMsg, inline_area), BYTES(ExecMsg, program), U(32, ExecMsg, nargs, UINT32_MAX), U(64, ExecMsg, nat_limit, UINT64_MAX), END,
@@ -35,7 +35,7 @@ static const WireField result_fields[] = {
     U(32, ResultMsg, output, UINT32_MAX), FLAG(ResultMsg, batched), U(64, ResultMsg, offset, LIMIT_JOB_BYTES), END,
 };
 enum { RESULT_BYTES = 4 + 1 + 8, TENSOR_BYTES = 4 + 1 + 1 + 1 + 8 + 8 }; /* as they travel */
-static const WireField ran_fields[] = {
+static const WireField executed_fields[] = {
     U(16, ExecutedMsg, code, ERR_COUNT - 1), BYTES(ExecutedMsg, message), U(64, ExecutedMsg, exec_ns, UINT64_MAX), INLINE(ExecutedMsg, inline_results), END,
 };
 
@@ -49,11 +49,11 @@ void wire_put_load(Buf *out, const LoadMsg *m) { wire_put_fields(out, load_field
 bool wire_get_load(const Frame *frame, LoadMsg *m) { return wire_get_all(frame, FRAME_load, load_fields, m, sizeof *m); }
 void wire_put_drop(Buf *out, const DropMsg *m) { wire_put_fields(out, drop_fields, m); }
 bool wire_get_drop(const Frame *frame, DropMsg *m) { return wire_get_all(frame, FRAME_drop, drop_fields, m, sizeof *m); }
-void wire_put_executed(Buf *out, const ExecutedMsg *m) { wire_put_fields(out, ran_fields, m); }
-bool wire_get_executed(const Frame *frame, ExecutedMsg *m) { return wire_get_all(frame, FRAME_executed, ran_fields, m, sizeof *m); }
+void wire_put_executed(Buf *out, const ExecutedMsg *m) { wire_put_fields(out, executed_fields, m); }
+bool wire_get_executed(const Frame *frame, ExecutedMsg *m) { return wire_get_all(frame, FRAME_executed, executed_fields, m, sizeof *m); }
 
 void wire_put_exec(Buf *out, const ExecMsg *m) {
-    wire_put_fields(out, run_fields, m);
+    wire_put_fields(out, exec_fields, m);
     for (uint32_t i = 0; i < m->ntensors; i++) wire_put_fields(out, tensor_fields, &m->tensors[i]);
     for (uint32_t i = 0; i < m->nresults; i++) wire_put_fields(out, result_fields, &m->results[i]);
 }
@@ -84,7 +84,7 @@ bool wire_get_exec(const Frame *frame, ExecMsg *m) {
     Reader in = reader_of(frame->body, frame->len);
     *m = (ExecMsg){0};
     if (frame->type != FRAME_exec) return false;
-    wire_get_fields(&in, run_fields, m);
+    wire_get_fields(&in, exec_fields, m);
     const size_t left = in.len - in.at;
     if (in.failed || left != (size_t)m->ntensors * TENSOR_BYTES + (size_t)m->nresults * RESULT_BYTES) return false;
     m->tensors = calloc(m->ntensors + (size_t)1, sizeof *m->tensors);

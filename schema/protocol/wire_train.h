@@ -1,12 +1,12 @@
 /* The protocol's frames for runs: linking in a worker of the pool, training in a worker process of its own.
  *
- *   daemon → worker   link    check a run's specification (LINK_CHECK), or make the graph that serves it (LINK_SERVE)
- *   worker → daemon   linked  answers link
- *   daemon → worker   data    data of the run to come: a data set or an earlier run's checkpoint; the descriptor is the frame's area
- *   daemon → worker   train   begin; a checkpoint to go on from is the frame's area
- *   worker → daemon   news    what happens: any number, END is the last
- *   daemon → worker   stop    end after this step, with a checkpoint
- *   daemon → worker   saved   the oldest checkpoint sent is written, or failed to be: at most WIRE_CHECKPOINTS are sent ahead of the disk
+ *   daemon → worker   link     check a run's specification (LINK_CHECK), or make the graph that serves it (LINK_SERVE)
+ *   worker → daemon   linked   answers link
+ *   daemon → worker   data     data of the run to come: a data set or an earlier run's checkpoint; the descriptor is the frame's area
+ *   daemon → worker   train    begin; a checkpoint to go on from is the frame's area
+ *   worker → daemon   progress what happens: any number, END is the last
+ *   daemon → worker   stop     end after this step, with a checkpoint
+ *   daemon → worker   saved    the oldest checkpoint sent is written, or failed to be: at most WIRE_CHECKPOINTS are sent ahead of the disk
  * As in wire.h: messages point into the frame's body; a get checks everything. */
 #ifndef CAJAL_WIRE_TRAIN_H
 #define CAJAL_WIRE_TRAIN_H

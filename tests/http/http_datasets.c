@@ -27,7 +27,7 @@ static void put_refused(Ask *a, const char *code, int status, const char *route,
     ask_is_problem(a, code);
 }
 
-/* Files in the daemon's folder of contents. */
+/* Files in the daemon's folder of data sets. */
 static int files(const Ask *a) {
     char path[128];
     int n = 0;

@@ -58,7 +58,7 @@ typedef struct {
 
 /* The train frame; from: a checkpoint or NULL. */
 void trainer_train(Trainer *t, const char *source, const char *spec, const SeenCheckpoint *from);
-/* Reads news until END; sends a stop as soon as the news tell of `stop_at` steps (UINT64_MAX: never). */
+/* Reads progress frames until END; sends a stop as soon as they tell of `stop_at` steps (UINT64_MAX: never). */
 void trainer_watch(Trainer *t, uint64_t stop_at, Seen *seen);
 void seen_release(Seen *seen);
 /* The only value of that key at that step. */

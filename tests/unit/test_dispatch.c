@@ -401,7 +401,7 @@ static void test_runs_of_a_graph_are_merged(void **state) {
     bench_run(b);
     for (int i = 0; i < 20; i++) {
         assert_answered(&s[i]);
-        /* of the second graph, which the worker had not when the first parcel left, nothing travelled with the first */
+        /* of the second graph, which the worker had not when the first batch left, nothing travelled with the first */
         assert_int_equal(i % 4 ? 15 : 5, s[i].rows);
     }
     assert_int_equal(2, b->metrics.runs);

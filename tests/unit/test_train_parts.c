@@ -235,7 +235,7 @@ static void test_threads(void **state) {
 static void test_metrics(void **state) {
     (void)state;
     const bool all[METRIC_COUNT] = {true, true, true, true};
-    Metrics m = {{0}, {0}};
+    TrainMetrics m = {{0}, {0}};
     const float loss[] = {1, 3, 2}, value[] = {0, 1, 0.5f, 0.5f, 4, 4}, target[] = {0, 1, 1.5f, 0.5f, 7, 7};
     metrics_add(&m, all, &(MetricRows){.loss = loss, .value = value, .target = target, .rows = 3, .size = 2});
     assert_close(metrics_value(&m, METRIC_LOSS), 2, 1e-15);
@@ -243,17 +243,17 @@ static void test_metrics(void **state) {
     assert_close(metrics_value(&m, METRIC_PSNR), (100 + 10 * log10(1 / 0.5)) / 2, 1e-12);
     assert_close(metrics_value(&m, METRIC_ACCURACY), 1, 1e-15);
     assert_close(metrics_value(&m, METRIC_MAE), (0 + 0.5 + 3) / 3, 1e-15);
-    m = (Metrics){{0}, {0}};
+    m = (TrainMetrics){{0}, {0}};
     const double loss64[] = {1, 1, 1}, value64[] = {0.1, 0.7, 0.2, 0.5, 0.5, 0, 3, 1, 2};
     const int64_t places[] = {1, 1, 0};
     metrics_add(&m, all, &(MetricRows){.loss = loss64, .value = value64, .places = places, .rows = 3, .size = 3, .f64 = true});
     assert_close(metrics_value(&m, METRIC_ACCURACY), 2.0 / 3, 1e-15); /* of equals the first */
     assert_close(metrics_value(&m, METRIC_MAE), (0.6 / 3 + 1.0 / 3 + 5.0 / 3) / 3, 1e-15);
-    m = (Metrics){{0}, {0}};
+    m = (TrainMetrics){{0}, {0}};
     metrics_add(&m, all, &(MetricRows){.loss = loss64, .value = (double[]){0.9, 0.1, 0.8, 0.2}, .places = (int64_t[]){1, 0}, .boolean = true,
                                        .rows = 2, .size = 2, .f64 = true});
     assert_close(metrics_value(&m, METRIC_ACCURACY), 0.5, 1e-15); /* 1 is true, place 0 */
-    m = (Metrics){{0}, {0}};
+    m = (TrainMetrics){{0}, {0}};
     assert_true(isnan(metrics_value(&m, METRIC_PSNR)));
     const bool psnr[METRIC_COUNT] = {[METRIC_PSNR] = true};
     metrics_add(&m, psnr, &(MetricRows){.value = (double[]){0, 1 + 1e-9}, .target = (double[]){0, 1}, .rows = 1, .size = 2, .f64 = true});

@@ -102,7 +102,7 @@ static void test_too_many(void **state) {
         Buf b;
         Frame f;
         DataMsg data;
-        ProgressMsg news;
+        ProgressMsg progress;
         buf_init(&b);
         wire_put_data(&b, &(DataMsg){DATA_TEST, TEXT("t"), 4, 100, (uint32_t)(LIMIT_COLUMNS + more), columns});
         f = frame_of(FRAME_data, &b, AREA);
@@ -111,8 +111,8 @@ static void test_too_many(void **state) {
         buf_clear(&b);
         wire_put_progress(&b, &(ProgressMsg){.kind = PROGRESS_POINTS, .npoints = (uint32_t)(WIRE_PROGRESS_VALUES + more), .points = points});
         f = frame_of(FRAME_progress, &b, -1);
-        assert_int_equal(wire_get_progress(&f, &news), !more);
-        if (!more) progress_msg_release(&news);
+        assert_int_equal(wire_get_progress(&f, &progress), !more);
+        if (!more) progress_msg_release(&progress);
         buf_release(&b);
     }
 }
@@ -181,11 +181,11 @@ static void test_random(void **state) {
         for (size_t i = 0; i < f.len; i++) bytes[i] = rng_below(&r, 4) ? 0 : (unsigned char)rng_below(&r, 6);
         LinkMsg link;
         DataMsg data;
-        ProgressMsg news;
+        ProgressMsg progress;
         f.type = FRAME_link;
         if (wire_get_link(&f, &link)) link_msg_release(&link);
         f.type = FRAME_progress;
-        if (wire_get_progress(&f, &news)) progress_msg_release(&news);
+        if (wire_get_progress(&f, &progress)) progress_msg_release(&progress);
         f.type = FRAME_data;
         if (!wire_get_data(&f, &data)) continue;
         for (uint32_t i = 0; i < data.ncolumns; i++) assert_true(data.columns[i].offset <= data.bytes && data.columns[i].name_len);

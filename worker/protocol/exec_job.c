@@ -11,10 +11,10 @@ typedef struct {
     unsigned char *heap; /* it is here, */
     Area area;           /* or here, */
     Mapped mapped;       /* or the caller's */
-} Job;
+} ExecJob;
 
 /* Where inputs and results are: the caller's area, or one of our own with the inline inputs at its beginning. */
-static bool job_open(Job *job, Maps *maps, Frame *frame) {
+static bool job_open(ExecJob *job, Maps *maps, Frame *frame) {
     const ExecMsg *m = job->m;
     job->area.fd = job->mapped.area.fd = -1;
     if (frame->area >= 0) {
@@ -31,7 +31,7 @@ static bool job_open(Job *job, Maps *maps, Frame *frame) {
     return true;
 }
 
-static bool set_inputs(Job *job, const Graph *g, ExecInput *inputs, bool *batched) {
+static bool set_inputs(ExecJob *job, const Graph *g, ExecInput *inputs, bool *batched) {
     for (uint32_t i = 0; i < job->m->ntensors; i++) {
         const TensorMsg *t = &job->m->tensors[i];
         if (t->slot >= g->nslots || inputs[t->slot].data)
@@ -42,7 +42,7 @@ static bool set_inputs(Job *job, const Graph *g, ExecInput *inputs, bool *batche
     return true;
 }
 
-static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wanted) {
+static bool set_outputs(ExecJob *job, const Graph *g, ExecOutput *outputs, bool *wanted) {
     const ExecMsg *m = job->m;
     for (uint32_t i = 0; i < m->nresults; i++) {
         const ResultMsg *r = &m->results[i];
@@ -59,7 +59,7 @@ static bool set_outputs(Job *job, const Graph *g, ExecOutput *outputs, bool *wan
     return true;
 }
 
-static bool execute(Job *job, Cache *cache, Workspace *w) {
+static bool execute(ExecJob *job, Cache *cache, Workspace *w) {
     const ExecMsg *m = job->m;
     Loaded *loaded = cache_find(cache, m->key);
     if (!loaded) return err_set(job->err, ERR_internal, "There is no graph with key %llu here.", (unsigned long long)m->key);
@@ -81,24 +81,24 @@ static bool execute(Job *job, Cache *cache, Workspace *w) {
 }
 
 void exec_job_put_err(Buf *out, const Err *err) {
-    ExecutedMsg ran = {
+    ExecutedMsg executed = {
         .code = (uint16_t)err->code, .message = (const unsigned char *)err->message, .message_len = strlen(err->message)};
-    wire_put_executed(out, &ran);
+    wire_put_executed(out, &executed);
 }
 
 void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer) {
     Err err = {0};
-    Job job = {.m = m, .err = &err};
+    ExecJob job = {.m = m, .err = &err};
     *answer = (ExecAnswer){.area.fd = -1};
     if (job_open(&job, maps, frame)) {
         uint64_t start = (uint64_t)time_monotonic_ns();
         bool ok = m->key ? execute(&job, cache, w) : interpret_exec(m, job.base, &err);
-        ExecutedMsg ran = {.exec_ns = (uint64_t)time_monotonic_ns() - start};
+        ExecutedMsg executed = {.exec_ns = (uint64_t)time_monotonic_ns() - start};
         if (ok && job.heap) {
-            ran.inline_results = job.base + m->results_at;
-            ran.inline_len = m->area_size - m->results_at;
+            executed.inline_results = job.base + m->results_at;
+            executed.inline_len = m->area_size - m->results_at;
         }
-        if (ok) wire_put_executed(out, &ran);
+        if (ok) wire_put_executed(out, &executed);
     }
     if (err.code != ERR_NONE) exec_job_put_err(out, &err);
     if (err.code == ERR_NONE) answer->area = job.area;

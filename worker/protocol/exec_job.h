@@ -1,7 +1,7 @@
-/* Run jobs: a ExecMsg's tensors through a plan, or with key 0 through the interpreter, into the area or back in the frame.
+/* Exec jobs: an ExecMsg's tensors through a plan, or with key 0 through the interpreter, into the area or back in the frame.
  *
  * The frame's descriptor is taken over, and stays in `maps` for a while. Every slot and output is checked against the graph, offsets against the area; that
- * inputs lie within it has been checked by wire_get_exec. Errors go back as a ExecutedMsg. */
+ * inputs lie within it has been checked by wire_get_exec. Errors go back as an ExecutedMsg. */
 #ifndef CAJAL_EXEC_JOB_H
 #define CAJAL_EXEC_JOB_H
 #include "worker/protocol/cache.h"
@@ -14,6 +14,6 @@ typedef struct {
 
 /* Puts the ExecutedMsg into `out`; answer->area is the caller's to release after sending. */
 void exec_job_answer(Cache *cache, Workspace *w, Maps *maps, Frame *frame, const ExecMsg *m, Buf *out, ExecAnswer *answer);
-/* A ExecutedMsg without results. */
+/* An ExecutedMsg without results. */
 void exec_job_put_err(Buf *out, const Err *err);
 #endif

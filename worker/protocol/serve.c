@@ -20,15 +20,15 @@ typedef struct {
     Maps maps;
     TrainInbox inbox;
     char libraries[256];
-} Worker;
+} Serving;
 
-static bool answer(Worker *w, FrameType type, uint64_t id, Buf *body, int area) {
+static bool answer(Serving *w, FrameType type, uint64_t id, Buf *body, int area) {
     const int result = post_frame(w->sock, type, id, body, area);
     if (result < 0 && !post_is_end(result)) log_put(w->log, LOG_ERROR, "send failed", "type=%d error=\"%s\"", (int)type, strerror(-result));
     return result == 0;
 }
 
-static bool say_hello(Worker *w, unsigned threads) {
+static bool say_hello(Serving *w, unsigned threads) {
     snprintf(w->libraries, sizeof w->libraries, "%s; running on %s", openblas_get_config(), openblas_get_corename());
     HelloMsg hello = {.version = WIRE_VERSION,
                       .build = build_all,
@@ -45,14 +45,14 @@ static bool say_hello(Worker *w, unsigned threads) {
 }
 
 /* Each handler returns false when the frame does not read; otherwise `out` is the answer's body. */
-static bool handle_build(Worker *w, Frame *frame, Buf *out) {
+static bool handle_build(Serving *w, Frame *frame, Buf *out) {
     BuildMsg m;
     if (!wire_get_build(frame, &m)) return false;
     build_job_answer(&m, &w->workspace, out);
     return true;
 }
 
-static bool handle_load(Worker *w, Frame *frame, Buf *out) {
+static bool handle_load(Serving *w, Frame *frame, Buf *out) {
     LoadMsg m;
     Err err = {0};
     if (!wire_get_load(frame, &m)) return false;
@@ -61,14 +61,14 @@ static bool handle_load(Worker *w, Frame *frame, Buf *out) {
     return true;
 }
 
-static bool handle_drop(Worker *w, Frame *frame) {
+static bool handle_drop(Serving *w, Frame *frame) {
     DropMsg m;
     if (!wire_get_drop(frame, &m)) return false;
     cache_drop(&w->cache, m.key);
     return true;
 }
 
-static bool handle_run(Worker *w, Frame *frame, Buf *out, ExecAnswer *area) {
+static bool handle_exec(Serving *w, Frame *frame, Buf *out, ExecAnswer *area) {
     ExecMsg m;
     if (!wire_get_exec(frame, &m)) return false;
     exec_job_answer(&w->cache, &w->workspace, &w->maps, frame, &m, out, area);
@@ -77,13 +77,13 @@ static bool handle_run(Worker *w, Frame *frame, Buf *out, ExecAnswer *area) {
 }
 
 /* Each is answered, one behind the other, as if it had come by itself. */
-static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
+static bool handle_exec_batch(Serving *w, Frame *frame, Buf *out) {
     Reader in = reader_of(frame->body, frame->len);
     Frame member;
     while (wire_next_member(frame, &in, &member)) {
         ExecAnswer area;
         size_t begun = wire_begin_member(out);
-        if (!handle_run(w, &member, out, &area)) return false;
+        if (!handle_exec(w, &member, out, &area)) return false;
         wire_end_member(out, begun);
         const bool is_inline = area.area.fd < 0;
         area_release(&area.area);
@@ -92,7 +92,7 @@ static bool handle_runs(Worker *w, Frame *frame, Buf *out) {
     return reader_done(&in);
 }
 
-static bool handle_link(Worker *w, Frame *frame, Buf *out) {
+static bool handle_link(Serving *w, Frame *frame, Buf *out) {
     LinkMsg m;
     if (!wire_get_link(frame, &m)) return false;
     link_job_answer(&m, frame->area, w->workspace.threads, out);
@@ -101,7 +101,7 @@ static bool handle_link(Worker *w, Frame *frame, Buf *out) {
 }
 
 /* The whole run, which reads the socket itself. False: the worker is at its end, with this exit code. */
-static bool train(Worker *w, Frame *frame, int *code) {
+static bool train(Serving *w, Frame *frame, int *code) {
     const TrainSeat seat = {.sock = w->sock, .threads = w->workspace.threads, .box = w->workspace.box, .libraries = w->libraries};
     workspace_release(&w->workspace);
     int result;
@@ -112,9 +112,9 @@ static bool train(Worker *w, Frame *frame, int *code) {
 }
 
 /* False: the worker is at its end. */
-static bool handle(Worker *w, Frame *frame) {
+static bool handle(Serving *w, Frame *frame) {
     Buf out;
-    ExecAnswer run = {.area.fd = -1};
+    ExecAnswer executed = {.area.fd = -1};
     bool reads = false, sent = true;
     FrameType type = FRAME_executed;
     buf_init(&out);
@@ -129,10 +129,10 @@ static bool handle(Worker *w, Frame *frame) {
         reads = handle_drop(w, frame), type = FRAME_NONE;
         break;
     case FRAME_exec:
-        reads = handle_run(w, frame, &out, &run);
+        reads = handle_exec(w, frame, &out, &executed);
         break;
     case FRAME_exec_batch:
-        reads = handle_runs(w, frame, &out), type = FRAME_executed_batch;
+        reads = handle_exec_batch(w, frame, &out), type = FRAME_executed_batch;
         break;
     case FRAME_ping:
         reads = frame->len == 0, type = FRAME_pong;
@@ -151,14 +151,14 @@ static bool handle(Worker *w, Frame *frame) {
         break;
     }
     if (!reads) log_put(w->log, LOG_ERROR, "malformed frame", "type=%d bytes=%zu", (int)frame->type, frame->len);
-    else if (type != FRAME_NONE) sent = answer(w, type, frame->id, &out, run.area.fd);
-    area_release(&run.area);
+    else if (type != FRAME_NONE) sent = answer(w, type, frame->id, &out, executed.area.fd);
+    area_release(&executed.area);
     buf_release(&out);
     return reads && sent;
 }
 
 /* Waits for a frame, letting go of areas meanwhile. As wire_recv. */
-static int receive(Worker *w, Frame *frame) {
+static int receive(Serving *w, Frame *frame) {
     int ms, received;
     do {
         while ((ms = maps_tidy(&w->maps)) >= 0 && !post_wait(w->sock, POLLIN, ms)) {}
@@ -169,7 +169,7 @@ static int receive(Worker *w, Frame *frame) {
 }
 
 int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log) {
-    Worker w = {.sock = sock, .log = log, .workspace.threads = threads, .workspace.box = box};
+    Serving w = {.sock = sock, .log = log, .workspace.threads = threads, .workspace.box = box};
     cache_init(&w.cache);
     openblas_set_num_threads((int)threads);
     bool alive = say_hello(&w, threads);

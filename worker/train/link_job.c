@@ -34,11 +34,11 @@ typedef struct {
     Buf info, types, bytes;
     uint32_t ninputs;
     double macs;
-} Job;
+} LinkJob;
 
-static _Noreturn void fail(Job *job, const Err *err) { cx_fail(&job->cx, err->code, AT_NOWHERE, NULL, "%s", err->message); }
+static _Noreturn void fail(LinkJob *job, const Err *err) { cx_fail(&job->cx, err->code, AT_NOWHERE, NULL, "%s", err->message); }
 
-static Linked *link_spec(Job *job) {
+static Linked *link_spec(LinkJob *job) {
     Cx *cx = &job->cx;
     const LinkMsg *m = job->m;
     Program *program = canon_read(cx, m->program, m->program_len);
@@ -75,7 +75,7 @@ static void put_origin(Buf *out, const LinkWeight *w) {
     buf_putc(out, '}');
 }
 
-static void put_info(Job *job, const Linked *linked, size_t bytes) {
+static void put_info(LinkJob *job, const Linked *linked, size_t bytes) {
     Buf *out = &job->info;
     size_t parameters = 0;
     buf_puts(out, "{\"output\":{");
@@ -103,7 +103,7 @@ static void put_info(Job *job, const Linked *linked, size_t bytes) {
 }
 
 /* The step is planned as for training, so that a run which does not fit the memory is refused here. */
-static void check_run(Job *job) {
+static void check_run(LinkJob *job) {
     Linked *linked = link_spec(job);
     Err err = {0};
     size_t bytes;
@@ -120,7 +120,7 @@ static void check_run(Job *job) {
 
 /* ---- serve ---- */
 
-static const double *const *read_weights(Job *job, const Linked *linked) {
+static const double *const *read_weights(LinkJob *job, const Linked *linked) {
     Cx *cx = &job->cx;
     Err err = {0};
     const double **weights = ARENA_ARRAY(&cx->arena, const double *, linked->nweights);
@@ -136,7 +136,7 @@ static const double *const *read_weights(Job *job, const Linked *linked) {
 }
 
 /* By variable: is it one of the outputs asked for? */
-static bool *read_outputs(Job *job, const Linked *linked) {
+static bool *read_outputs(LinkJob *job, const Linked *linked) {
     bool *wanted = ARENA_ARRAY(&job->cx.arena, bool, linked->nvariables);
     const char *name = (const char *)job->m->outputs, *end = name + job->m->outputs_len;
     for (; name < end; name += strlen(name) + 1) {
@@ -149,7 +149,7 @@ static bool *read_outputs(Job *job, const Linked *linked) {
     return wanted;
 }
 
-static void put_types(Job *job, const Linked *linked) {
+static void put_types(LinkJob *job, const Linked *linked) {
     canon_put_type(&job->types, linked->output); /* without arguments it is the program's type */
     for (uint32_t s = 0; s < linked->nslots; s++) {
         if (!linked->slots[s].needed) continue;
@@ -159,7 +159,7 @@ static void put_types(Job *job, const Linked *linked) {
     canon_put_type(&job->types, linked->output);
 }
 
-static void put_variables(Job *job, const Linked *linked, const bool *wanted) {
+static void put_variables(LinkJob *job, const Linked *linked, const bool *wanted) {
     bool first = true;
     buf_puts(&job->info, "{\"variables\":[");
     for (uint32_t v = 0; v < linked->nvariables; v++) {
@@ -174,7 +174,7 @@ static void put_variables(Job *job, const Linked *linked, const bool *wanted) {
     buf_puts(&job->info, "]}");
 }
 
-static void serve_run(Job *job) {
+static void serve_run(LinkJob *job) {
     Linked *linked = link_spec(job);
     const LinkServe serve = {.weights = read_weights(job, linked), .stored = job->m->stored, .wanted = read_outputs(job, linked),
                              .derive = (Derive)job->m->derive};
@@ -189,7 +189,7 @@ static void serve_run(Job *job) {
 
 /* ---- the answer ---- */
 
-static void put_failure(const Job *job, Buf *out) {
+static void put_failure(const LinkJob *job, Buf *out) {
     const Diag *diag = &job->cx.diag;
     const bool unread = job->err.code != ERR_NONE;
     const char *message = unread ? job->err.message : diag->message, *pointer = unread ? job->err.pointer : job->pointer;
@@ -207,7 +207,7 @@ static void put_failure(const Job *job, Buf *out) {
     wire_put_linked(out, &linked);
 }
 
-static void put_success(const Job *job, Buf *out) {
+static void put_success(const LinkJob *job, Buf *out) {
     LinkedMsg linked = {.info = job->info.data,
                         .info_len = job->info.len,
                         .graph = job->bytes.data,
@@ -220,7 +220,7 @@ static void put_success(const Job *job, Buf *out) {
 }
 
 void link_job_answer(const LinkMsg *m, int area, unsigned threads, Buf *out) {
-    Job job = {.m = m, .area = area, .threads = threads};
+    LinkJob job = {.m = m, .area = area, .threads = threads};
     cx_init(&job.cx);
     if (m->nat_limit) job.cx.nat_limit = m->nat_limit;
     if (spec_read(&job.spec, (const char *)m->spec, m->spec_len, &job.err)) {

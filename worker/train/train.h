@@ -1,4 +1,4 @@
-/* Runs: data frames are kept until the train frame that begins the run; news go out until END (schema/protocol/wire_train.h).
+/* Runs: data frames are kept until the train frame that begins the run; progress goes out until END (schema/protocol/wire_train.h).
  *
  * Ownership: an inbox takes over what it keeps, frames and descriptors; a run uses it up.
  * Errors: what is wrong with a run is its END's code and text; a frame that does not read ends the worker. */

@@ -11,7 +11,7 @@ typedef struct {
     double rate;      /* the last point's */
     uint64_t skipped; /* in a row */
     uint64_t saved;   /* step of the last checkpoint; UINT64_MAX: none */
-} Loop;
+} LoopState;
 
 /* ---- evaluation ---- */
 
@@ -23,7 +23,7 @@ static const char *metric_key(bool tested, MetricKind kind) {
     return keys[tested][kind];
 }
 
-static void add_rows(Loop *l, Metrics *metrics, size_t rows) {
+static void add_rows(LoopState *l, TrainMetrics *metrics, size_t rows) {
     const TrainModel *m = l->l->model;
     const FeedColumn *target = &l->l->eval->columns[m->linked->target];
     metrics_add(metrics, l->spec->metrics,
@@ -38,7 +38,7 @@ static void add_rows(Loop *l, Metrics *metrics, size_t rows) {
 }
 
 /* The loss over train data is what every step reports already. */
-static void report(Loop *l, const Metrics *metrics) {
+static void report(LoopState *l, const TrainMetrics *metrics) {
     for (MetricKind kind = 0; kind < METRIC_COUNT; kind++) {
         const double value = metrics_value(metrics, kind);
         if (!l->spec->metrics[kind] || (kind == METRIC_LOSS && !l->l->tested)) continue;
@@ -48,9 +48,9 @@ static void report(Loop *l, const Metrics *metrics) {
 }
 
 /* A stop does not wait for it: then it is owed. */
-static bool evaluate(Loop *l, Err *err) {
+static bool evaluate(LoopState *l, Err *err) {
     TrainLoop *loop = l->l;
-    Metrics metrics = {{0}, {0}};
+    TrainMetrics metrics = {{0}, {0}};
     loop->model->file.owes = true;
     for (uint64_t at = 0; at < loop->eval_all; at += loop->model->eval_rows) {
         const uint64_t left = loop->eval_all - at;
@@ -67,7 +67,7 @@ static bool evaluate(Loop *l, Err *err) {
 
 static bool due(uint64_t every, uint64_t step) { return every && step % every == 0; }
 
-static bool evaluate_due(Loop *l, Err *err) {
+static bool evaluate_due(LoopState *l, Err *err) {
     const uint64_t step = l->progress->step;
     const bool now = l->l->eval && step && (due(l->spec->evaluate_every, step) || step == l->progress->steps);
     if (now) return evaluate(l, err);
@@ -77,7 +77,7 @@ static bool evaluate_due(Loop *l, Err *err) {
 
 /* ---- checkpoints ---- */
 
-static bool save(Loop *l, Err *err) {
+static bool save(LoopState *l, Err *err) {
     Checkpoint *file = &l->l->model->file;
     Area area;
     if (l->saved == l->progress->step) return true;
@@ -93,7 +93,7 @@ static bool save(Loop *l, Err *err) {
 /* ---- a step ---- */
 
 /* What is not finite, as the beginning of a sentence. */
-static void name_culprit(Loop *l, double loss, char *out, size_t room) {
+static void name_culprit(LoopState *l, double loss, char *out, size_t room) {
     const TrainModel *m = l->l->model;
     const uint32_t column = feed_nonfinite(l->l->train), weight = isfinite(loss) ? model_nonfinite(m) : UINT32_MAX;
     if (column != UINT32_MAX) snprintf(out, room, "The column \"%.100s\" in this batch", m->linked->slots[column].name);
@@ -103,7 +103,7 @@ static void name_culprit(Loop *l, double loss, char *out, size_t room) {
 }
 
 /* Stops the run, or skips this step's update: said once, as long as it goes on. */
-static bool handle_nonfinite(Loop *l, double loss, Err *err) {
+static bool handle_nonfinite(LoopState *l, double loss, Err *err) {
     char what[160];
     const unsigned long long step = l->progress->step + 1;
     if (l->spec->skip_nonfinite && l->skipped++) return true;
@@ -113,14 +113,14 @@ static bool handle_nonfinite(Loop *l, double loss, Err *err) {
     return true;
 }
 
-static void report_step(Loop *l, double loss, double norm, double rate) {
+static void report_step(LoopState *l, double loss, double norm, double rate) {
     progress_point(l->progress, "train.loss", loss);
     if (l->spec->clip_norm > 0) progress_point(l->progress, "train.grad_norm", norm);
     if (rate != l->rate) progress_point(l->progress, "lr", rate);
     l->rate = rate;
 }
 
-static bool step(Loop *l, Err *err) {
+static bool step(LoopState *l, Err *err) {
     TrainLoop *loop = l->l;
     TrainModel *m = loop->model;
     const uint64_t at = l->progress->step;
@@ -139,7 +139,7 @@ static bool step(Loop *l, Err *err) {
     return true;
 }
 
-static bool go(Loop *l, Err *err) {
+static bool go(LoopState *l, Err *err) {
     if (l->l->model->file.owes && !evaluate_due(l, err)) return false;
     if (!l->progress->step && !save(l, err)) return false;
     while (progress_poll(l->progress) && l->progress->step < l->progress->steps) {
@@ -150,7 +150,7 @@ static bool go(Loop *l, Err *err) {
 }
 
 /* What a run that goes on has already said and saved; an evaluation still owed makes its checkpoint a new one. */
-static void take_up(Loop *l) {
+static void take_up(LoopState *l) {
     const uint64_t at = l->progress->step;
     if (!at) return;
     l->rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at - 1, l->progress->steps);
@@ -158,7 +158,7 @@ static void take_up(Loop *l) {
 }
 
 bool train_loop_run(TrainLoop *loop, Err *err) {
-    Loop l = {.l = loop, .spec = loop->model->spec, .progress = loop->progress, .rate = NAN, .saved = UINT64_MAX};
+    LoopState l = {.l = loop, .spec = loop->model->spec, .progress = loop->progress, .rate = NAN, .saved = UINT64_MAX};
     take_up(&l);
     const bool ok = go(&l, err), saved = loop->progress->ended || save(&l, err);
     return ok && saved;

@@ -13,12 +13,12 @@ static double target_at(const MetricRows *m, size_t row, size_t i) {
     return place == (int64_t)i;
 }
 
-static void add(Metrics *m, MetricKind kind, double value) {
+static void add(TrainMetrics *m, MetricKind kind, double value) {
     m->sum[kind] += value;
     m->count[kind]++;
 }
 
-static void add_psnr(Metrics *m, const MetricRows *rows, size_t row) {
+static void add_psnr(TrainMetrics *m, const MetricRows *rows, size_t row) {
     double low = INFINITY, high = -INFINITY, error = 0;
     for (size_t i = 0; i < rows->size; i++) {
         const double t = target_at(rows, row, i), d = at(rows, rows->value, row * rows->size + i) - t;
@@ -30,7 +30,7 @@ static void add_psnr(Metrics *m, const MetricRows *rows, size_t row) {
     if (error == 0 || high > low) add(m, METRIC_PSNR, psnr > PSNR_MOST ? PSNR_MOST : psnr); /* not a number stays it */
 }
 
-static void add_accuracy(Metrics *m, const MetricRows *rows, size_t row) {
+static void add_accuracy(TrainMetrics *m, const MetricRows *rows, size_t row) {
     size_t guess = 0, truth = 0;
     for (size_t i = 1; i < rows->size; i++) {
         if (at(rows, rows->value, row * rows->size + i) > at(rows, rows->value, row * rows->size + guess)) guess = i;
@@ -39,13 +39,13 @@ static void add_accuracy(Metrics *m, const MetricRows *rows, size_t row) {
     add(m, METRIC_ACCURACY, guess == truth);
 }
 
-static void add_mae(Metrics *m, const MetricRows *rows, size_t row) {
+static void add_mae(TrainMetrics *m, const MetricRows *rows, size_t row) {
     double sum = 0;
     for (size_t i = 0; i < rows->size; i++) sum += fabs(at(rows, rows->value, row * rows->size + i) - target_at(rows, row, i));
     add(m, METRIC_MAE, sum / (double)rows->size);
 }
 
-void metrics_add(Metrics *m, const bool wanted[METRIC_COUNT], const MetricRows *rows) {
+void metrics_add(TrainMetrics *m, const bool wanted[METRIC_COUNT], const MetricRows *rows) {
     for (size_t row = 0; row < rows->rows; row++) {
         if (wanted[METRIC_LOSS]) add(m, METRIC_LOSS, at(rows, rows->loss, row));
         if (wanted[METRIC_PSNR]) add_psnr(m, rows, row);
@@ -54,4 +54,4 @@ void metrics_add(Metrics *m, const bool wanted[METRIC_COUNT], const MetricRows *
     }
 }
 
-double metrics_value(const Metrics *m, MetricKind kind) { return m->sum[kind] / m->count[kind]; }
+double metrics_value(const TrainMetrics *m, MetricKind kind) { return m->sum[kind] / m->count[kind]; }

@@ -1,4 +1,4 @@
-/* Metrics over rows, in double.
+/* TrainMetrics over rows, in double.
  *
  *   loss      the mean of the rows' losses
  *   psnr      per row 10·log₁₀(peak²/mse), peak = max − min of the row's target, and 100 dB at most; then averaged. A row whose target is
@@ -12,7 +12,7 @@
 
 typedef struct {
     double sum[METRIC_COUNT], count[METRIC_COUNT];
-} Metrics;
+} TrainMetrics;
 
 /* Rows of the run's dtype: loss one a row, value rows × size. Target: the same dense, or places (int64) of basis vectors. */
 typedef struct {
@@ -23,6 +23,6 @@ typedef struct {
     bool f64;
 } MetricRows;
 
-void metrics_add(Metrics *m, const bool wanted[METRIC_COUNT], const MetricRows *rows);
-double metrics_value(const Metrics *m, MetricKind kind);
+void metrics_add(TrainMetrics *m, const bool wanted[METRIC_COUNT], const MetricRows *rows);
+double metrics_value(const TrainMetrics *m, MetricKind kind);
 #endif

@@ -1,6 +1,6 @@
-/* A run's conversation with the daemon: news out, in order; stop, saved and ping in.
+/* A run's conversation with the daemon: what happens goes out, in order; stop, saved and ping come in.
  *
- * Points are gathered and leave together, at the latest after PROGRESS_MS or when a frame is full, and before any other news.
+ * Points are gathered and leave together, at the latest after PROGRESS_MS or when a frame is full, and before anything else that is said.
  * Keys of points are lent until progress_release.
  * Ownership: a Progress owns its buffers, not the socket.
  * Errors: `ended` is set when the daemon is gone or memory is short, `malformed` (too) when it sent what does not belong here; sending does

@@ -1,6 +1,7 @@
 /* Random numbers by counter: draw i of a key is a function of both, whatever was drawn before, so a run can go on at any step.
  *
- * Draws are hash_random (schema/base/hash.h) with the key as its seed. A key is BLAKE2b of (seed, purpose, number): keys are unrelated, and nobody's draws depend on another's. */
+ * Draws are hash_random (schema/base/hash.h) with the key as its seed. A key is BLAKE2b of (seed, purpose, number): keys are unrelated, and
+ * nobody's draws depend on another's. */
 #ifndef CAJAL_TRAIN_RANDOM_H
 #define CAJAL_TRAIN_RANDOM_H
 #include <stddef.h>
