@@ -21,6 +21,9 @@ faults_in() {
 python3 tests/rooms.py "$build" | faults_in ""
 grep -rnE '"compiler/language/interp' server | faults_in "the daemon uses the interpreter: "
 
+# A rule of an op is a function of its name: no alias leads to it.
+grep -rnE '^ *# *define +[a-z]+_[a-z0-9_]+ +[a-z]+_[a-z0-9_]+ *$' --include='*.[ch]' $folders | faults_in "an alias: "
+
 # What the programs link. Symbols, because ldd follows the libraries' own needs.
 needs() { readelf -d "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p'; }
 links() { # program pattern-of-what-is-forbidden
@@ -45,7 +48,7 @@ sources | xargs grep -nE "\\b($marker)\\b" Makefile | faults_in "marker: "
 sources | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 ", " $1 " lines" }' | faults_in "longer than 600 lines: "
 for folder in $folders tests deploy; do [ -s "$folder/README.md" ] || fault "no $folder/README.md"; done
 # A room with more than a handful of sources says what is in it.
-find $folders -name "*.[ch]" | xargs -n 1 dirname | sort | uniq -c | awk '$1 > 5 { print $2 }' | while IFS= read -r room; do
+find $folders -name "*.[ch]" -printf "%h\n" | sort | uniq -c | awk '$1 > 5 { print $2 }' | while IFS= read -r room; do
     [ -s "$room/README.md" ] || fault "no $room/README.md"
 done
 

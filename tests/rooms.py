@@ -44,16 +44,7 @@ TOPS = {"server/main", "server/service", "worker/main"}
 LIBRARY = re.compile(r"(cblas|cjson|cmocka|curl|dnnl|lapacke|microhttpd|omp|oneapi|openblas|sodium|sqlite3|zlib)\b")
 # Circles that are still there; each goes with its room's next change.
 KNOWN = [
-    "compiler/training/link compiler/training/link_columns compiler/training/link_inline compiler/training/link_inside compiler/training/link_weights"
-    " compiler/training/loss compiler/training/net compiler/training/net_emit",
-    "compiler/passes/structure compiler/passes/structure_contract",
-    "compiler/passes/optimise compiler/passes/recur",
-    "compiler/passes/naive compiler/passes/naive_row",
-    "compiler/derive/derive compiler/derive/derive_layers",
-    "schema/graph/graph schema/graph/ops schema/graph/ops_rules",
-    "worker/plan/plan worker/plan/planner worker/plan/planner_contract worker/plan/planner_conv worker/plan/planner_fuse worker/plan/planner_iter"
-    " worker/plan/planner_layers worker/plan/planner_ops worker/plan/planner_sums worker/plan/planner_tape worker/plan/tape worker/plan/tape_code"
-    " worker/plan/tape_expand",
+    "schema/graph/graph schema/graph/ops",
     "server/store/store server/store/store_sql",
     "server/workers/batch server/workers/dispatch server/workers/worker_state",
 ]

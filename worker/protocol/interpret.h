@@ -1,4 +1,4 @@
-/* Run jobs with key 0: the interpreter on discrete values (language.md §4).
+/* Exec jobs with key 0: the interpreter on discrete values (language.md §4).
  *
  * Slots: the inputs in order of name, then the arguments; every tensor is discrete. One result, output 0: the vector of the
  * value after m->nargs arguments. `base` is the area.
