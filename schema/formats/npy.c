@@ -1,17 +1,41 @@
-/* The npy format, versions 1 to 3 (numpy.lib.format): magic, header length, a Python dict literal, the data. */
-#include "schema/formats/bulk.h"
+#include "schema/formats/npy.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+enum { LONGEST_DESCR = 15 };
 
 static const char *const descrs[DT_COUNT] = {[DT_F32] = "<f4", [DT_F64] = "<f8", [DT_I64] = "<i8", [DT_U8] = "|u1", [DT_BOOL] = "|b1"};
 static const unsigned char magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+
+/* What a descr says behind its byte order. */
+static const struct {
+    const char *type;
+    ElementType element;
+} types[] = {{"b1", ELEMENT_BOOL}, {"u1", ELEMENT_U8},  {"i1", ELEMENT_I8},  {"u2", ELEMENT_U16}, {"i2", ELEMENT_I16}, {"u4", ELEMENT_U32},
+             {"i4", ELEMENT_I32},  {"u8", ELEMENT_U64}, {"i8", ELEMENT_I64}, {"f2", ELEMENT_F16}, {"f4", ELEMENT_F32}, {"f8", ELEMENT_F64}};
+enum { NTYPES = sizeof types / sizeof *types };
+
+/* What other dtypes hold, by the letter behind the byte order. */
+static const struct {
+    char kind;
+    const char *holds;
+} untaken[] = {
+    {'O', "Python objects, pickled"}, {'S', "byte strings"},    {'a', "byte strings"},    {'U', "strings"},
+    {'c', "complex numbers; send real and imaginary parts as two arrays"},
+    {'M', "dates; send them as integers"}, {'m', "time spans; send them as integers"},
+    {'V', "records or raw bytes (as bfloat16 is in npy; safetensors have it)"},
+};
+enum { NUNTAKEN = sizeof untaken / sizeof *untaken };
+
+#define TAKEN "booleans, integers of 8 to 64 bits and floats of 16 to 64 bits are taken"
 
 typedef struct {
     const char *at, *end;
 } NpyScan;
 
 static bool bad(Err *err, const char *what) { return err_set(err, ERR_bad_tensor, "The npy header %s.", what); }
+
+bool npy_is(const unsigned char *body, size_t len) { return len >= sizeof magic && memcmp(body, magic, sizeof magic) == 0; }
 
 static void skip(NpyScan *s) {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r')) s->at++;
@@ -25,9 +49,10 @@ static bool take(NpyScan *s, const char *word) {
     return true;
 }
 
-/* A quoted string, without escapes. */
+/* A quoted string, without escapes; Python 2 may have put a u before it. */
 static bool take_string(NpyScan *s, char *out, size_t room) {
     skip(s);
+    if (s->at < s->end && *s->at == 'u') s->at++;
     if (s->at == s->end || (*s->at != '\'' && *s->at != '"')) return false;
     char quote = *s->at++;
     size_t n = 0;
@@ -38,12 +63,15 @@ static bool take_string(NpyScan *s, char *out, size_t room) {
     return true;
 }
 
+/* 12, or Python 2's 12L. */
 static bool take_size(NpyScan *s, size_t *out) {
     skip(s);
     const char *start = s->at;
     for (*out = 0; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++)
         if (__builtin_mul_overflow(*out, (size_t)10, out) || __builtin_add_overflow(*out, (size_t)(*s->at - '0'), out)) return false;
-    return s->at > start;
+    bool some = s->at > start;
+    if (some && s->at < s->end && *s->at == 'L') s->at++;
+    return some;
 }
 
 static bool take_shape(NpyScan *s, BulkTensor *t) {
@@ -57,7 +85,26 @@ static bool take_shape(NpyScan *s, BulkTensor *t) {
     return true;
 }
 
-static bool read_dict(NpyScan *s, BulkTensor *t, char descr[16], bool *fortran) {
+/* The descr of a record is a list: read over to its end, as "V". */
+static bool take_record(NpyScan *s, char *descr) {
+    size_t depth = 0;
+    for (; s->at < s->end; s->at++) {
+        depth += *s->at == '[' || *s->at == '(';
+        if ((*s->at == ']' || *s->at == ')') && --depth == 0) {
+            s->at++;
+            strcpy(descr, "|V");
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_descr(NpyScan *s, char *descr, size_t room) {
+    skip(s);
+    return s->at < s->end && *s->at == '[' ? take_record(s, descr) : take_string(s, descr, room);
+}
+
+static bool read_dict(NpyScan *s, BulkTensor *t, char descr[LONGEST_DESCR + 1]) {
     unsigned seen = 0;
     if (!take(s, "{")) return false;
     while (!take(s, "}")) {
@@ -66,7 +113,9 @@ static bool read_dict(NpyScan *s, BulkTensor *t, char descr[16], bool *fortran) 
         unsigned bit = strcmp(key, "descr") == 0 ? 1 : strcmp(key, "fortran_order") == 0 ? 2 : strcmp(key, "shape") == 0 ? 4 : 0;
         if (!bit || (seen & bit)) return false;
         seen |= bit;
-        bool ok = bit == 1 ? take_string(s, descr, 16) : bit == 4 ? take_shape(s, t) : (*fortran = take(s, "True")) || take(s, "False");
+        bool ok = bit == 1   ? take_descr(s, descr, LONGEST_DESCR + 1)
+                  : bit == 4 ? take_shape(s, t)
+                             : (t->fortran = take(s, "True")) || take(s, "False");
         if (!ok) return false;
         if (!take(s, ",")) {
             if (!take(s, "}")) return false;
@@ -77,21 +126,24 @@ static bool read_dict(NpyScan *s, BulkTensor *t, char descr[16], bool *fortran) 
     return seen == 7 && s->at == s->end;
 }
 
+/* Order and type. The machine's order (=, or none) is little-endian: who wrote the file on another machine's has said so. */
+static bool read_descr(const char *descr, BulkTensor *t, Err *err) {
+    const char *type = descr + (*descr && strchr("<>=|", *descr) ? 1 : 0);
+    t->big_endian = *descr == '>';
+    for (size_t i = 0; i < NTYPES; i++) {
+        if (strcmp(types[i].type, type) != 0) continue;
+        t->element = types[i].element;
+        return true;
+    }
+    for (size_t i = 0; i < NUNTAKEN; i++)
+        if (*type == untaken[i].kind) return err_set(err, ERR_bad_tensor, "The npy file's dtype %s is of %s; " TAKEN ".", descr, untaken[i].holds);
+    return err_set(err, ERR_bad_tensor, "The npy file's dtype %s is not known; " TAKEN ".", descr);
+}
+
 static bool read_header(NpyScan *s, BulkTensor *t, Err *err) {
-    char descr[16] = "";
-    bool fortran = false;
-    size_t d = 0;
-    if (!read_dict(s, t, descr, &fortran)) return bad(err, "is no dict of descr, fortran_order and shape");
-    if (*descr == '=') *descr = '<';
-    while (d < DT_COUNT && strcmp(descrs[d], descr) != 0) d++;
-    if (d == DT_COUNT) return bad(err, "names a dtype that is none of <f4, <f8, <i8, |u1, |b1");
-    if (fortran && t->rank > 1) return bad(err, "says fortran_order; only row-major arrays are taken");
-    t->dtype = (DType)d;
-    t->count = 1;
-    for (size_t i = 0; i < t->rank; i++)
-        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count)) return bad(err, "has a shape that overflows");
-    if (__builtin_mul_overflow(t->count, dtype_size(t->dtype), &t->bytes)) return bad(err, "has a shape that overflows");
-    return true;
+    char descr[LONGEST_DESCR + 1] = "";
+    if (!read_dict(s, t, descr)) return bad(err, "is no dict of descr, fortran_order and shape");
+    return read_descr(descr, t, err) && (bulk_measure(t) || bad(err, "has a shape that overflows"));
 }
 
 bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
@@ -107,17 +159,9 @@ bool npy_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
     NpyScan scan = {(const char *)header, (const char *)header + header_len};
     if (!read_header(&scan, &t, err)) return false;
     t.offset = r.at;
-    if (len - r.at != t.bytes) return bad(err, "has a shape that does not fit the data's length");
-    out->items = malloc(sizeof t);
-    t.name = strdup("args.0");
-    if (!out->items || !t.name) {
-        free(t.name);
-        free(out->items);
-        *out = (Bulk){0};
-        return err_set(err, ERR_internal, "Memory is short.");
-    }
-    out->items[out->n++] = t;
-    return true;
+    if (len - r.at == t.bytes) return bulk_single(&t, out, err);
+    return err_set(err, ERR_bad_tensor, "The npy header has a shape that does not fit the data's length: it wants %zu bytes, and %zu are there.", t.bytes,
+                   len - r.at);
 }
 
 void npy_put_header(Buf *out, DType dtype, const size_t *shape, size_t rank) {

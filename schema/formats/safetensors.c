@@ -1,10 +1,15 @@
-/* The safetensors format: u64 header length, a JSON header, the data (github.com/huggingface/safetensors). */
+#include "schema/formats/safetensors.h"
+#include "schema/formats/json.h"
 #include "schema/limits.h"
-#include "schema/formats/bulk.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const dtypes[DT_COUNT] = {[DT_F32] = "F32", [DT_F64] = "F64", [DT_I64] = "I64", [DT_U8] = "U8", [DT_BOOL] = "BOOL"};
+static const char *const dtypes[ELEMENT_COUNT] = {
+    [ELEMENT_BOOL] = "BOOL", [ELEMENT_U8] = "U8",   [ELEMENT_I8] = "I8",   [ELEMENT_U16] = "U16", [ELEMENT_I16] = "I16",
+    [ELEMENT_U32] = "U32",   [ELEMENT_I32] = "I32", [ELEMENT_U64] = "U64", [ELEMENT_I64] = "I64", [ELEMENT_F16] = "F16",
+    [ELEMENT_BF16] = "BF16", [ELEMENT_F32] = "F32", [ELEMENT_F64] = "F64",
+};
+#define TAKEN "BOOL, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64"
 
 typedef struct {
     const char *dtype;
@@ -38,16 +43,14 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     Err form = {0}; /* says less than the tensor's name */
     if (json_kind(node) != JSON_OBJECT || !json_decode(node, "", fields, &e, &form))
         return bad(err, name, "has no proper dtype, shape and data_offsets");
-    while (d < DT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
-    if (d == DT_COUNT) return bad(err, name, "is of none of the dtypes F32, F64, I64, U8, BOOL");
-    t->dtype = (DType)d;
-    t->rank = read_sizes(json, e.shape, t->shape, LIMIT_TENSOR_RANK);
+    while (d < ELEMENT_COUNT && strcmp(dtypes[d], e.dtype) != 0) d++;
+    if (d == ELEMENT_COUNT)
+        return err_set(err, ERR_bad_tensor, "The tensor \"%.100s\" is of dtype %.20s, and of none of the dtypes " TAKEN ".", name, e.dtype);
+    t->element = (ElementType)d;
+    t->rank = read_sizes(json, e.shape, t->shape, BULK_RANK);
     if (t->rank == SIZE_MAX) return bad(err, name, "has a shape that is no list of at most 18 sizes");
     if (read_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
-    t->count = 1;
-    for (size_t i = 0; i < t->rank; i++)
-        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count)) return bad(err, name, "has a shape that overflows");
-    if (__builtin_mul_overflow(t->count, dtype_size(t->dtype), &t->bytes)) return bad(err, name, "has a shape that overflows");
+    if (!bulk_measure(t)) return bad(err, name, "has a shape that overflows");
     if (offsets[0] > offsets[1] || offsets[1] > data_len) return bad(err, name, "has data_offsets beyond the data");
     if (offsets[1] - offsets[0] != t->bytes) return bad(err, name, "has data_offsets that do not fit its shape and dtype");
     t->offset = data + offsets[0];
@@ -81,7 +84,7 @@ static bool read_entries(Json *json, size_t data, size_t len, Bulk *out, Err *er
     out->items = calloc(n ? n : 1, sizeof *out->items);
     if (!out->items) return err_set(err, ERR_internal, "Memory is short.");
     for (JsonNode node = json->root->child; node; node = node->next) {
-        if (strcmp(node->string, "__metadata__") == 0) continue;
+        if (strcmp(node->string, SAFETENSORS_METADATA) == 0) continue;
         if (!read_entry(json, node, data, len - data, &out->items[out->n++], err)) return false;
     }
     return tiles(out, data, len, err);
@@ -115,21 +118,15 @@ bool safetensors_note(const unsigned char *body, size_t len, const char *key, ch
     Json json;
     Err err = {0};
     if (!read_header(body, len, &json, &data, &err)) return false;
-    JsonNode notes = json_get(json.root, "__metadata__"), note = json_get(notes, key);
+    JsonNode notes = json_get(json.root, SAFETENSORS_METADATA), note = json_get(notes, key);
     const bool ok = note && json_kind(note) == JSON_STRING && strlen(note->valuestring) < room;
     if (ok) strcpy(out, note->valuestring);
     json_release(&json);
     return ok;
 }
 
-void bulk_release(Bulk *bulk) {
-    for (size_t i = 0; i < bulk->n; i++) free(bulk->items[i].name);
-    free(bulk->items);
-    *bulk = (Bulk){0};
-}
-
 static void put_notes(Buf *header, const BulkNote *notes, size_t n) {
-    buf_puts(header, "\"__metadata__\":{");
+    buf_puts(header, "\"" SAFETENSORS_METADATA "\":{");
     for (size_t i = 0; i < n; i++) {
         if (i) buf_putc(header, ',');
         json_put_string(header, notes[i].key);
@@ -150,7 +147,7 @@ void safetensors_put_noted(Buf *out, const BulkTensor *tensors, size_t n, const 
     for (size_t i = 0; i < n; i++) {
         if (i || nnotes) buf_putc(&header, ',');
         json_put_string(&header, tensors[i].name);
-        buf_printf(&header, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[tensors[i].dtype]);
+        buf_printf(&header, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[element_of_dtype(tensors[i].dtype)]);
         for (size_t k = 0; k < tensors[i].rank; k++) buf_printf(&header, k ? ",%zu" : "%zu", tensors[i].shape[k]);
         buf_printf(&header, "],\"data_offsets\":[%zu,%zu]}", at, at + tensors[i].bytes);
         at += tensors[i].bytes;

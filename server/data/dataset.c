@@ -1,5 +1,7 @@
 #include "server/data/dataset.h"
 #include "schema/base/time.h"
+#include "schema/formats/json.h"
+#include "schema/formats/safetensors.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +73,7 @@ bool dataset_read(int fd, Dataset *out, Err *err) {
     if (ok) {
         Err why = {0};
         /* which looks at the header only */
-        ok = safetensors_read(header, d.bytes, &bulk, &why) || damaged(err, why.message);
+        ok = (safetensors_read(header, d.bytes, &bulk, &why) && bulk_all_plain(&bulk, &why)) || damaged(err, why.message);
         ok = ok && take_columns(&d, &bulk, err);
     }
     bulk_release(&bulk);

@@ -1,4 +1,7 @@
 #include "server/data/draft.h"
+#include "schema/formats/idx.h"
+#include "schema/formats/npy.h"
+#include "schema/formats/safetensors.h"
 #include "schema/limits.h"
 #include "server/data/file.h"
 #include <errno.h>
@@ -8,8 +11,6 @@
 #include <unistd.h>
 
 enum { PIECE = 1 << 20 };
-
-static const unsigned char npy_magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 
 /* ---- columns ---- */
 
@@ -21,62 +22,48 @@ static bool room_for(Draft *draft, size_t n, Err *err) {
     return true;
 }
 
+static bool take_tensor(Draft *draft, const BulkTensor *t, const unsigned char *data, Err *err) {
+    DraftColumn *c = &draft->columns[draft->n];
+    uint64_t rows;
+    *c = (DraftColumn){.tensor = *t, .data = data};
+    c->tensor.name = NULL;
+    if (!bulk_fits(t, data, err) || !dataset_column_of(t, &c->column, &rows, err)) return false;
+    draft->n++;
+    if (draft->n == 1) draft->rows = rows;
+    return rows == draft->rows || err_set(err, ERR_bad_tensor, "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
+                                          draft->columns->column.name, (size_t)draft->rows);
+}
+
 static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body, Err *err) {
     if (bulk->n == 0) return err_set(err, ERR_bad_tensor, "There is no column in it.");
     if (!room_for(draft, bulk->n, err)) return false;
-    for (; draft->n < bulk->n; draft->n++) {
-        const BulkTensor *t = &bulk->items[draft->n];
-        DraftColumn *c = &draft->columns[draft->n];
-        uint64_t rows;
-        *c = (DraftColumn){.data = body + t->offset};
-        if (!dataset_column_of(t, &c->column, &rows, err)) return false;
-        bool first = draft->n == 0;
-        if (first) draft->rows = rows;
-        if (first || rows == draft->rows) continue;
-        err_set(err, ERR_bad_tensor, "The column %s has %zu rows, the column %s has %zu.", c->column.name, (size_t)rows,
-                draft->columns->column.name, (size_t)draft->rows);
-        free(c->column.name);
-        return false;
-    }
+    for (size_t i = 0; i < bulk->n; i++)
+        if (!take_tensor(draft, &bulk->items[i], body + bulk->items[i].offset, err)) return false;
     return true;
 }
 
-static bool read_idx(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
-    Idx *idx = &draft->idx;
-    if (!idx_read(body, len, idx, err)) return false;
-    BulkTensor t = {.name = (char *)column, .dtype = idx->dtype, .rank = idx->rank, .count = idx->count, .offset = idx->offset};
-    memcpy(t.shape, idx->shape, idx->rank * sizeof *t.shape);
-    draft->is_idx = true;
-    return take_bulk(draft, &(Bulk){.items = &t, .n = 1}, body, err);
-}
+typedef bool Read(const unsigned char *body, size_t len, Bulk *out, Err *err);
 
-static bool read_npy(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
+/* column: the name that the one tensor has here; NULL: tensors have names. */
+static bool read_bulk(Draft *draft, Read *read, const unsigned char *body, size_t len, const char *column, Err *err) {
     Bulk bulk;
-    if (!npy_read(body, len, &bulk, err)) return false;
-    BulkTensor t = *bulk.items;
-    t.name = (char *)column;
-    bool ok = take_bulk(draft, &(Bulk){.items = &t, .n = 1}, body, err);
-    bulk_release(&bulk);
-    return ok;
-}
-
-static bool read_safetensors(Draft *draft, const unsigned char *body, size_t len, Err *err) {
-    Bulk bulk;
-    bool ok = safetensors_read(body, len, &bulk, err) && take_bulk(draft, &bulk, body, err);
+    if (!read(body, len, &bulk, err)) return false;
+    BulkTensor one = column ? *bulk.items : (BulkTensor){0};
+    one.name = (char *)column; /* which is only read */
+    bool ok = take_bulk(draft, column ? &(Bulk){.items = &one, .n = 1} : &bulk, body, err);
     bulk_release(&bulk);
     return ok;
 }
 
 bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char *column, Err *err) {
-    bool is_idx = idx_is(body, len), is_npy = len >= sizeof npy_magic && memcmp(body, npy_magic, sizeof npy_magic) == 0;
+    const bool is_idx = idx_is(body, len), is_npy = npy_is(body, len);
     *draft = (Draft){.base = -1};
     if ((is_idx || is_npy) && !column)
         return err_set(err, ERR_bad_request, "%s holds one column: say ?column= which.", is_idx ? "An IDX file" : "An npy file");
-    if (is_idx) return read_idx(draft, body, len, column, err);
-    if (is_npy) return read_npy(draft, body, len, column, err);
+    if (is_idx || is_npy) return read_bulk(draft, is_idx ? idx_read : npy_read, body, len, column, err);
     if (column)
         return err_set(err, ERR_bad_request, "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
-    return read_safetensors(draft, body, len, err);
+    return read_bulk(draft, safetensors_read, body, len, NULL, err);
 }
 
 static bool has_column(const Draft *draft, const char *name) {
@@ -128,24 +115,26 @@ static bool put(Sink *sink, const unsigned char *bytes, size_t len) {
     return file_write(sink->fd, bytes, len) || failed(sink->err, errno);
 }
 
-/* `total` bytes of the body or of the base's file. */
-static bool put_plain(Sink *sink, const Draft *draft, const DraftColumn *c, uint64_t total, unsigned char *piece) {
+/* A column of the base, as it lies there. */
+static bool put_stored(Sink *sink, int base, const DraftColumn *c, uint64_t total, unsigned char *piece) {
     for (uint64_t done = 0; done < total;) {
         size_t n = total - done < PIECE ? (size_t)(total - done) : PIECE;
-        if (!c->data && pread(draft->base, piece, n, (off_t)(c->from + done)) != (ssize_t)n)
+        if (pread(base, piece, n, (off_t)(c->from + done)) != (ssize_t)n)
             return err_set(sink->err, ERR_internal, "The stored data set cannot be read.");
-        if (!put(sink, c->data ? c->data + done : piece, n)) return false;
+        if (!put(sink, piece, n)) return false;
         done += n;
     }
     return true;
 }
 
-static bool put_idx(Sink *sink, const Idx *idx, const unsigned char *data, unsigned char *piece) {
-    size_t size = dtype_size(idx->dtype);
-    for (size_t done = 0; done < idx->count;) {
-        size_t n = idx->count - done < PIECE / size ? idx->count - done : PIECE / size;
-        idx_convert(idx, data + done * idx->width, n, piece);
-        if (!put(sink, piece, n * size)) return false;
+/* A column of the body; what lies there as it is to be is written from there. */
+static bool put_tensor(Sink *sink, const DraftColumn *c, unsigned char *piece) {
+    const BulkTensor *t = &c->tensor;
+    const size_t size = dtype_size(t->dtype), most = PIECE / size;
+    for (size_t done = 0; done < t->count;) {
+        size_t n = t->count - done < most ? t->count - done : most;
+        if (!bulk_plain(t)) bulk_convert(t, c->data, done, n, piece);
+        if (!put(sink, bulk_plain(t) ? c->data + done * size : piece, n * size)) return false;
         done += n;
     }
     return true;
@@ -176,13 +165,12 @@ static bool put_header(const Draft *draft, Buf *header) {
 }
 
 static bool put_columns(Sink *sink, const Draft *draft, unsigned char *piece) {
-    for (size_t i = 0; i < draft->n; i++) {
+    bool ok = true;
+    for (size_t i = 0; i < draft->n && ok; i++) {
         const DraftColumn *c = &draft->columns[i];
-        bool ok = c->data && draft->is_idx ? put_idx(sink, &draft->idx, c->data, piece)
-                                           : put_plain(sink, draft, c, draft->rows * c->column.bytes, piece);
-        if (!ok) return false;
+        ok = c->data ? put_tensor(sink, c, piece) : put_stored(sink, draft->base, c, draft->rows * c->column.bytes, piece);
     }
-    return true;
+    return ok;
 }
 
 bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATASET_SHA + 1], Err *err) {

@@ -8,12 +8,12 @@
 #ifndef CAJAL_DRAFT_H
 #define CAJAL_DRAFT_H
 #include "server/data/dataset.h"
-#include "schema/formats/idx.h"
 #include <stdatomic.h>
 
 typedef struct {
     DatasetColumn column;
-    const unsigned char *data; /* in the body, as its Idx says or as it is; NULL: in the base's file */
+    BulkTensor tensor;         /* how the data lie; without its name */
+    const unsigned char *data; /* in the body; NULL: in the base's file, as they are to be */
     uint64_t from;             /* where in that file */
 } DraftColumn;
 
@@ -21,8 +21,6 @@ typedef struct {
     DraftColumn *columns;
     size_t n;
     uint64_t rows;
-    bool is_idx;
-    Idx idx;                   /* of the one column */
     int base;                  /* descriptor of the base; -1: none */
 } Draft;
 

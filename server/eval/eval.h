@@ -11,7 +11,7 @@
 #ifndef CAJAL_EVAL_H
 #define CAJAL_EVAL_H
 #include "schema/formats/bulk.h"
-#include "schema/limits.h"
+#include "schema/formats/json.h"
 #include "server/routes.h"
 #include "server/http/errand.h"
 #include "server/programs/program_build.h"

@@ -214,6 +214,17 @@ static bool join_batch(Eval *ev, size_t i) {
     return true;
 }
 
+/* The one row of `v`, numbers of F32 or F64, `rows` times as F64. */
+static bool repeat_row(const Value *v, size_t rows, size_t cols, double *to) {
+    void *row = malloc(value_bytes(v));
+    if (!row) return false;
+    value_copy(v, v->data, row);
+    for (size_t c = 0; c < cols; c++) to[c] = v->dtype == DT_F32 ? ((const float *)row)[c] : ((const double *)row)[c];
+    for (size_t r = 1; r < rows; r++) memcpy(to + r * cols, to, cols * sizeof *to);
+    free(row);
+    return true;
+}
+
 /* The cotangent for every row: ones when none is given, repeated when it is shared, so that a shared value's gradient sums over the
  * rows. */
 static bool spread_cotangent(Eval *ev, bool batched) {
@@ -225,11 +236,9 @@ static bool spread_cotangent(Eval *ev, bool batched) {
         return err_set(&ev->errand.err, ERR_too_large, "The cotangent for all rows is too large.");
     if (!value_fill(&spread, rows, cols, v->data ? 0 : 1)) return no_memory(ev);
     spread.batched = batched;
-    if (v->data) {
-        double *to = spread.owned;
-        for (size_t r = 0; r < rows; r++)
-            for (size_t c = 0; c < cols; c++)
-                to[r * cols + c] = v->dtype == DT_F32 ? ((const float *)v->data)[c] : ((const double *)v->data)[c];
+    if (v->data && !repeat_row(v, rows, cols, spread.owned)) {
+        value_release(&spread);
+        return no_memory(ev);
     }
     value_release(v);
     *v = spread;
@@ -329,7 +338,7 @@ static bool choose_results(Eval *ev) {
 static size_t aligned(size_t at) { return (at + 63) / 64 * 64; }
 
 static bool in_place(const Eval *ev, const Value *v) {
-    return !v->owned && !v->widen && ev->errand.call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
+    return !v->owned && !v->tensor && ev->errand.call->body.area.fd >= 0 && (uintptr_t)v->data % dtype_size((DType)v->dtype) == 0;
 }
 
 static bool too_large(Eval *ev) {

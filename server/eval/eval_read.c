@@ -1,5 +1,6 @@
 #include "server/eval/eval.h"
-#include "schema/limits.h"
+#include "schema/formats/npy.h"
+#include "schema/formats/safetensors.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

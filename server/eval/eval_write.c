@@ -1,4 +1,6 @@
 #include "server/eval/eval.h"
+#include "schema/formats/npy.h"
+#include "schema/formats/safetensors.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -198,14 +198,16 @@ bool value_of_json(Json *json, JsonNode node, const Type *type, ValueForm form, 
 
 static int64_t discrete_at(const BulkTensor *t, const unsigned char *data, size_t i) {
     int64_t v;
-    if (t->dtype != DT_I64) return data[i];
-    memcpy(&v, data + i * sizeof v, sizeof v);
-    return v;
+    unsigned char byte;
+    if (t->dtype == DT_I64) return bulk_convert(t, data, i, 1, &v), v;
+    return bulk_convert(t, data, i, 1, &byte), byte;
 }
 
 static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned char *data, Value *out) {
     bool boolean = w->type->kind == TYPE_BOOL;
-    if (t->rank > 1) return err_set(w->err, ERR_bad_tensor, "%s: a tensor of U8, I64 or BOOL has shape [] or [rows]; numbers are F32 or F64.", w->name);
+    if (t->rank > 1)
+        return err_set(w->err, ERR_bad_tensor, "%s: a tensor of integers or booleans has shape [] or [rows]; this one is of %s, and numbers are floats.",
+                       w->name, element_name(t->element));
     if (t->count == 0) return err_set(w->err, ERR_bad_tensor, "%s has an empty axis.", w->name);
     if (w->type->kind != TYPE_BOOL && w->type->kind != TYPE_NAT) return mismatch(w, "is discrete");
     if (t->dtype == DT_BOOL && !boolean) return mismatch(w, "is a boolean");
@@ -218,7 +220,8 @@ static bool discrete_of_bulk(const Want *w, const BulkTensor *t, const unsigned 
             return err_set(w->err, ERR_nat_bound_exceeded, "%s: %lld, and a natural below %zu is wanted.", w->name, (long long)v,
                            w->type->dim);
     }
-    *out = (Value){.dtype = (uint8_t)t->dtype, .discrete = boolean ? 2 : 1, .batched = t->rank == 1, .rows = t->count, .cols = 1, .data = data};
+    *out = (Value){.dtype = (uint8_t)t->dtype, .discrete = boolean ? 2 : 1, .batched = t->rank == 1, .rows = t->count, .cols = 1, .data = data,
+                   .tensor = bulk_plain(t) ? NULL : t};
     return true;
 }
 
@@ -237,24 +240,34 @@ bool value_of_bulk(const BulkTensor *t, const unsigned char *body, const Type *t
     const bool integer = t->dtype != DT_F32 && t->dtype != DT_F64, single = form == VALUE_NUMBERS && t->rank < 2;
     const unsigned char *data = body + t->offset;
     *out = (Value){0};
+    if (!bulk_fits(t, data, err)) return false;
     if (integer && (form == VALUE_PLAIN || (single && type->kind != TYPE_REAL))) return discrete_of_bulk(&w, t, data, out);
     if (single && type->kind != TYPE_REAL) return mismatch(&w, "is one integer a row");
     const DType wide = t->dtype == DT_I64 ? DT_F64 : DT_F32;
-    *out = (Value){.dtype = (uint8_t)(integer ? wide : t->dtype), .widen = integer, .data = data};
+    *out = (Value){.dtype = (uint8_t)(integer ? wide : t->dtype), .data = data, .tensor = integer || !bulk_plain(t) ? t : NULL};
     return single ? numbers_of_bulk(&w, t, out) : fit(&w, t->shape, t->rank, out);
 }
 
-void value_copy(const Value *v, const void *data, void *to) {
-    const size_t n = v->rows * v->cols;
-    if (!v->widen) {
-        memcpy(to, data, value_bytes(v));
-    } else if (v->dtype == DT_F32) {
-        for (size_t i = 0; i < n; i++) ((float *)to)[i] = ((const uint8_t *)data)[i];
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            int64_t x;
-            memcpy(&x, (const char *)data + i * sizeof x, sizeof x);
-            ((double *)to)[i] = (double)x;
-        }
+/* U8 and BOOL as F32, I64 as F64. */
+static void widen(DType from, const void *data, size_t n, void *to) {
+    for (size_t i = 0; i < n && from != DT_I64; i++) ((float *)to)[i] = ((const uint8_t *)data)[i];
+    for (size_t i = 0; i < n && from == DT_I64; i++) ((double *)to)[i] = (double)((const int64_t *)data)[i];
+}
+
+/* Integers for numbers, a piece at a time. */
+static void copy_widened(const Value *v, const void *data, void *to) {
+    enum { PIECE = 1024 };
+    int64_t piece[PIECE];
+    const size_t n = v->rows * v->cols, size = dtype_size((DType)v->dtype);
+    for (size_t done = 0; done < n; done += PIECE) {
+        const size_t count = n - done < PIECE ? n - done : PIECE;
+        bulk_convert(v->tensor, data, done, count, piece);
+        widen(v->tensor->dtype, piece, count, (char *)to + done * size);
     }
+}
+
+void value_copy(const Value *v, const void *data, void *to) {
+    if (!v->tensor) memcpy(to, data, value_bytes(v));
+    else if (v->tensor->dtype == v->dtype) bulk_convert(v->tensor, data, 0, v->tensor->count, to);
+    else copy_widened(v, data, to);
 }

@@ -7,6 +7,7 @@
 #define CAJAL_VALUE_H
 #include "compiler/language/type.h"
 #include "schema/formats/bulk.h"
+#include "schema/formats/json.h"
 
 /* PLAIN: api.md's values. COLUMN: a data set's column, of any dtype that one may have. NUMBERS: one with a number a row, of shape [] or [rows]
  * (also as the type has it): a real number, or which basis vector. */
@@ -15,7 +16,7 @@ typedef enum { VALUE_PLAIN, VALUE_COLUMN, VALUE_NUMBERS } ValueForm;
 typedef struct {
     uint8_t dtype, discrete; /* as in TensorMsg */
     bool batched;
-    bool widen;              /* data are integers, U8 (or BOOL) for F32 and I64 for F64: value_copy */
+    const BulkTensor *tensor; /* data are its bytes, of which value_copy makes elements of dtype; NULL: they are such elements already */
     size_t rows, cols;       /* rows: 1 when not batched; cols: elements a row, 1 when discrete */
     const void *data;        /* rows × cols elements */
     void *owned;             /* data, when it was made here; value_release */
@@ -23,9 +24,9 @@ typedef struct {
 
 /* A JSON value. `pointer` is its place in the body, `name` what messages call it. type is a sized vector type. */
 bool value_of_json(Json *json, JsonNode node, const Type *type, ValueForm form, const char *name, const char *pointer, Value *out, Err *err);
-/* A binary tensor; data point into the body. */
+/* A binary tensor; data point into the body, and the value may point to the tensor. */
 bool value_of_bulk(const BulkTensor *tensor, const unsigned char *body, const Type *type, ValueForm form, const char *name, Value *out, Err *err);
-/* value_bytes(v) to `to`, which is aligned; data: where v->data lie now. */
+/* value_bytes(v) to `to`, which is aligned, as elements of dtype; data: where v->data lie now. */
 void value_copy(const Value *v, const void *data, void *to);
 /* Every element of rows × cols is `v`. False when memory is short. */
 bool value_fill(Value *out, size_t rows, size_t cols, double v);

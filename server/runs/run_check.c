@@ -1,5 +1,5 @@
 #include "server/runs/run_check.h"
-#include "schema/formats/bulk.h"
+#include "schema/formats/safetensors.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,7 +99,7 @@ static bool read_file(const LaunchFile *file, Bulk *out, Err *err) {
     Err why = {0};
     void *map = mmap(NULL, file->chosen.bytes, PROT_READ, MAP_PRIVATE, file->fd, 0);
     if (map == MAP_FAILED) return err_set(err, ERR_internal, "The checkpoint cannot be read.");
-    const bool ok = safetensors_read(map, file->chosen.bytes, out, &why);
+    const bool ok = safetensors_read(map, file->chosen.bytes, out, &why) && bulk_all_plain(out, &why);
     munmap(map, file->chosen.bytes);
     return ok || err_set(err, ERR_internal, "The checkpoint does not read: %s", why.message);
 }

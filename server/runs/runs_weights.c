@@ -1,5 +1,5 @@
 /* GET /runs/{id}/weights: a checkpoint's weights, without the optimizer's state. */
-#include "schema/formats/bulk.h"
+#include "schema/formats/safetensors.h"
 #include "server/http/errand.h"
 #include "server/runs/run_find.h"
 #include "server/runs/runfile.h"
@@ -60,7 +60,7 @@ static bool read_file(WeightsQuery *w, int fd, const RunCheckpoint *c) {
     Bulk bulk = {0};
     void *file = mmap(NULL, c->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (file == MAP_FAILED) return err_set(&w->errand.err, ERR_internal, "The checkpoint cannot be read.");
-    bool ok = safetensors_read(file, c->bytes, &bulk, &w->errand.err);
+    bool ok = safetensors_read(file, c->bytes, &bulk, &w->errand.err) && bulk_all_plain(&bulk, &w->errand.err);
     if (!ok) w->errand.err.code = ERR_internal;
     ok = ok && copy_weights(w, &bulk, select_weights(&bulk), file);
     bulk_release(&bulk);

@@ -1,4 +1,5 @@
-/* Safetensors bodies: refused as bad_tensor, or tensors inside the body that read back when written again. */
+/* Safetensors bodies: refused as bad_tensor, or tensors inside the body that convert; those in dtypes of ours read back when written again. */
+#include "schema/formats/safetensors.h"
 #include "tests/fuzz/bulk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -10,6 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     bulk_check(&bulk, size);
+    for (size_t i = 0; i < bulk.n; i++) bulk_check_conversion(&bulk.items[i], data + bulk.items[i].offset);
+    if (!bulk_all_plain(&bulk, &err)) {
+        bulk_release(&bulk);
+        return 0;
+    }
     buf_init(&out);
     safetensors_put_header(&out, bulk.items, bulk.n);
     if (bulk.n) buf_put(&out, data + bulk.items[0].offset, size - bulk.items[0].offset);

@@ -294,7 +294,7 @@ static const char *const malformed[] = {
     "{'args.0':{'dtype':'F32','shape':[1],'data_offsets':[4,8]}}",
     "{'args.0':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}}",
     "{'args.0':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},'cotangent':{'dtype':'F32','shape':[1],'data_offsets':[4,8]}}",
-    "{'args.0':{'dtype':'F16','shape':[4],'data_offsets':[0,8]}}",
+    "{'args.0':{'dtype':'F8_E5M2','shape':[8],'data_offsets':[0,8]}}",
     "{'args.0':{'dtype':'f32','shape':[2],'data_offsets':[0,8]}}",
     "{'args.0':{'dtype':'F32','shape':[4294967296,4294967296,2],'data_offsets':[0,8]}}",
     "{'args.0':{'dtype':'F32','shape':[-2],'data_offsets':[0,8]}}",
@@ -341,7 +341,7 @@ static void test_malformed_safetensors(void **state) {
 static void test_malformed_npy(void **state) {
     static const struct {
         const char *descr, *shape;
-    } cases[] = {{"<f4", "(3,)"}, {"<f4", "(1,)"}, {"<f2", "(4,)"}, {">f4", "(2,)"}, {"<f4", "(2"}, {"<f4", "2"}, {"<f4", "(-2,)"},
+    } cases[] = {{"<f4", "(3,)"}, {"<f4", "(1,)"}, {"<f2", "(3,)"}, {">f4", "(3,)"}, {"<f4", "(2"}, {"<f4", "2"}, {"<f4", "(-2,)"},
                  {"<f4", "(18446744073709551615, 18446744073709551615)"}, {"<f4", "(99999999999999999999999,)"}, {"<c8", "(1,)"},
                  {"|O", "(1,)"}, {"<f4', 'descr': '<f4", "(2,)"}, {"<f4", "(2,), 'extra': 1"}, {"", "(2,)"}};
     static const float data[2] = {1, 2};

@@ -1,4 +1,6 @@
 /* Data sets on their way in: IDX and gzip read, drafts written as the one stored form, and that shown as JSON. */
+#include "schema/formats/idx.h"
+#include "schema/formats/safetensors.h"
 #include "server/data/draft.h"
 #include "server/data/gunzip.h"
 #include "tests/support/graphs.h"
@@ -41,21 +43,22 @@ static void test_idx_converts_every_type(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Buf in;
-        Idx idx;
+        Bulk idx;
         Err err = {0};
         unsigned char out[16];
         put_idx_header(&in, cases[i].type, (const uint32_t[]){2}, 1);
         for (int k = 0; k < 2; k++) put_be(&in, cases[i].in[k], cases[i].width);
         assert_true(idx_is(in.data, in.len));
         assert_true(idx_read(in.data, in.len, &idx, &err));
-        assert_int_equal(idx.dtype, cases[i].dtype);
-        assert_int_equal(idx.rank, 1);
-        assert_int_equal(idx.count, 2);
-        assert_int_equal(idx.offset, 8);
-        idx_convert(&idx, in.data + idx.offset, 2, out);
-        size_t size = dtype_size(idx.dtype);
+        assert_int_equal(idx.items->dtype, cases[i].dtype);
+        assert_int_equal(idx.items->rank, 1);
+        assert_int_equal(idx.items->count, 2);
+        assert_int_equal(idx.items->offset, 8);
+        bulk_convert(idx.items, in.data + idx.items->offset, 0, 2, out);
+        size_t size = dtype_size(idx.items->dtype);
         for (int k = 0; k < 2; k++)
             for (size_t b = 0; b < size; b++) assert_int_equal(out[(size_t)k * size + b], cases[i].out[k] >> 8 * b & 255);
+        bulk_release(&idx);
         buf_release(&in);
     }
 }
@@ -79,7 +82,7 @@ static void test_idx_is_held_against_its_length(void **state) {
         {"\0\0\x0e\2\xff\xff\xff\xff\xff\xff\xff\xff", 12, "overflows"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Idx idx;
+        Bulk idx;
         Err err = {0};
         assert_false(idx_read((const unsigned char *)cases[i].bytes, cases[i].len, &idx, &err));
         assert_int_equal(err.code, ERR_bad_tensor);

@@ -1,5 +1,5 @@
 /* Link jobs over the protocol: what a specification's check answers, and the graph that serves a trained model. */
-#include "schema/formats/bulk.h"
+#include "schema/formats/safetensors.h"
 #include "compiler/language/canon.h"
 #include "compiler/passes/naive.h"
 #include "tests/support/trainer.h"

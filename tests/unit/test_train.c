@@ -1,5 +1,5 @@
 /* Whole runs in a worker: numbers against plain formulas, the same bits however a run was interrupted, and every way it can end. */
-#include "schema/formats/bulk.h"
+#include "schema/formats/safetensors.h"
 #include "compiler/passes/naive.h"
 #include "tests/support/trainer.h"
 #include <math.h>

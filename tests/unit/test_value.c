@@ -143,8 +143,10 @@ static void test_bulk(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Reading r = {0};
+        BulkTensor tensor = cases[i].tensor;
+        tensor.element = element_of_dtype(tensor.dtype);
         cx_init(&r.cx);
-        bool ok = value_of_bulk(&cases[i].tensor, body, type_of(&r.cx, cases[i].type), VALUE_PLAIN, "args.0", &r.value, &r.err);
+        bool ok = value_of_bulk(&tensor, body, type_of(&r.cx, cases[i].type), VALUE_PLAIN, "args.0", &r.value, &r.err);
         assert_int_equal(r.err.code, cases[i].code);
         assert_int_equal(ok, cases[i].code == ERR_NONE);
         if (ok) {
@@ -208,8 +210,10 @@ static void test_columns(void **state) {
         Reading r = {0};
         double out[4];
         const bool byte = cases[i].tensor.dtype != DT_I64;
+        BulkTensor tensor = cases[i].tensor;
+        tensor.element = element_of_dtype(tensor.dtype);
         cx_init(&r.cx);
-        bool ok = value_of_bulk(&cases[i].tensor, byte ? bytes : (const unsigned char *)wide, type_of(&r.cx, cases[i].type), cases[i].form, "columns.x",
+        bool ok = value_of_bulk(&tensor, byte ? bytes : (const unsigned char *)wide, type_of(&r.cx, cases[i].type), cases[i].form, "columns.x",
                                 &r.value, &r.err);
         assert_int_equal(r.err.code, cases[i].code);
         assert_int_equal(ok, cases[i].code == ERR_NONE);

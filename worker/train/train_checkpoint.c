@@ -1,4 +1,5 @@
 #include "worker/train/train_checkpoint.h"
+#include "schema/formats/safetensors.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,9 @@ static bool check(const Checkpoint *c, const Bulk *bulk, bool same, bool *fresh,
 
 static bool read_file(const unsigned char *file, size_t len, Bulk *bulk, Err *err) {
     Err why = {0};
-    return safetensors_read(file, len, bulk, &why) || err_set(err, ERR_bad_run, "The checkpoint does not read: %.150s", why.message);
+    if (safetensors_read(file, len, bulk, &why) && bulk_all_plain(bulk, &why)) return true;
+    bulk_release(bulk);
+    return err_set(err, ERR_bad_run, "The checkpoint does not read: %.150s", why.message);
 }
 
 bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Err *err) {
