@@ -113,8 +113,8 @@ $(REPLAYS): $(BUILD)/tests/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o
 $(REPLAYS): $(BUILD)/obj/tests/fuzz/replay.o
 $(FUZZERS): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
-$(REPLAYS) $(FUZZERS): LIBS = $(LIBS_WORKER)
-$(REPLAYS) $(FUZZERS): $(call objects,tests/fuzz/programs.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
+$(REPLAYS) $(FUZZERS): LIBS = $(LIBS_WORKER) -lz
+$(REPLAYS) $(FUZZERS): $(call objects,tests/fuzz/programs.c server/data/npz.c server/data/inflate.c) $(BUILD)/libworker.a $(BUILD)/libcompiler.a $(BUILD)/libschema.a
 replays: $(REPLAYS)
 fuzzers: $(FUZZERS)
 # seeds FOLDER < tests/conformance/accept.jsonl: seed inputs, after a change of the forms

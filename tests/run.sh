@@ -53,7 +53,9 @@ for stage in "$@"; do
             [ -x "$t" ] && run "$(basename "$t")" "$t" "tests/fuzz/corpus/${t##*/replay_}"
         done ;;
     http) for t in "$build"/tests/http_*; do [ -x "$t" ] && run "$(basename "$t")" env "CAJAL_BUILD=$build" "$t"; done ;;
-    conformance) run conformance tests/support/with_daemon.sh "$build" tests/conformance.py ;;
+    conformance)
+        run conformance tests/support/with_daemon.sh "$build" tests/conformance.py
+        run numpy_files tests/support/with_daemon.sh "$build" tests/numpy_files.py ;;
     cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;
     proxies) run proxies /usr/bin/python3 -B tests/proxies.py "$build" ;;
     smoke) run smoke tests/support/with_daemon.sh "$build" tests/smoke.sh ;;

@@ -1,5 +1,6 @@
 /* Columns of the data as slots. */
 #include "compiler/training/link_inside.h"
+#include "schema/formats/elements.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ const LinkColumn *link_column(Link *k, const char *name, const char *pointer) {
 }
 
 bool link_is_integer(const LinkColumn *column) { return column->dtype != DT_F32 && column->dtype != DT_F64; }
+
+const char *link_column_dtype(const LinkColumn *column) { return element_name(element_of_dtype(column->dtype)); }
 
 Dims link_row(Link *k, const LinkColumn *column, const char *pointer) {
     Dims dims = {.rank = column->rank};
@@ -54,10 +57,11 @@ void link_column_typed(Link *k, const char *name, const Type *type, const char *
     LinkSlot slot = {.name = column->name, .column = (uint32_t)(column - k->train->columns), .size = type->dim, .type = type};
     slot.discrete = (type->kind == TYPE_BOOL || type->kind == TYPE_NAT) && !row.rank && link_is_integer(column);
     const bool number = !row.rank && type->kind == TYPE_REAL && type->dim == 1;
+    const bool basis = !row.rank && (type->kind == TYPE_BOOL || type->kind == TYPE_NAT);
     if (!slot.discrete && !number && !dims_equal(&row, &want))
-        link_fail(k, ERR_shape_mismatch, pointer, "The column \"%.60s\" holds %s of shape %s a row, and %s has type %s, shape %s.",
-                  column->name,
-                  link_is_integer(column) ? "integers" : "numbers", link_dims(k, &row), what, type_text(k->cx, type), link_dims(k, &want));
+        link_fail(k, ERR_shape_mismatch, pointer, "The column \"%.60s\" is %s, %s of shape %s a row, and %s has type %s, shape %s%s.", column->name,
+                  link_column_dtype(column), link_is_integer(column) ? "integers" : "numbers", link_dims(k, &row), what, type_text(k->cx, type),
+                  link_dims(k, &want), basis ? "; which basis vector it is would be one integer a row (u8 or i64)" : "");
     add_slot(k, &slot, pointer);
 }
 
@@ -66,7 +70,8 @@ Dims link_column_plain(Link *k, const char *name, const char *pointer) {
     Dims row = link_row(k, column, pointer);
     if (!row.rank && link_is_integer(column))
         link_fail(k, ERR_bad_run, pointer,
-                  "The column \"%.60s\" is one integer a row: bind it to a variable of type 2 or N[k], and name that variable here.", column->name);
+                  "The column \"%.60s\" is %s, one integer a row: bind it to a variable of type 2 or N[k], and name that variable here.", column->name,
+                  link_column_dtype(column));
     if (!row.rank) row = (Dims){.rank = 1, .at = {1}};
     uint64_t extents[LAYER_RANK];
     for (uint32_t i = 0; i < row.rank; i++) extents[i] = row.at[i];
@@ -83,9 +88,8 @@ static void check_test(Link *k, LinkSlot *slot) {
         link_fail(k, ERR_shape_mismatch, "/data/test", "The column \"%.60s\" has rows of shape %s in \"%s\", and %s in \"%s\".", slot->name,
                   link_dims(k, &want), k->spec->train_data, link_dims(k, &row), k->spec->test_data);
     if (slot->discrete && !link_is_integer(test))
-        link_fail(k, ERR_bad_run, "/data/test", "The column \"%.60s\" holds integers in \"%s\", and not in \"%s\".", slot->name,
-                  k->spec->train_data,
-                  k->spec->test_data);
+        link_fail(k, ERR_bad_run, "/data/test", "The column \"%.60s\" is %s in \"%s\", and %s in \"%s\", where integers (u8 or i64) are wanted as well.",
+                  slot->name, link_column_dtype(train), k->spec->train_data, link_column_dtype(test), k->spec->test_data);
     slot->test_column = (uint32_t)(test - k->test->columns);
 }
 

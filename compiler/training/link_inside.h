@@ -76,6 +76,8 @@ Dims link_column_plain(Link *k, const char *name, const char *pointer);
 /* The column of the train data; fails when there is none. */
 const LinkColumn *link_column(Link *k, const char *name, const char *pointer);
 bool link_is_integer(const LinkColumn *column);
+/* For messages: "f32". */
+const char *link_column_dtype(const LinkColumn *column);
 Dims link_row(Link *k, const LinkColumn *column, const char *pointer); /* rank 0 for a number a row */
 /* Sorts the slots and holds them against the test data and the scales; after it link_slot tells COLUMN i. */
 void link_settle_columns(Link *k);

@@ -15,14 +15,23 @@ static const Type *class_type(Link *k, const LinkColumn *column) {
     return by_class(k->spec->loss) ? type_nat(k->cx, output->dim) : NULL;
 }
 
-static void check_metrics(Link *k, bool discrete) {
+/* A number a row beside an output of several. */
+static void refuse_target(Link *k, const LinkColumn *column, const Dims *shape, const char *pointer) {
+    const Type *output = k->out->output;
+    const bool classes = by_class(k->spec->loss) || output->kind == TYPE_BOOL || output->kind == TYPE_NAT;
+    const char *class = classes ? cx_printf(k->cx, "the class of a row, one integer from 0 to %zu (u8 or i64), or ", output->dim - 1) : "";
+    link_fail(k, ERR_bad_run, pointer, "The column \"%.60s\" is %s, one number a row; beside the program's output, %s, the loss \"%s\" wants %snumbers of shape %s.",
+              column->name, link_column_dtype(column), type_text(k->cx, output), loss_names[k->spec->loss], class, link_dims(k, shape));
+}
+
+static void check_metrics(Link *k, const LinkColumn *column, bool discrete) {
     if (k->spec->metrics[METRIC_PSNR] && k->out->output->dim == 1)
         link_fail(k, ERR_bad_run, "/evaluate/metrics",
                   "The metric \"psnr\" needs an output of several numbers a row: the largest of a row less its smallest is its peak.");
     if (k->spec->metrics[METRIC_ACCURACY] && !discrete)
         link_fail(k, ERR_bad_run, "/evaluate/metrics",
-                  "The metric \"accuracy\" needs a target of one integer a row, the class, and \"%.60s\" is none.",
-                  k->spec->target);
+                  "The metric \"accuracy\" needs a target of one integer a row (u8 or i64), the class, and \"%.60s\" is none: it is %s.",
+                  k->spec->target, link_column_dtype(column));
 }
 
 void loss_target(Link *k) {
@@ -33,11 +42,8 @@ void loss_target(Link *k) {
     if (by_class(k->spec->loss) && shape.rank != 1)
         link_fail(k, ERR_bad_run, "/loss", "The loss \"%s\" needs an output with one axis, a number a class; the program's is %s.",
                   loss_names[k->spec->loss], type_text(k->cx, output));
-    if (!class && row.rank == 0 && !dims_equal(&shape, &(Dims){.rank = 1, .at = {1}}))
-        link_fail(k, ERR_bad_run, pointer,
-                  "The loss \"%s\" cannot compare the program's output, %s, with the column \"%.60s\", one number a row.",
-                  loss_names[k->spec->loss], type_text(k->cx, output), column->name);
-    check_metrics(k, class != NULL);
+    if (!class && row.rank == 0 && !dims_equal(&shape, &(Dims){.rank = 1, .at = {1}})) refuse_target(k, column, &shape, pointer);
+    check_metrics(k, column, class != NULL);
     link_column_typed(k, name, class ? class : output, "the program's output", pointer);
 }
 

@@ -90,6 +90,12 @@ static bool read_entries(Json *json, size_t data, size_t len, Bulk *out, Err *er
     return tiles(out, data, len, err);
 }
 
+bool safetensors_is(const unsigned char *body, size_t len) {
+    Reader r = reader_of(body, len);
+    uint64_t header = read_u64(&r);
+    return !r.failed && header && header <= len - 8 && header <= LIMIT_JSON_BYTES && body[8] == '{';
+}
+
 /* The header's JSON; its end is where the data begin. */
 static bool read_header(const unsigned char *body, size_t len, Json *json, size_t *data, Err *err) {
     Reader r = reader_of(body, len);

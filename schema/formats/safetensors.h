@@ -7,6 +7,8 @@
 /* The header's key that is no tensor's name. */
 #define SAFETENSORS_METADATA "__metadata__"
 
+/* The first bytes are a header's length that fits the body, and the beginning of JSON's object. */
+bool safetensors_is(const unsigned char *body, size_t len);
 /* As bulk.h says of readers. */
 bool safetensors_read(const unsigned char *body, size_t len, Bulk *out, Err *err);
 /* A text of the header's __metadata__ into out[0..room); false when the body is none, has no such key, or the text is too long. */

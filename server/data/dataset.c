@@ -11,21 +11,21 @@
 /* HEADER_MOST: a column's entry has at most 100 characters of name and some 300 of numbers. */
 enum { HEADER_MOST = LIMIT_COLUMNS * 512, CHUNK = 64 * 1024 };
 
-static const char *const dtype_names[DT_COUNT] = {[DT_U8] = "u8", [DT_I64] = "i64", [DT_F32] = "f32", [DT_F64] = "f64"};
-
 bool dataset_name_ok(const char *name) {
     size_t len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
     /* "." and "..": no client keeps them in a path */
     return len > 0 && len <= DATASET_NAME && !name[len] && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+bool dataset_column_name_ok(const char *name) { return dataset_name_ok(name) && strcmp(name, SAFETENSORS_METADATA) != 0; }
+
 bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, Err *err) {
     *out = (DatasetColumn){.dtype = t->dtype == DT_BOOL ? DT_U8 : t->dtype, .offset = t->offset};
-    if (!dataset_name_ok(t->name))
-        return err_set(err, ERR_bad_tensor, "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\".", t->name,
-                       DATASET_NAME);
-    if (t->rank == 0 || t->rank - 1 > LIMIT_ROW_RANK)
-        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, LIMIT_ROW_RANK);
+    if (!dataset_column_name_ok(t->name))
+        return err_set(err, ERR_bad_tensor, "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\", and not " SAFETENSORS_METADATA ".",
+                       t->name, DATASET_NAME);
+    if (t->rank == 0 || t->rank - 1 > WIRE_ROW_RANK)
+        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, WIRE_ROW_RANK);
     if (t->count == 0) return err_set(err, ERR_bad_tensor, "The column %s is empty.", t->name);
     out->rank = t->rank - 1;
     out->count = t->count / t->shape[0];
@@ -107,7 +107,7 @@ void dataset_put_record(Buf *out, const char *name, const Dataset *d, int64_t cr
         const DatasetColumn *c = &d->columns[i];
         buf_puts(out, i ? ",{\"name\":" : "{\"name\":");
         json_put_string(out, c->name);
-        buf_printf(out, ",\"dtype\":\"%s\",\"shape\":[", dtype_names[c->dtype]);
+        buf_printf(out, ",\"dtype\":\"%s\",\"shape\":[", element_name(element_of_dtype(c->dtype)));
         for (size_t k = 0; k < c->rank; k++) buf_printf(out, k ? ",%zu" : "%zu", c->dims[k]);
         buf_puts(out, "]}");
     }

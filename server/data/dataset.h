@@ -27,6 +27,8 @@ typedef struct {
 
 /* The names of data sets and columns: 1 to 100 of A-Z a-z 0-9 . _ - */
 bool dataset_name_ok(const char *name);
+/* The same, but for the one that means something else in the file. */
+bool dataset_column_name_ok(const char *name);
 /* The tensor as a column of `rows` rows. bad_tensor when it is none; its dtype may be BOOL, which becomes U8. */
 bool dataset_column_of(const BulkTensor *tensor, DatasetColumn *out, uint64_t *rows, Err *err);
 

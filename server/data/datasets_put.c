@@ -1,13 +1,14 @@
 /* PUT /datasets/{name}: the body, inflated where it is gzip, becomes a file of the stored form, and that the name's content. */
 #include "server/data/draft.h"
+#include "schema/formats/safetensors.h"
 #include "server/data/file.h"
-#include "server/data/gunzip.h"
+#include "server/data/spill.h"
 #include "server/http/errand.h"
 #include "server/routes.h"
+#include "schema/limits.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 typedef struct {
@@ -22,48 +23,31 @@ typedef struct {
 
 /* ---- on a task thread ---- */
 
+/* The bytes that are read: the body, or what came out of it. */
 typedef struct {
-    int fd;
-    int cause;            /* errno of a failed write */
-    const atomic_bool *stop;
-} Spill;
+    const unsigned char *data;
+    size_t len;
+} Bytes;
 
-static ErrCode spill(void *arg, const void *bytes, size_t len) {
-    Spill *s = arg;
-    if (!file_write(s->fd, bytes, len)) {
-        s->cause = errno;
-        return file_code(s->cause);
-    }
-    return atomic_load(s->stop) ? ERR_internal : ERR_NONE;
+static size_t most_inflated(const Put *p) {
+    const uint64_t most = p->errand.call->server->config->max_body;
+    return most < LIMIT_DATASET_BYTES ? (size_t)most : LIMIT_DATASET_BYTES;
 }
 
 static bool fail_inflating(Put *p, ErrCode code, int cause) {
-    size_t most = (size_t)p->errand.call->server->config->max_body;
     switch (code) {
     case ERR_bad_tensor: return err_set(&p->errand.err, code, "The body is no gzip file, or a damaged one.");
-    case ERR_body_too_large: return err_set(&p->errand.err, code, "A body may have at most %zu bytes, inflated.", most);
+    case ERR_body_too_large: return err_set(&p->errand.err, code, "A body may have at most %zu bytes, inflated.", most_inflated(p));
     default: return err_set(&p->errand.err, code, "The body cannot be inflated: %s.", cause ? strerror(cause) : "memory is short");
     }
 }
 
-/* Into an unnamed file, mapped: an inflated body is as large as disks allow, not as memory does. */
-static bool inflate_body(Put *p, const unsigned char **data, size_t *len) {
-    const Body *body = &p->errand.call->body;
-    char path[DATASET_FILES_PATH];
-    Spill s = {.fd = dataset_files_temporary(p->dataset_files, path), .stop = &p->errand.cancelled};
-    if (s.fd < 0) return fail_inflating(p, file_code(errno), errno);
-    unlink(path);
-    ErrCode code = gunzip(body->data, body->len, (size_t)p->errand.call->server->config->max_body, spill, &s);
-    off_t end = code == ERR_NONE ? lseek(s.fd, 0, SEEK_END) : 0;
-    void *map = end > 0 ? mmap(NULL, (size_t)end, PROT_READ, MAP_PRIVATE, s.fd, 0) : NULL;
-    if (map == MAP_FAILED) {
-        code = ERR_internal;
-        map = NULL;
-    }
-    close(s.fd);
-    *data = map;
-    *len = map ? (size_t)end : 0;
-    return code == ERR_NONE || fail_inflating(p, code, s.cause);
+static bool unzip_body(Put *p, Spill *spill, Bytes *bytes) {
+    ErrCode code = spill_begin(spill, p->dataset_files, &p->errand.cancelled);
+    if (code == ERR_NONE) code = inflate_gzip(bytes->data, bytes->len, most_inflated(p), spill_put, spill);
+    if (code == ERR_NONE) code = spill_map(spill);
+    *bytes = (Bytes){spill->map, spill->len};
+    return code == ERR_NONE || fail_inflating(p, code, spill->cause);
 }
 
 /* The draft as a file, and that under the name. */
@@ -83,18 +67,47 @@ static bool store_draft(Put *p, Draft *draft) {
     return ok;
 }
 
+/* With the columns of the data set that a single one is added to. */
+static bool store_with_base(Put *p, Draft *draft) {
+    return (p->base.fd < 0 || draft_add(draft, &p->base, &p->errand.err)) && store_draft(p, draft);
+}
+
+static bool store_plain(Put *p, Bytes bytes) {
+    Draft draft;
+    const bool ok = draft_read(&draft, bytes.data, bytes.len, p->column, &p->errand.err) && store_with_base(p, &draft);
+    draft_release(&draft);
+    return ok;
+}
+
+static bool unpack_npz(Put *p, Npz *npz, Bytes bytes, Spill *spill) {
+    Err *err = &p->errand.err, why = {0};
+    ErrCode code = spill_begin(spill, p->dataset_files, &p->errand.cancelled);
+    if (code != ERR_NONE) return fail_inflating(p, code, spill->cause);
+    if (!npz_unpack(npz, bytes.data, bytes.len, most_inflated(p), spill_put, spill, &why))
+        return spill->cause ? fail_inflating(p, why.code, spill->cause) : err_set(err, why.code, "%s", why.message);
+    code = spill_map(spill);
+    return code == ERR_NONE ? npz_read(npz, bytes.data, spill->map, err) : fail_inflating(p, code, spill->cause);
+}
+
+static bool store_npz(Put *p, Bytes bytes) {
+    Npz npz = {0};
+    Spill spill = {.fd = -1};
+    Draft draft = {.base = -1};
+    const bool ok = unpack_npz(p, &npz, bytes, &spill) && draft_read_npz(&draft, &npz, p->column, &p->errand.err) && store_with_base(p, &draft);
+    draft_release(&draft);
+    npz_release(&npz);
+    spill_release(&spill);
+    return ok;
+}
+
 static bool store_body(void *arg) {
     Put *p = arg;
     const Body *body = &p->errand.call->body;
-    const unsigned char *data = body->data;
-    size_t len = body->len;
-    bool inflated = body->gzip || gunzip_is(data, len);
-    Draft draft = {.base = -1};
-    if (inflated && !inflate_body(p, &data, &len)) return false;
-    bool ok = draft_read(&draft, data, len, p->column, &p->errand.err) && (p->base.fd < 0 || draft_add(&draft, &p->base, &p->errand.err)) &&
-              store_draft(p, &draft);
-    draft_release(&draft);
-    if (inflated && data) munmap((void *)data, len);
+    Bytes bytes = {body->data, body->len};
+    Spill spill = {.fd = -1};
+    bool ok = !(body->gzip || inflate_is_gzip(body->data, body->len)) || unzip_body(p, &spill, &bytes);
+    if (ok) ok = zip_is(bytes.data, bytes.len) ? store_npz(p, bytes) : store_plain(p, bytes);
+    spill_release(&spill);
     return ok;
 }
 
@@ -145,7 +158,7 @@ static void begin(Put *p) {
 static bool check_names(Call *call, const char *column) {
     static const char names[] = "1 to 100 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
     if (!dataset_name_ok(call->param.text)) call_fail(call, ERR_bad_request, "The name of a data set is %s.", names);
-    else if (column && !dataset_name_ok(column)) call_fail(call, ERR_bad_request, "The name of a column is %s.", names);
+    else if (column && !dataset_column_name_ok(column)) call_fail(call, ERR_bad_request, "The name of a column is %s, and not " SAFETENSORS_METADATA ".", names);
     return !call->answered;
 }
 

@@ -2,6 +2,7 @@
 #include "schema/formats/idx.h"
 #include "schema/formats/npy.h"
 #include "schema/formats/safetensors.h"
+#include "schema/formats/sniff.h"
 #include "schema/limits.h"
 #include "server/data/file.h"
 #include <errno.h>
@@ -34,11 +35,14 @@ static bool take_tensor(Draft *draft, const BulkTensor *t, const unsigned char *
                                           draft->columns->column.name, (size_t)draft->rows);
 }
 
-static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body, Err *err) {
+/* body: what all tensors' offsets are in; NULL: each is in its own of `bodies`. */
+static bool take_bulk(Draft *draft, const Bulk *bulk, const unsigned char *body, const unsigned char *const *bodies, Err *err) {
     if (bulk->n == 0) return err_set(err, ERR_bad_tensor, "There is no column in it.");
     if (!room_for(draft, bulk->n, err)) return false;
-    for (size_t i = 0; i < bulk->n; i++)
-        if (!take_tensor(draft, &bulk->items[i], body + bulk->items[i].offset, err)) return false;
+    for (size_t i = 0; i < bulk->n; i++) {
+        const BulkTensor *t = &bulk->items[i];
+        if (!take_tensor(draft, t, (body ? body : bodies[i]) + t->offset, err)) return false;
+    }
     return true;
 }
 
@@ -50,7 +54,7 @@ static bool read_bulk(Draft *draft, Read *read, const unsigned char *body, size_
     if (!read(body, len, &bulk, err)) return false;
     BulkTensor one = column ? *bulk.items : (BulkTensor){0};
     one.name = (char *)column; /* which is only read */
-    bool ok = take_bulk(draft, column ? &(Bulk){.items = &one, .n = 1} : &bulk, body, err);
+    bool ok = take_bulk(draft, column ? &(Bulk){.items = &one, .n = 1} : &bulk, body, NULL, err);
     bulk_release(&bulk);
     return ok;
 }
@@ -61,9 +65,17 @@ bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char 
     if ((is_idx || is_npy) && !column)
         return err_set(err, ERR_bad_request, "%s holds one column: say ?column= which.", is_idx ? "An IDX file" : "An npy file");
     if (is_idx || is_npy) return read_bulk(draft, is_idx ? idx_read : npy_read, body, len, column, err);
+    const char *what = safetensors_is(body, len) ? NULL : sniff(body, len);
+    if (what) return err_set(err, ERR_bad_tensor, "This is %s; send safetensors, npy, npz or IDX.", what);
     if (column)
         return err_set(err, ERR_bad_request, "?column= names the column of an IDX or npy file, and the body is neither; safetensors bring their columns' names.");
     return read_bulk(draft, safetensors_read, body, len, NULL, err);
+}
+
+bool draft_read_npz(Draft *draft, const Npz *npz, const char *column, Err *err) {
+    *draft = (Draft){.base = -1};
+    if (column) return err_set(err, ERR_bad_request, "?column= names the column of an IDX or npy file; an npz brings its columns' names.");
+    return take_bulk(draft, &npz->bulk, NULL, npz->data, err);
 }
 
 static bool has_column(const Draft *draft, const char *name) {

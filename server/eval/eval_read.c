@@ -1,6 +1,7 @@
 #include "server/eval/eval.h"
 #include "schema/formats/npy.h"
 #include "schema/formats/safetensors.h"
+#include "schema/formats/sniff.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,11 +119,18 @@ static bool check_run(Eval *ev) {
     return read_outputs(ev);
 }
 
+/* A file of tensors without its Content-Type, which begins as no JSON does. */
+static bool check_json(Eval *ev, const Body *body) {
+    if (npy_is(body->data, body->len)) return err_set(&ev->errand.err, ERR_bad_json, "This is an npy file; its Content-Type is application/x-npy.");
+    return !safetensors_is(body->data, body->len) ||
+           err_set(&ev->errand.err, ERR_bad_json, "This is a safetensors file; its Content-Type is application/vnd.safetensors.");
+}
+
 static bool read_json(Eval *ev) {
     const Body *body = &ev->errand.call->body;
     const EvalRequest *r = &ev->request;
     const ProgramSpec *spec = &r->spec;
-    if (!json_parse(&ev->json, (const char *)body->data, body->len, &ev->errand.err)) return false;
+    if (!check_json(ev, body) || !json_parse(&ev->json, (const char *)body->data, body->len, &ev->errand.err)) return false;
     if (!json_decode(ev->json.root, "", fields_of[ev->kind], &ev->request, &ev->errand.err)) return false;
     int named = !!spec->source + !!spec->term + !!spec->program + !!r->model.run;
     if (named != 1) return err_set(&ev->errand.err, ERR_bad_request, "Give exactly one of program, source, term and run.");
@@ -147,12 +155,22 @@ static bool check_names(Eval *ev) {
     return true;
 }
 
+/* A body that is known to be something else than its Content-Type says. `is`: it begins as that says. */
+static bool check_form(Eval *ev, bool is) {
+    const Body *body = &ev->errand.call->body;
+    const char *what = is ? NULL : sniff(body->data, body->len);
+    return !what || err_set(&ev->errand.err, ERR_bad_tensor,
+                            "This is %s; send safetensors as application/vnd.safetensors, or npy as application/x-npy, in Content-Type.", what);
+}
+
 bool eval_read(void *arg) {
     Eval *ev = arg;
     const Body *body = &ev->errand.call->body;
+    Err *err = &ev->errand.err;
     switch (body->kind) {
-    case BODY_SAFETENSORS: return safetensors_read(body->data, body->len, &ev->bulk, &ev->errand.err) && check_names(ev);
-    case BODY_NPY: return npy_read(body->data, body->len, &ev->bulk, &ev->errand.err);
+    case BODY_SAFETENSORS:
+        return check_form(ev, safetensors_is(body->data, body->len)) && safetensors_read(body->data, body->len, &ev->bulk, err) && check_names(ev);
+    case BODY_NPY: return check_form(ev, npy_is(body->data, body->len)) && npy_read(body->data, body->len, &ev->bulk, err);
     case BODY_JSON: return read_json(ev);
     default: return true;
     }

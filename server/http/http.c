@@ -319,7 +319,7 @@ static void begin_body(Call *call, uint64_t declared) {
         call_fail(call, ERR_unsupported_media_type, "This resource takes JSON only.");
         return;
     }
-    call->body.gzip = kind == BODY_DATA && coding && strcasecmp(coding, "gzip") == 0;
+    call->body.gzip = kind == BODY_DATA && coding && (strcasecmp(coding, "gzip") == 0 || strcasecmp(coding, "x-gzip") == 0);
     if (coding && !call->body.gzip && strcasecmp(coding, "identity") != 0) {
         call_fail(call, ERR_unsupported_media_type, "%s",
                   kind == BODY_DATA ? "Of Content-Encoding, only gzip is taken." : "Bodies are taken as they are, without Content-Encoding.");

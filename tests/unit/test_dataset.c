@@ -2,7 +2,7 @@
 #include "schema/formats/idx.h"
 #include "schema/formats/safetensors.h"
 #include "server/data/draft.h"
-#include "server/data/gunzip.h"
+#include "server/data/inflate.h"
 #include "tests/support/graphs.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -131,29 +131,39 @@ static void test_gunzip(void **state) {
     put_gzip(&in, bytes, LEN - 1000);
     size_t first = in.len;
     put_gzip(&in, bytes + LEN - 1000, 1000);
-    assert_true(gunzip_is(in.data, in.len));
-    assert_int_equal(gunzip(in.data, in.len, LEN, collect, &out), ERR_NONE);
+    assert_true(inflate_is_gzip(in.data, in.len));
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN, collect, &out), ERR_NONE);
     assert_int_equal(out.len, LEN);
     assert_memory_equal(out.data, bytes, LEN);
 
     buf_clear(&out);
-    assert_int_equal(gunzip(in.data, in.len, LEN - 1, collect, &out), ERR_body_too_large);
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN - 1, collect, &out), ERR_body_too_large);
     assert_true(out.len < LEN);
     size_t refused = 0;
-    assert_int_equal(gunzip(in.data, in.len, LEN, refuse, &refused), ERR_storage_full);
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN, refuse, &refused), ERR_storage_full);
     assert_in_range(refused, 1, LEN - 1); /* asked once */
     /* cut off anywhere but between the members */
     for (size_t i = 0; i < 40; i++) {
         size_t len = i < 20 ? i : in.len - 1 - rng_below(&r, (uint32_t)in.len - 20);
         if (len == first) continue;
         buf_clear(&out);
-        assert_int_equal(gunzip(in.data, len, LEN, collect, &out), ERR_bad_tensor);
+        assert_int_equal(inflate_gzip(in.data, len, LEN, collect, &out), ERR_bad_tensor);
     }
+    /* filled up with zeros, and with something else behind those */
+    size_t whole = in.len;
+    for (int i = 0; i < 1000; i++) buf_u8(&in, 0);
+    buf_clear(&out);
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN, collect, &out), ERR_NONE);
+    assert_int_equal(out.len, LEN);
+    assert_int_equal(inflate_gzip(in.data + whole, 1000, LEN, collect, &out), ERR_bad_tensor);
+    buf_u8(&in, 1);
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN, collect, &out), ERR_bad_tensor);
+    in.len = whole;
     buf_puts(&in, "behind it");
-    assert_int_equal(gunzip(in.data, in.len, LEN, collect, &out), ERR_bad_tensor);
+    assert_int_equal(inflate_gzip(in.data, in.len, LEN, collect, &out), ERR_bad_tensor);
     in.data[first / 2] ^= 0x55;
     buf_clear(&out);
-    assert_int_equal(gunzip(in.data, first, LEN, collect, &out), ERR_bad_tensor);
+    assert_int_equal(inflate_gzip(in.data, first, LEN, collect, &out), ERR_bad_tensor);
     buf_release(&in);
     buf_release(&out);
     free(bytes);
@@ -336,7 +346,8 @@ static void test_refused(void **state) {
     refused("\x93NUMPY", 6, NULL, ERR_bad_request, "?column=");
     refused("\x93NUMPY", 6, "x", ERR_bad_tensor, "npy");
     refused("", 0, NULL, ERR_bad_tensor, "safetensors");
-    refused("hello, world", 12, NULL, ERR_bad_tensor, "safetensors");
+    refused("hello, world", 12, NULL, ERR_bad_tensor, "This is a text; send safetensors, npy, npz or IDX.");
+    refused("\x89HDF\r\n\x1a\n", 8, "x", ERR_bad_tensor, "This is an HDF5 file; send safetensors, npy, npz or IDX.");
 }
 
 static void test_rows_must_agree_with_the_base(void **state) {
