@@ -112,7 +112,7 @@ static ExitCode put_file(CliCall *call, const char *name, const char *operand) {
 
 static ExitCode put_files(CliCall *call, const char *name, CliList files) {
     ExitCode code = EXIT_OK;
-    if (!files.count) return cli_complain("dataset put", "a file is missing: FILE (safetensors), or COLUMN=FILE (IDX or npy)");
+    if (!files.count) return cli_complain("dataset put", "a file is missing: FILE (safetensors or npz), or COLUMN=FILE (IDX or npy)");
     for (size_t i = 0; i < files.count && code == EXIT_OK; i++) code = put_file(call, name, files.items[i]);
     return cli_print_answer(call, code, print_record);
 }

@@ -60,7 +60,7 @@ typedef struct {
 } ClientSink;
 ClientStatus client_stream(Client *client, const char *path, const char *const *headers, const ClientSink *sink, ClientResponse *response);
 
-/* PUT /datasets/NAME. column: what an IDX or npy body's one column is called; NULL for safetensors. */
+/* PUT /datasets/NAME. column: what an IDX or npy body's one column is called; NULL for safetensors and npz. */
 ClientStatus client_dataset_put(Client *client, const char *name, const char *column, const void *body, size_t len, ClientResponse *response);
 
 /* A header's value without surrounding blanks; the name in any case. NULL when absent. It is no C string: *len bytes, valid while

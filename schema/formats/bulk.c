@@ -66,7 +66,7 @@ bool bulk_fits(const BulkTensor *t, const unsigned char *data, Err *err) {
 /* In Fortran order the elements of the last axis lie `stride` apart, with all that the axes before it hold in between: a run of them at a time. */
 static void convert_fortran(const BulkTensor *t, const unsigned char *data, size_t first, size_t n, unsigned char *to) {
     const size_t last = t->rank - 1, size = dtype_size(t->dtype);
-    size_t at[BULK_RANK], stride[BULK_RANK];
+    size_t at[LIMIT_TENSOR_RANK], stride[LIMIT_TENSOR_RANK];
     stride[0] = element_width(t->element);
     for (size_t k = 1; k < t->rank; k++) stride[k] = stride[k - 1] * t->shape[k - 1];
     for (size_t k = t->rank; k--; first /= t->shape[k]) at[k] = first % t->shape[k];

@@ -8,12 +8,12 @@
 #define CAJAL_BULK_H
 #include "schema/errors.h"
 #include "schema/formats/elements.h"
-
+#include "schema/limits.h"
 
 typedef struct {
     char *name;
     DType dtype;             /* what the elements become, or are: element_dtype(element) */
-    size_t rank, shape[BULK_RANK];
+    size_t rank, shape[LIMIT_TENSOR_RANK];
     size_t count;            /* product of shape */
     size_t offset, bytes;    /* in the body; count × element_width(element) */
     ElementType element;

@@ -26,7 +26,7 @@ bool idx_read(const unsigned char *body, size_t len, Bulk *out, Err *err) {
     if (type == NTYPES) return bad(err, "has an element type that is none of 08, 09, 0B, 0C, 0D, 0E");
     BulkTensor t = {.element = types[type].element, .big_endian = true, .rank = body[3]};
     t.offset = HEADER + t.rank * EXTENT;
-    if (t.rank > BULK_RANK) return bad(err, "has more than 18 axes");
+    if (t.rank > LIMIT_TENSOR_RANK) return bad(err, "has more than 18 axes");
     if (len < t.offset) return bad(err, "ends before its extents do");
     for (size_t i = 0; i < t.rank; i++) t.shape[i] = read_extent(body + HEADER + i * EXTENT);
     if (!bulk_measure(&t)) return bad(err, "has a shape that overflows");

@@ -47,7 +47,7 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     if (d == ELEMENT_COUNT)
         return err_set(err, ERR_bad_tensor, "The tensor \"%.100s\" is of dtype %.20s, and of none of the dtypes " TAKEN ".", name, e.dtype);
     t->element = (ElementType)d;
-    t->rank = read_sizes(json, e.shape, t->shape, BULK_RANK);
+    t->rank = read_sizes(json, e.shape, t->shape, LIMIT_TENSOR_RANK);
     if (t->rank == SIZE_MAX) return bad(err, name, "has a shape that is no list of at most 18 sizes");
     if (read_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
     if (!bulk_measure(t)) return bad(err, name, "has a shape that overflows");

@@ -24,8 +24,8 @@ bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, 
     if (!dataset_column_name_ok(t->name))
         return err_set(err, ERR_bad_tensor, "\"%.100s\" is no column's name: 1 to %d of A-Z, a-z, 0-9, \".\", \"_\" and \"-\", and not " SAFETENSORS_METADATA ".",
                        t->name, DATASET_NAME);
-    if (t->rank == 0 || t->rank - 1 > WIRE_ROW_RANK)
-        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, WIRE_ROW_RANK);
+    if (t->rank == 0 || t->rank - 1 > LIMIT_ROW_RANK)
+        return err_set(err, ERR_bad_tensor, "The column %s needs an axis of rows, and at most %d others.", t->name, LIMIT_ROW_RANK);
     if (t->count == 0) return err_set(err, ERR_bad_tensor, "The column %s is empty.", t->name);
     out->rank = t->rank - 1;
     out->count = t->count / t->shape[0];

@@ -1,6 +1,6 @@
 #include "server/data/npz.h"
 #include "schema/formats/npy.h"
-#include "schema/protocol/wire_train.h"
+#include "schema/limits.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -16,7 +16,7 @@ static bool is_npy_name(const ZipMember *m) {
 
 /* Before anything is unpacked. */
 static bool check_members(const Zip *zip, size_t most, Err *err) {
-    size_t total = 0; /* of at most WIRE_COLUMNS sizes of 32 bits */
+    size_t total = 0; /* of at most LIMIT_COLUMNS sizes of 32 bits */
     for (size_t i = 0; i < zip->n; i++) {
         const ZipMember *m = &zip->members[i];
         if (!is_npy_name(m))
@@ -58,7 +58,7 @@ static bool unpack_member(const ZipMember *m, const unsigned char *body, Inflate
 
 bool npz_unpack(Npz *npz, const unsigned char *body, size_t len, size_t most, InflateSink *sink, void *arg, Err *err) {
     *npz = (Npz){0};
-    bool ok = zip_read(body, len, WIRE_COLUMNS, &npz->zip, err) && check_members(&npz->zip, most, err);
+    bool ok = zip_read(body, len, LIMIT_COLUMNS, &npz->zip, err) && check_members(&npz->zip, most, err);
     for (size_t i = 0; ok && i < npz->zip.n; i++) ok = unpack_member(&npz->zip.members[i], body, sink, arg, err);
     return ok;
 }

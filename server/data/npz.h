@@ -3,7 +3,7 @@
  * What the members take unpacked is known from the archive's directory and refused before anything is unpacked; each must then be exactly that, and
  * of the checksum that stands there.
  * Ownership: an Npz points into the body and into what was unpacked, which outlive it; npz_release.
- * Errors: bad_tensor, body_too_large, too_large (more than WIRE_COLUMNS members), and what the sink returns; messages name the member. */
+ * Errors: bad_tensor, body_too_large, too_large (more than LIMIT_COLUMNS members), and what the sink returns; messages name the member. */
 #ifndef CAJAL_NPZ_H
 #define CAJAL_NPZ_H
 #include "schema/formats/bulk.h"

@@ -12,6 +12,7 @@
 #define CAJAL_EVAL_H
 #include "schema/formats/bulk.h"
 #include "schema/formats/json.h"
+#include "schema/limits.h"
 #include "server/routes.h"
 #include "server/http/errand.h"
 #include "server/programs/program_build.h"

@@ -2,6 +2,7 @@
 #include "schema/formats/npy.h"
 #include "schema/formats/safetensors.h"
 #include "schema/formats/sniff.h"
+#include "schema/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,7 +12,7 @@ static inline void bulk_check(const Bulk *bulk, size_t len) {
     for (size_t i = 0; i < bulk->n; i++) {
         const BulkTensor *t = &bulk->items[i];
         size_t count = 1;
-        fuzz_require(t->name && (unsigned)t->element < ELEMENT_COUNT && t->dtype == element_dtype(t->element) && t->rank <= BULK_RANK, "a tensor has a name, a dtype and a rank");
+        fuzz_require(t->name && (unsigned)t->element < ELEMENT_COUNT && t->dtype == element_dtype(t->element) && t->rank <= LIMIT_TENSOR_RANK, "a tensor has a name, a dtype and a rank");
         for (size_t k = 0; k < t->rank; k++) count *= t->shape[k];
         fuzz_require(count == t->count && t->bytes == count * element_width(t->element), "a tensor's bytes are its shape's");
         fuzz_require(t->offset == at && t->bytes <= len - at, "tensors lie one after the other inside the body");

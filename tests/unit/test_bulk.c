@@ -144,7 +144,7 @@ static void test_malformed_npy(void **state) {
 static void check_inside(const Bulk *bulk, size_t len) {
     for (size_t i = 0; i < bulk->n; i++) {
         const BulkTensor *t = &bulk->items[i];
-        assert_true(t->offset <= len && t->bytes <= len - t->offset && t->rank <= BULK_RANK);
+        assert_true(t->offset <= len && t->bytes <= len - t->offset && t->rank <= LIMIT_TENSOR_RANK);
         assert_int_equal(t->bytes, t->count * element_width(t->element));
     }
 }

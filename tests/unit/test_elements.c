@@ -66,7 +66,7 @@ static void check_one(const BulkTensor *t, uint64_t raw, const unsigned char *go
 
 /* Where the element of the row-major number `i` lies, in elements. */
 static size_t place_of(const BulkTensor *t, bool fortran, size_t i) {
-    size_t index[BULK_RANK], at = 0;
+    size_t index[LIMIT_TENSOR_RANK], at = 0;
     if (!fortran) return i;
     for (size_t k = t->rank; k--; i /= t->shape[k]) index[k] = i % t->shape[k];
     for (size_t k = t->rank; k--;) at = at * t->shape[k] + index[k];
