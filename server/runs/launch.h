@@ -1,5 +1,5 @@
-/* What a run needs before a worker can begin with it: its row, data sets, the checkpoint to go on from, weights of earlier runs; all opened and
- * checked, then sent.
+/* A launch: what a run needs before a worker can begin with it (its row, data sets, the checkpoint to go on from or weights of earlier runs), looked
+ * up, opened and checked, then sent.
  *
  * Ownership: a Launch owns rows and descriptors (launch_free). */
 #ifndef CAJAL_LAUNCH_H
@@ -11,12 +11,12 @@
 #include "server/server.h"
 #include "server/store/store_runs.h"
 
-/* A run's checkpoints, and the newest that is good. */
+/* A run's checkpoints, and the newest whose file is as its row says. */
 typedef struct {
     char id[RUN_ID + 1];
     RunCheckpoint *rows; /* ascending */
     size_t n;
-    int fd;              /* -1: none */
+    int fd;              /* the file of `chosen`; -1: none is open */
     RunCheckpoint chosen;
 } LaunchFile;
 /* The rows of a run's checkpoints; in the loop. ERR_not_found, ERR_internal; whatever comes of it, launch_file_release. */

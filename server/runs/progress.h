@@ -1,4 +1,4 @@
-/* What a worker says of a run it trains (wire_train.h, news), taken into the run's progress. */
+/* What a worker says of a run that it trains (FRAME_progress, wire_train.h), taken into the run's Training: the one reader of such frames. */
 #ifndef CAJAL_PROGRESS_H
 #define CAJAL_PROGRESS_H
 #include "schema/protocol/wire.h"
@@ -11,6 +11,6 @@ typedef struct {
     bool stopped;   /* as asked for; not all steps are done */
     char text[400]; /* why, when there is a code */
 } ProgressEnd;
-/* BAD: the frame is none such. LAST: *end is filled. Takes the frame's area. */
+/* BAD: the frame is no progress. LAST: the worker is done with the run, and *end is filled. Takes the frame's descriptor over. */
 ProgressResult progress_take(Training *t, Frame *frame, ProgressEnd *end);
 #endif

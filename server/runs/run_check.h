@@ -1,7 +1,7 @@
-/* What a worker that links a run does not see: the contents of data sets and checkpoints. Held against what linking has found, before the
- * run is queued.
+/* What a worker that links a run does not see: the values in data sets' columns, and the weights in checkpoints. Held against what linking has
+ * found, before the run is queued.
  *
- * Reads files, all of a column perhaps: on a thread. Ownership: everything is lent. Errors: bad_run with the place in the
+ * Reads files, whole columns perhaps: on a thread. Ownership: everything is lent. Errors: bad_run with the place in the
  * specification; conflict: the checkpoint to begin with is not there any more; internal. */
 #ifndef CAJAL_RUN_CHECK_H
 #define CAJAL_RUN_CHECK_H

@@ -1,8 +1,8 @@
 /* Claims on runs by their ids: to use one, or to delete it. The two exclude each other; claims of the same kind do not.
  *
- * A run that is queued or running claims the use of itself and of the runs that it takes weights from; a request that makes a run claims them from the
- * moment it looks for them until the new run is queued; a deletion claims its run until the row is gone. Who comes second is refused at once, nobody
- * waits: so what a run was accepted with is there when its turn comes. All in the loop's thread.
+ * A run that is queued or running claims the use of itself and of the runs that it takes weights from; a request that makes a run claims them
+ * from the moment it looks for them until the new run is queued; a deletion claims its run until the row is gone. Who comes second is refused at
+ * once, nobody waits: so what a run was accepted with is there when its turn comes. All in the loop's thread.
  * Ownership: a claim is embedded in its owner, zeroed before; it holds until run_claim_drop. */
 #ifndef CAJAL_RUN_CLAIM_H
 #define CAJAL_RUN_CLAIM_H

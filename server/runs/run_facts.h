@@ -1,5 +1,5 @@
-/* What a run's linking needs beside its specification, as it is kept with the run: the data sets as they were, earlier runs that weights come
- * from, the sized types of the program's variables.
+/* What linking a run again needs beside its specification, kept with the run (column `link`): the data sets as they were, the earlier runs that
+ * weights come from, the sized types of the program's variables.
  *
  * Ownership: strings, types and columns of a RunFacts that was read point into the bytes; run_facts_release frees the arrays. */
 #ifndef CAJAL_RUN_FACTS_H

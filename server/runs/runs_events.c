@@ -1,7 +1,7 @@
 /* GET /runs/{id}/events: a run's events as they come, as Server-Sent Events or NDJSON, from any event on.
  *
- * Everything is read back from the database, so a reader sees what is committed, each event once and in order, whatever happened to it, to the daemon or
- * to the connection in between. A reader that is slow has one small buffer, and is read for when it has taken that. */
+ * Everything is read back from the database, so a reader sees what is committed, each event once and in order, whatever happened to it, to the
+ * daemon or to the connection in between. A reader that is slow has one small buffer, and more is read when it has taken that. */
 #include "server/runs/run_find.h"
 #include "server/runs/scheduler.h"
 #include "server/routes.h"

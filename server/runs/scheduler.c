@@ -48,36 +48,36 @@ struct Scheduler {
 };
 
 static void next(Scheduler *s);
-static void conclude(Turn *p);
+static void conclude(Turn *turn);
 
 static Turn *turn_of(const Scheduler *s, const char *id) { return map_get(&s->turns, id, strlen(id)); }
 
 /* ---- the queue ---- */
 
-static void insert(Scheduler *s, Turn *p) {
+static void insert(Scheduler *s, Turn *turn) {
     Turn *before = s->last;
-    while (before && before->t->seq > p->t->seq) before = before->prev;
-    p->prev = before;
-    p->next = before ? before->next : s->first;
-    *(p->prev ? &p->prev->next : &s->first) = p;
-    *(p->next ? &p->next->prev : &s->last) = p;
+    while (before && before->t->seq > turn->t->seq) before = before->prev;
+    turn->prev = before;
+    turn->next = before ? before->next : s->first;
+    *(turn->prev ? &turn->prev->next : &s->first) = turn;
+    *(turn->next ? &turn->next->prev : &s->last) = turn;
     s->count++;
 }
 
-static void drop_claims(Turn *p) {
-    for (int i = 0; i <= LIMIT_RUN_SOURCES; i++) run_claim_drop(&p->claims[i]);
+static void drop_claims(Turn *turn) {
+    for (int i = 0; i <= LIMIT_RUN_SOURCES; i++) run_claim_drop(&turn->claims[i]);
 }
 
-static void turn_free(Turn *p) {
-    loop_untimer(p->scheduler->server->loop, &p->stop);
-    drop_claims(p);
-    launch_free(p->launch);
-    training_free(p->t);
-    free(p);
+static void turn_free(Turn *turn) {
+    loop_untimer(turn->scheduler->server->loop, &turn->stop);
+    drop_claims(turn);
+    launch_free(turn->launch);
+    training_free(turn->t);
+    free(turn);
 }
 
-static void call_waits(Turn *p, bool over) {
-    for (RunWait *w = p->waits, *after; w; w = after) {
+static void call_waits(Turn *turn, bool over) {
+    for (RunWait *w = turn->waits, *after; w; w = after) {
         after = w->next;
         if (!over && !w->queued) continue;
         scheduler_unwait(w);
@@ -93,182 +93,182 @@ static void call_watches(Scheduler *s, int64_t seq) {
 }
 
 /* The run is over and written. */
-static void leave(Turn *p) {
-    Scheduler *s = p->scheduler;
-    int64_t seq = p->t->seq;
-    map_remove(&s->turns, p->t->id, strlen(p->t->id));
-    *(p->prev ? &p->prev->next : &s->first) = p->next;
-    *(p->next ? &p->next->prev : &s->last) = p->prev;
+static void leave(Turn *turn) {
+    Scheduler *s = turn->scheduler;
+    int64_t seq = turn->t->seq;
+    map_remove(&s->turns, turn->t->id, strlen(turn->t->id));
+    *(turn->prev ? &turn->prev->next : &s->first) = turn->next;
+    *(turn->next ? &turn->next->prev : &s->last) = turn->prev;
     s->count--;
-    call_waits(p, true);
-    turn_free(p);
+    call_waits(turn, true);
+    turn_free(turn);
     call_watches(s, seq);
     next(s);
 }
 
 /* ---- endings ---- */
 
-static void release_worker(Turn *p) {
-    if (p->worker) p->worker->data = NULL;
-    p->worker = NULL;
-    loop_untimer(p->scheduler->server->loop, &p->stop);
+static void release_worker(Turn *turn) {
+    if (turn->worker) turn->worker->data = NULL;
+    turn->worker = NULL;
+    loop_untimer(turn->scheduler->server->loop, &turn->stop);
 }
 
-static void finish(Turn *p, RunState state, ErrCode code, const char *reason) {
-    Server *server = p->scheduler->server;
+static void finish(Turn *turn, RunState state, ErrCode code, const char *reason) {
+    Server *server = turn->scheduler->server;
     uint64_t *counters[RUN_STATES] = {[RUN_DONE] = &server->metrics->runs_done, [RUN_FAILED] = &server->metrics->runs_failed,
                                       [RUN_CANCELLED] = &server->metrics->runs_cancelled};
     ++*counters[state];
-    p->phase = OVER;
-    training_end_attempt(p->t, state == RUN_DONE ? NULL : *reason ? reason : "cancelled");
-    training_set_state(p->t, state, code, reason);
-    log_put(&server->log, LOG_INFO, "run over", "id=%s state=%s step=%llu reason=\"%s\"", p->t->id, run_state_names[state],
-            (unsigned long long)p->t->step, reason);
+    turn->phase = OVER;
+    training_end_attempt(turn->t, state == RUN_DONE ? NULL : *reason ? reason : "cancelled");
+    training_set_state(turn->t, state, code, reason);
+    log_put(&server->log, LOG_INFO, "run over", "id=%s state=%s step=%llu reason=\"%s\"", turn->t->id, run_state_names[state],
+            (unsigned long long)turn->t->step, reason);
 }
 
-static void wait_again(Turn *p, const char *how) {
-    training_end_attempt(p->t, how);
-    training_save(p->t, true);
-    p->phase = WAITING;
-    p->stopping = false;
-    next(p->scheduler);
+static void wait_again(Turn *turn, const char *how) {
+    training_end_attempt(turn->t, how);
+    training_save(turn->t, true);
+    turn->phase = WAITING;
+    turn->stopping = false;
+    next(turn->scheduler);
 }
 
 /* Its worker is dead: the run goes on from its last checkpoint, unless it makes no headway. */
-static void retry(Turn *p) {
-    Training *t = p->t;
+static void retry(Turn *turn) {
+    Training *t = turn->t;
     char reason[300];
     uint64_t reached = t->nkept ? t->kept[t->nkept - 1] : 0;
-    if (reached > p->reached) p->deaths = 0;
-    p->reached = reached;
-    training_log(t, "The worker died (%s).", p->how);
-    if (++p->deaths <= SCHEDULER_RETRIES) {
-        snprintf(reason, sizeof reason, "The worker died: %s", p->how);
-        wait_again(p, reason);
+    if (reached > turn->reached) turn->deaths = 0;
+    turn->reached = reached;
+    training_log(t, "The worker died (%s).", turn->how);
+    if (++turn->deaths <= SCHEDULER_RETRIES) {
+        snprintf(reason, sizeof reason, "The worker died: %s", turn->how);
+        wait_again(turn, reason);
         return;
     }
-    snprintf(reason, sizeof reason, "The worker died %u times without coming to a new checkpoint, the last time by %s.", p->deaths, p->how);
-    finish(p, RUN_FAILED, ERR_worker_crash, reason);
+    snprintf(reason, sizeof reason, "The worker died %u times without coming to a new checkpoint, the last time by %s.", turn->deaths, turn->how);
+    finish(turn, RUN_FAILED, ERR_worker_crash, reason);
 }
 
 /* Once everything the worker sent is written. */
-static void conclude(Turn *p) {
-    Training *t = p->t;
-    if (p->phase != ENDING || t->writing || (t->narrived && !t->trouble)) return;
-    if (t->trouble) finish(p, RUN_FAILED, t->trouble, t->trouble_text);
-    else if (p->cancelled && (p->died || p->end.stopped)) finish(p, RUN_CANCELLED, ERR_NONE, "");
-    else if (p->scheduler->draining && (p->died || p->end.stopped)) wait_again(p, "The service ended.");
-    else if (p->died) retry(p);
-    else if (p->end.code) finish(p, RUN_FAILED, p->end.code, p->end.text);
-    else if (p->end.stopped) wait_again(p, "The worker stopped.");
-    else finish(p, RUN_DONE, ERR_NONE, "");
+static void conclude(Turn *turn) {
+    Training *t = turn->t;
+    if (turn->phase != ENDING || t->writing || (t->narrived && !t->trouble)) return;
+    if (t->trouble) finish(turn, RUN_FAILED, t->trouble, t->trouble_text);
+    else if (turn->cancelled && (turn->died || turn->end.stopped)) finish(turn, RUN_CANCELLED, ERR_NONE, "");
+    else if (turn->scheduler->draining && (turn->died || turn->end.stopped)) wait_again(turn, "The service ended.");
+    else if (turn->died) retry(turn);
+    else if (turn->end.code) finish(turn, RUN_FAILED, turn->end.code, turn->end.text);
+    else if (turn->end.stopped) wait_again(turn, "The worker stopped.");
+    else finish(turn, RUN_DONE, ERR_NONE, "");
 }
 
-static void end_training(Turn *p) {
-    release_worker(p);
-    p->phase = ENDING;
-    conclude(p);
+static void end_training(Turn *turn) {
+    release_worker(turn);
+    turn->phase = ENDING;
+    conclude(turn);
 }
 
 static void on_patience(void *arg) {
-    Turn *p = arg;
-    if (p->worker) pool_kill(p->worker, END_STOPPED);
+    Turn *turn = arg;
+    if (turn->worker) pool_kill(turn->worker, END_STOPPED);
 }
 
 /* Asks the worker to stop, and does not wait for long. */
-static void stop(Turn *p, int64_t patience) {
-    Server *server = p->scheduler->server;
-    if (p->phase != TRAINING || p->stopping) return;
+static void stop(Turn *turn, int64_t patience) {
+    Server *server = turn->scheduler->server;
+    if (turn->phase != TRAINING || turn->stopping) return;
     Buf none = {0};
-    p->stopping = true;
-    p->stop = (Timer){.fire = on_patience, .arg = p};
-    loop_timer(server->loop, &p->stop, loop_now() + patience);
-    pool_send(p->worker, FRAME_stop, 0, &none, -1);
+    turn->stopping = true;
+    turn->stop = (Timer){.fire = on_patience, .arg = turn};
+    loop_timer(server->loop, &turn->stop, loop_now() + patience);
+    pool_send(turn->worker, FRAME_stop, 0, &none, -1);
 }
 
 /* After the worker's end, or its last word, there is nobody to be told. */
 static void on_saved(Training *t) {
-    const Turn *p = t->owner;
+    const Turn *turn = t->owner;
     const Buf none = {0};
-    if (p->phase == TRAINING) pool_send(p->worker, FRAME_saved, 0, &none, -1);
+    if (turn->phase == TRAINING) pool_send(turn->worker, FRAME_saved, 0, &none, -1);
 }
 
 static void on_committed(Training *t) {
-    const Turn *p = t->owner;
-    call_watches(p->scheduler, t->seq);
+    const Turn *turn = t->owner;
+    call_watches(turn->scheduler, t->seq);
 }
 
 static void on_changed(Training *t) {
-    Turn *p = t->owner;
-    if (t->trouble && p->phase == WAITING) finish(p, RUN_FAILED, t->trouble, t->trouble_text);
-    if (t->trouble && p->phase == TRAINING) stop(p, CANCEL_NS);
-    conclude(p);
-    if (p->waits && !t->flushing && !t->now.dirty) call_waits(p, false);
-    if (p->phase == OVER && !training_busy(t)) leave(p);
-    else if (p->phase == WAITING) next(p->scheduler);
+    Turn *turn = t->owner;
+    if (t->trouble && turn->phase == WAITING) finish(turn, RUN_FAILED, t->trouble, t->trouble_text);
+    if (t->trouble && turn->phase == TRAINING) stop(turn, CANCEL_NS);
+    conclude(turn);
+    if (turn->waits && !t->flushing && !t->now.dirty) call_waits(turn, false);
+    if (turn->phase == OVER && !training_busy(t)) leave(turn);
+    else if (turn->phase == WAITING) next(turn->scheduler);
 }
 
 /* ---- beginnings ---- */
 
 static void launched(void *arg) {
-    Turn *p = arg;
-    Scheduler *s = p->scheduler;
-    Launch *l = p->launch;
-    p->launch = NULL;
-    if (p->cancelled) {
-        release_worker(p);
-        finish(p, RUN_CANCELLED, ERR_NONE, "");
-    } else if (!p->opened) {
-        release_worker(p);
-        finish(p, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
-    } else if (s->draining || !p->worker || launch_is_stale(l)) {
-        release_worker(p);
-        p->phase = WAITING;
+    Turn *turn = arg;
+    Scheduler *s = turn->scheduler;
+    Launch *l = turn->launch;
+    turn->launch = NULL;
+    if (turn->cancelled) {
+        release_worker(turn);
+        finish(turn, RUN_CANCELLED, ERR_NONE, "");
+    } else if (!turn->opened) {
+        release_worker(turn);
+        finish(turn, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
+    } else if (s->draining || !turn->worker || launch_is_stale(l)) {
+        release_worker(turn);
+        turn->phase = WAITING;
     } else {
-        bool first = !p->t->attempts.len;
+        bool first = !turn->t->attempts.len;
         uint64_t from = launch_step(l);
         char reason[100] = "";
         if (!first) snprintf(reason, sizeof reason, "It goes on from step %llu.", (unsigned long long)from);
-        training_resume_at(p->t, from);
-        training_begin_attempt(p->t, from);
-        training_set_state(p->t, RUN_RUNNING, ERR_NONE, reason);
-        p->phase = TRAINING;
-        p->died = p->stopping = false;
-        p->end = (ProgressEnd){0};
-        launch_send(l, p->worker); /* a lost worker is heard of */
+        training_resume_at(turn->t, from);
+        training_begin_attempt(turn->t, from);
+        training_set_state(turn->t, RUN_RUNNING, ERR_NONE, reason);
+        turn->phase = TRAINING;
+        turn->died = turn->stopping = false;
+        turn->end = (ProgressEnd){0};
+        launch_send(l, turn->worker); /* a lost worker is heard of */
     }
     launch_free(l);
     next(s);
 }
 
 static void open_files(void *arg) {
-    Turn *p = arg;
-    p->opened = launch_open(p->launch);
+    Turn *turn = arg;
+    turn->opened = launch_open(turn->launch);
 }
 
-static void launch(Turn *p, Worker *worker) {
-    Server *server = p->scheduler->server;
-    p->launch = launch_new(server, p->t->id);
-    if (!p->launch) {
-        finish(p, RUN_FAILED, ERR_internal, "Memory is short.");
+static void launch(Turn *turn, Worker *worker) {
+    Server *server = turn->scheduler->server;
+    turn->launch = launch_new(server, turn->t->id);
+    if (!turn->launch) {
+        finish(turn, RUN_FAILED, ERR_internal, "Memory is short.");
         return;
     }
-    p->phase = LAUNCHING;
-    p->worker = worker;
-    worker->data = p;
-    p->task = (Task){.work = open_files, .done = launched, .arg = p};
-    tasks_add(server->tasks, &p->task);
+    turn->phase = LAUNCHING;
+    turn->worker = worker;
+    worker->data = turn;
+    turn->task = (Task){.work = open_files, .done = launched, .arg = turn};
+    tasks_add(server->tasks, &turn->task);
 }
 
 /* What is written by now may be gone on from: not before. */
 static Turn *first_waiting(const Scheduler *s) {
-    Turn *p = s->first;
-    while (p && (p->phase != WAITING || training_busy(p->t))) p = p->next;
-    return p;
+    Turn *turn = s->first;
+    while (turn && (turn->phase != WAITING || training_busy(turn->t))) turn = turn->next;
+    return turn;
 }
 
 static void next(Scheduler *s) {
-    Turn *p;
+    Turn *turn;
     if (s->draining) return;
     if (!s->count) {
         if (!s->rest.on) loop_timer(s->server->loop, &s->rest, loop_now() + REST_NS);
@@ -278,8 +278,8 @@ static void next(Scheduler *s) {
     pool_start(s->pool);
     for (int i = 0; i < pool_size(s->pool); i++) {
         Worker *worker = pool_worker(s->pool, i);
-        if (!pool_takes(worker) || worker->data || !(p = first_waiting(s))) continue;
-        launch(p, worker);
+        if (!pool_takes(worker) || worker->data || !(turn = first_waiting(s))) continue;
+        launch(turn, worker);
     }
 }
 
@@ -297,30 +297,30 @@ static void on_ready(void *arg, Worker *worker) {
 }
 
 static void on_frame(void *arg, Worker *worker, Frame *frame) {
-    Turn *p = worker->data;
+    Turn *turn = worker->data;
     ProgressEnd end;
     (void)arg;
-    ProgressResult result = p && p->phase == TRAINING ? progress_take(p->t, frame, &end) : PROGRESS_BAD;
+    ProgressResult result = turn && turn->phase == TRAINING ? progress_take(turn->t, frame, &end) : PROGRESS_BAD;
     if (result == PROGRESS_BAD) {
         pool_kill(worker, END_NONSENSE);
     } else if (result == PROGRESS_LAST) {
-        p->end = end;
-        end_training(p);
-        next(p->scheduler);
+        turn->end = end;
+        end_training(turn);
+        next(turn->scheduler);
     }
 }
 
 static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
     Scheduler *s = arg;
-    Turn *p = worker->data;
+    Turn *turn = worker->data;
     worker->data = NULL;
-    if (p) {
-        p->worker = NULL;
+    if (turn) {
+        turn->worker = NULL;
         s->server->metrics->run_deaths += end != END_STOPPED;
-        if (p->phase == TRAINING) {
-            p->died = true;
-            snprintf(p->how, sizeof p->how, "%s", how);
-            end_training(p);
+        if (turn->phase == TRAINING) {
+            turn->died = true;
+            snprintf(turn->how, sizeof turn->how, "%s", how);
+            end_training(turn);
         }
     }
     next(s);
@@ -328,59 +328,59 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 
 /* ---- the interface ---- */
 
-static bool claim_all(Turn *p, const StoredRun *run) {
-    RunClaims *claims = &p->scheduler->claims;
-    bool ok = run_claim(claims, &p->claims[0], RUN_USE, run->id);
-    for (int i = 0; ok && i < LIMIT_RUN_SOURCES && *p->t->sources[i]; i++) ok = run_claim(claims, &p->claims[1 + i], RUN_USE, p->t->sources[i]);
-    if (!ok) drop_claims(p);
+static bool claim_all(Turn *turn, const StoredRun *run) {
+    RunClaims *claims = &turn->scheduler->claims;
+    bool ok = run_claim(claims, &turn->claims[0], RUN_USE, run->id);
+    for (int i = 0; ok && i < LIMIT_RUN_SOURCES && *turn->t->sources[i]; i++) ok = run_claim(claims, &turn->claims[1 + i], RUN_USE, turn->t->sources[i]);
+    if (!ok) drop_claims(turn);
     return ok;
 }
 
 /* ERR_conflict: a claim stands against it; ERR_internal: memory is short. */
 static ErrCode enter(Scheduler *s, const StoredRun *run, Turn **out) {
-    Turn *p = calloc(1, sizeof *p);
-    Training *t = p ? training_new(s->server, run) : NULL;
+    Turn *turn = calloc(1, sizeof *turn);
+    Training *t = turn ? training_new(s->server, run) : NULL;
     ErrCode code = ERR_internal;
     if (t) {
-        *p = (Turn){.scheduler = s, .t = t};
-        code = !claim_all(p, run) ? ERR_conflict : map_put(&s->turns, run->id, strlen(run->id), p) ? ERR_NONE : ERR_internal;
+        *turn = (Turn){.scheduler = s, .t = t};
+        code = !claim_all(turn, run) ? ERR_conflict : map_put(&s->turns, run->id, strlen(run->id), turn) ? ERR_NONE : ERR_internal;
     }
     if (code) {
-        if (t) turn_free(p);
-        else free(p);
+        if (t) turn_free(turn);
+        else free(turn);
         return code;
     }
-    t->owner = p;
+    t->owner = turn;
     t->changed = on_changed;
     t->committed = on_committed;
     t->saved = on_saved;
-    insert(s, p);
-    *out = p;
+    insert(s, turn);
+    *out = turn;
     return ERR_NONE;
 }
 
 bool scheduler_add(Scheduler *s, const StoredRun *run) {
-    Turn *p;
-    ErrCode code = enter(s, run, &p);
+    Turn *turn;
+    ErrCode code = enter(s, run, &turn);
     if (!code) next(s);
     return !code;
 }
 
 ErrCode scheduler_resume(Scheduler *s, const StoredRun *run) {
-    Turn *p;
-    ErrCode code = enter(s, run, &p);
-    if (!code) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "");
+    Turn *turn;
+    ErrCode code = enter(s, run, &turn);
+    if (!code) training_set_state(turn->t, RUN_QUEUED, ERR_NONE, "");
     return code;
 }
 
 Training *scheduler_find(const Scheduler *s, const char *id) {
-    const Turn *p = turn_of(s, id);
-    return p ? p->t : NULL;
+    const Turn *turn = turn_of(s, id);
+    return turn ? turn->t : NULL;
 }
 
 RunState scheduler_state(const Scheduler *s, const StoredRun *run) {
-    const Turn *p = turn_of(s, run->id);
-    return p ? p->t->state : run->progress.state;
+    const Turn *turn = turn_of(s, run->id);
+    return turn ? turn->t->state : run->progress.state;
 }
 
 RunClaims *scheduler_claims(Scheduler *s) { return &s->claims; }
@@ -388,21 +388,21 @@ RunClaims *scheduler_claims(Scheduler *s) { return &s->claims; }
 bool scheduler_full(const Scheduler *s) { return s->count >= s->server->config->max_queue; }
 
 void scheduler_cancel(Scheduler *s, const char *id) {
-    Turn *p = turn_of(s, id);
-    if (!p) return;
-    p->cancelled = true;
-    if (p->phase == WAITING) finish(p, RUN_CANCELLED, ERR_NONE, "");
-    stop(p, CANCEL_NS);
+    Turn *turn = turn_of(s, id);
+    if (!turn) return;
+    turn->cancelled = true;
+    if (turn->phase == WAITING) finish(turn, RUN_CANCELLED, ERR_NONE, "");
+    stop(turn, CANCEL_NS);
 }
 
 void scheduler_wait(Scheduler *s, const char *id, RunWait *wait) {
-    Turn *p = turn_of(s, id);
+    Turn *turn = turn_of(s, id);
     wait->on = true;
     wait->prev = NULL;
-    wait->next = p->waits;
+    wait->next = turn->waits;
     if (wait->next) wait->next->prev = wait;
-    wait->head = &p->waits;
-    p->waits = wait;
+    wait->head = &turn->waits;
+    turn->waits = wait;
 }
 
 void scheduler_unwait(RunWait *wait) {
@@ -426,7 +426,7 @@ void scheduler_unwatch(Scheduler *s, RunWatch *watch) {
 
 void scheduler_count(const Scheduler *s, size_t *queued, size_t *running) {
     *queued = *running = 0;
-    for (const Turn *p = s->first; p; p = p->next) ++*(p->t->state == RUN_QUEUED ? queued : running);
+    for (const Turn *turn = s->first; turn; turn = turn->next) ++*(turn->t->state == RUN_QUEUED ? queued : running);
 }
 
 typedef struct {
@@ -449,10 +449,10 @@ static bool load(Scheduler *s, const char *id) {
     StoredRun run;
     if (store_run_get(s->server->store, id, &run) != ERR_NONE) return true;
     bool ran = run.progress.state == RUN_RUNNING;
-    Turn *p;
-    const bool entered = enter(s, &run, &p) == ERR_NONE;
-    if (entered && ran) training_lost_attempt(p->t);
-    if (entered && ran) training_set_state(p->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
+    Turn *turn;
+    const bool entered = enter(s, &run, &turn) == ERR_NONE;
+    if (entered && ran) training_lost_attempt(turn->t);
+    if (entered && ran) training_set_state(turn->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
     stored_run_release(&run);
     return entered;
 }
@@ -468,12 +468,12 @@ bool scheduler_start(Scheduler *s) {
 
 void scheduler_drain(Scheduler *s) {
     s->draining = true;
-    for (Turn *p = s->first; p; p = p->next) stop(p, DRAIN_NS);
+    for (Turn *turn = s->first; turn; turn = turn->next) stop(turn, DRAIN_NS);
 }
 
 bool scheduler_drained(const Scheduler *s) {
-    for (const Turn *p = s->first; p; p = p->next)
-        if (p->phase == LAUNCHING || p->phase == TRAINING || p->phase == ENDING || training_busy(p->t)) return false;
+    for (const Turn *turn = s->first; turn; turn = turn->next)
+        if (turn->phase == LAUNCHING || turn->phase == TRAINING || turn->phase == ENDING || training_busy(turn->t)) return false;
     return true;
 }
 
@@ -492,9 +492,9 @@ Scheduler *scheduler_new(Server *server, const PoolSpec *spec) {
 
 void scheduler_free(Scheduler *s) {
     if (!s) return;
-    for (Turn *p = s->first, *after; p; p = after) {
-        after = p->next;
-        turn_free(p);
+    for (Turn *turn = s->first, *after; turn; turn = after) {
+        after = turn->next;
+        turn_free(turn);
     }
     loop_untimer(s->server->loop, &s->rest);
     map_release(&s->turns);

@@ -1,8 +1,8 @@
-/* Runs in the order of their creation, each in a worker process of its own, at idle priority (training.md).
+/* Queued and running runs: who trains when. Runs get their turn in the order of their creation, each a worker process of its own, at idle priority.
  *
  * The processes are a second pool, started when there is something to train, and ended soon after the last run. A run goes on from its last
  * good checkpoint after whatever ended it: its worker's death (at most SCHEDULER_RETRIES times without a new checkpoint; then it fails), the
- * daemon's, a cancel and a resume. A run is known here from its row being written until its last event is. All in the loop's thread. */
+ * daemon's, a cancel and a resume. A run is known here from when its row is written until its last event is. All in the loop's thread. */
 #ifndef CAJAL_SCHEDULER_H
 #define CAJAL_SCHEDULER_H
 #include "server/runs/run_claim.h"

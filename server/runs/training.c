@@ -9,7 +9,7 @@
 
 #define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
 /* Of events and points that wait to be written: more means that the disk does not follow. */
-enum { MOST_BYTES = 64 << 20 };
+enum { MOST_UNWRITTEN = 64 << 20 };
 
 static void start_flush(Training *t);
 static void start_write(Training *t);
@@ -21,15 +21,15 @@ static void on_due(void *arg) {
     if (!t->flushing) start_flush(t);
 }
 
-static void unwritten_release(Unwritten *b) {
-    run_events_release(&b->events);
-    buf_release(&b->attempts);
-    free(b->latest);
-    free(b->versions);
-    free(b->reason);
-    free(b->points);
-    free(b->pruned);
-    *b = (Unwritten){0};
+static void unwritten_release(Unwritten *u) {
+    run_events_release(&u->events);
+    buf_release(&u->attempts);
+    free(u->latest);
+    free(u->versions);
+    free(u->reason);
+    free(u->points);
+    free(u->pruned);
+    *u = (Unwritten){0};
 }
 
 static bool keep_step(Training *t, uint64_t step) {
@@ -116,32 +116,32 @@ static void put_attempt(Buf *out, const Training *t) {
     buf_putc(out, '}');
 }
 
-/* Completes the batch with the record as it is now. False: memory is short. */
-static bool seal(Training *t, Unwritten *b) {
+/* Completes it with the record as it is now. False: memory is short. */
+static bool seal(Training *t, Unwritten *u) {
     Buf latest;
     buf_init(&latest);
     put_latest(&latest, t);
-    b->latest = buf_take(&latest, NULL);
-    b->versions = strdup(t->versions);
-    b->reason = strdup(t->reason);
-    buf_put(&b->attempts, t->attempts.data, t->attempts.len);
-    put_attempt(&b->attempts, t);
-    b->nkeys = t->nkeys;
-    b->progress = (RunProgress){.state = t->state, .code = t->code, .reason = b->reason, .started = t->started, .ended = t->ended, .step = t->step,
-                                .steps = t->steps, .epoch = t->epoch, .latest = b->latest, .versions = b->versions, .attempts = buf_text(&b->attempts),
+    u->latest = buf_take(&latest, NULL);
+    u->versions = strdup(t->versions);
+    u->reason = strdup(t->reason);
+    buf_put(&u->attempts, t->attempts.data, t->attempts.len);
+    put_attempt(&u->attempts, t);
+    u->nkeys = t->nkeys;
+    u->progress = (RunProgress){.state = t->state, .code = t->code, .reason = u->reason, .started = t->started, .ended = t->ended, .step = t->step,
+                                .steps = t->steps, .epoch = t->epoch, .latest = u->latest, .versions = u->versions, .attempts = buf_text(&u->attempts),
                                 .events = t->events};
-    return b->latest && b->versions && b->reason && !b->attempts.failed && !run_events_failed(&b->events);
+    return u->latest && u->versions && u->reason && !u->attempts.failed && !run_events_failed(&u->events);
 }
 
 static void flush_work(void *arg) {
     Training *t = arg;
-    Unwritten *b = &t->now;
+    Unwritten *u = &t->now;
     const char *data = t->server->config->data;
-    RunFlush f = {.seq = t->seq, .id = t->id, .progress = b->progress, .drop = b->drop, .drop_after = b->drop_after, .events = &b->events,
-                  .keys = t->keys, .nkeys = b->nkeys, .points = b->points, .npoints = b->npoints, .checkpoints = b->checkpoints,
-                  .ncheckpoints = b->ncheckpoints, .pruned = b->pruned, .npruned = b->npruned};
+    RunFlush f = {.seq = t->seq, .id = t->id, .progress = u->progress, .drop = u->drop, .drop_after = u->drop_after, .events = &u->events,
+                  .keys = t->keys, .nkeys = u->nkeys, .points = u->points, .npoints = u->npoints, .checkpoints = u->checkpoints,
+                  .ncheckpoints = u->ncheckpoints, .pruned = u->pruned, .npruned = u->npruned};
     t->outcome = store_run_flush(t->server->store, &f);
-    for (size_t i = 0; i < b->npruned && !t->outcome; i++) runfile_remove(data, t->id, b->pruned[i]);
+    for (size_t i = 0; i < u->npruned && !t->outcome; i++) runfile_remove(data, t->id, u->pruned[i]);
 }
 
 static void say_trouble(Training *t, ErrCode code, const char *text) {
@@ -199,7 +199,7 @@ void training_save(Training *t, bool now) {
 void training_event(Training *t, RunEventKind kind, const char *members) {
     RunEvents *out = &t->next.events;
     run_events_add(out, ++t->events, kind, members);
-    if (out->lines.len + t->next.npoints * sizeof(KeyedPoint) > MOST_BYTES) say_trouble(t, ERR_internal, "The disk does not follow.");
+    if (out->lines.len + t->next.npoints * sizeof(KeyedPoint) > MOST_UNWRITTEN) say_trouble(t, ERR_internal, "The disk does not follow.");
     training_save(t, false);
 }
 
@@ -326,22 +326,22 @@ uint32_t training_key(Training *t, const char *key, size_t len) {
 }
 
 void training_point(Training *t, const char *key, size_t len, Point point) {
-    Unwritten *b = &t->next;
+    Unwritten *u = &t->next;
     uint32_t k = training_key(t, key, len);
     if (k == LIMIT_RUN_KEYS || point.step > INT64_MAX) return;
     t->values[k] = point.value;
-    if (b->npoints == b->room) {
-        size_t room = b->room ? b->room * 2 : 1024, bytes;
-        KeyedPoint *points = __builtin_mul_overflow(room, sizeof *points, &bytes) ? NULL : realloc(b->points, bytes);
+    if (u->npoints == u->room) {
+        size_t room = u->room ? u->room * 2 : 1024, bytes;
+        KeyedPoint *points = __builtin_mul_overflow(room, sizeof *points, &bytes) ? NULL : realloc(u->points, bytes);
         if (!points) {
             say_trouble(t, ERR_internal, "Memory is short.");
             return;
         }
-        b->points = points;
-        b->room = room;
+        u->points = points;
+        u->room = room;
     }
-    b->points[b->npoints++] = (KeyedPoint){k, point};
-    b->dirty = true;
+    u->points[u->npoints++] = (KeyedPoint){k, point};
+    u->dirty = true;
 }
 
 void training_set_versions(Training *t, const char *json, size_t len) {
@@ -367,12 +367,12 @@ static void write_work(void *arg) {
 
 /* All but the first, the last, and `keep` before that go. */
 static void prune(Training *t) {
-    Unwritten *b = &t->next;
+    Unwritten *u = &t->next;
     while (t->nkept > t->keep + 2) {
-        uint64_t *pruned = realloc(b->pruned, (b->npruned + 1) * sizeof *pruned);
+        uint64_t *pruned = realloc(u->pruned, (u->npruned + 1) * sizeof *pruned);
         if (!pruned) return;
-        b->pruned = pruned;
-        b->pruned[b->npruned++] = t->kept[1];
+        u->pruned = pruned;
+        u->pruned[u->npruned++] = t->kept[1];
         memmove(t->kept + 1, t->kept + 2, (t->nkept - 2) * sizeof *t->kept);
         t->nkept--;
     }

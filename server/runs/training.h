@@ -1,7 +1,8 @@
 /* A run that is queued or running, as the daemon has it in memory: its progress, and what of it is not in the database yet.
  *
- * Events and points collect for a moment (TRAINING_FLUSH_NS) and are written together, in one transaction with the record; only then are they
- * told of (committed). Checkpoints are written to their files first, in the order they came; a worker that is ahead of the disk waits for it.
+ * Events and points collect for a moment (TRAINING_FLUSH_NS) and are written together, in one transaction with the record (a flush); only then is
+ * anybody told (committed). A checkpoint goes to its file first, in the order they came, and its row with the next flush; the worker is told of
+ * each (saved), so that one which is ahead of the disk waits for it.
  * All in the loop's thread; files and database on task threads.
  * Ownership: a Training is its maker's (training_free), who does not free it while training_busy. */
 #ifndef CAJAL_TRAINING_H
@@ -15,7 +16,7 @@
 #define TRAINING_FLUSH_NS ((int64_t)200000000)
 enum { TRAINING_CHECKPOINTS = 64 }; /* in one flush */
 
-/* What is not written yet. */
+/* What the next flush writes. */
 typedef struct {
     RunEvents events;
     Buf attempts;
@@ -26,7 +27,8 @@ typedef struct {
     size_t ncheckpoints;
     uint64_t *pruned;
     size_t npruned;
-    bool drop, dirty;
+    bool dirty;          /* there is something to write */
+    bool drop;           /* what is beyond step drop_after goes first */
     uint64_t drop_after;
     RunProgress progress;
     uint32_t nkeys;
@@ -57,7 +59,7 @@ typedef struct Training {
     uint64_t attempt_from;    /* its first step */
     uint64_t keep;            /* checkpoints besides the first and the last */
     char sources[LIMIT_RUN_SOURCES][RUN_ID + 1]; /* runs that weights come from; "": no more */
-    uint64_t *kept;           /* their steps, ascending */
+    uint64_t *kept;           /* steps of the checkpoints that are there, ascending */
     size_t nkept;
     ErrCode trouble;          /* what failed in writing; ERR_NONE: nothing */
     char trouble_text[400];
@@ -67,15 +69,15 @@ typedef struct Training {
     void (*saved)(struct Training *t);     /* of a checkpoint, before `changed`: there is room for another */
     void *owner;
     /* the module's */
-    Unwritten next, now;
-    Task flush, write;
+    Unwritten next, now;      /* what collects; what is being written, or was to be and is tried again */
+    Task flush, write;        /* to the database; a checkpoint's file */
     bool flushing, writing;
-    Timer timer;
-    int64_t flushed;
-    ErrCode outcome;
+    Timer timer;              /* of the next flush */
+    int64_t flushed;          /* when the last one ended */
+    ErrCode outcome;          /* its */
     Arrived arrived[WIRE_CHECKPOINTS];
     size_t narrived;
-    RunCheckpoint written;
+    RunCheckpoint written;    /* the last file, and what was wrong with it */
     Err err;
 } Training;
 

@@ -27,7 +27,7 @@ SeriesSummary series_summary(const void *block, size_t len);
 typedef struct {
     Point *points; /* the answer */
     size_t n, room;
-    uint64_t per;            /* points of a bucket, at least */
+    uint64_t per;            /* points that a bucket has, at least */
     SeriesSummary bucket;
     Point last;
     bool any, failed;        /* failed: memory is short */

@@ -1,4 +1,4 @@
-/* The database's rows of data sets; dataset.h has their files, and is the only one to call this.
+/* The database's rows of data sets; dataset_files.h has their files, and is the only one to call this.
  *
  * Ownership, errors, threads: as in store.h. A damaged row is reported absent, and logged. */
 #ifndef CAJAL_STORE_DATA_H

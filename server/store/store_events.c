@@ -5,7 +5,8 @@
 
 enum { ROW_BYTES = 32 * 1024 };
 
-static const char *const kinds[] = {[EVENT_STATE] = "state", [EVENT_METRIC] = "metric", [EVENT_LOG] = "log", [EVENT_CHECKPOINT] = "checkpoint", [EVENT_END] = "end"};
+static const char *const kinds[] = {
+    [EVENT_STATE] = "state", [EVENT_METRIC] = "metric", [EVENT_LOG] = "log", [EVENT_CHECKPOINT] = "checkpoint", [EVENT_END] = "end"};
 
 typedef struct {
     RunEventKind kind;

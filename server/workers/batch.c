@@ -1,7 +1,8 @@
 #include "server/workers/batch.h"
 #include <stdlib.h>
 
-/* How far a queue is searched, what a frame may hold in either direction, and how much work (about a millisecond's). */
+/* SEARCHED: how many waiting jobs are looked at for one batch. MOST_BYTES, MOST_COST: what a batch holds at most, in either direction, and how many
+ * multiply-adds (about a millisecond's). ITEM_BYTES, TENSOR_BYTES: what a message takes beside values, at most. */
 enum { SEARCHED = 256, MOST_BYTES = 40 * 1024, ITEM_BYTES = 160, TENSOR_BYTES = 40 };
 #define MOST_COST 2e6
 
@@ -38,102 +39,102 @@ typedef struct {
     bool mergeable[BATCH_ITEMS];
     size_t values, results, searched;
     double cost;
-} Load;
+} Filling; /* of a batch, while it is filled */
 
 static bool may_travel(const Job *job) { return job->spec.type == FRAME_exec && job->spec.exec->small && !job->alone; }
 
 static size_t head_bytes(const ExecRequest *exec) { return ITEM_BYTES + TENSOR_BYTES * ((size_t)exec->msg.ntensors + exec->msg.nresults); }
 
-/* Puts the job behind `last` in the parcel's list, or at its end. */
-static void insert(Batch *p, Job *job, Job *last) {
-    job->batch = p;
+/* Puts the job behind `last` in the batch's list, or at its end. */
+static void insert(Batch *b, Job *job, Job *last) {
+    job->batch = b;
     if (!last || !last->next) {
-        job_list_add(&p->jobs, job, false);
+        job_list_add(&b->jobs, job, false);
         return;
     }
     job->prev = last;
     job->next = last->next;
     job->prev->next = job->next->prev = job;
-    p->jobs.count++;
+    b->jobs.count++;
 }
 
-/* The item that the run can be merged into, or a new one; BATCH_ITEMS when there is no place left. */
-static uint32_t item_for(Batch *p, Load *load, const ExecRequest *exec) {
+/* The item that the evaluation can be merged into, or a new one; BATCH_ITEMS when there is no place left. */
+static uint32_t item_for(Batch *b, Filling *so_far, const ExecRequest *exec) {
     bool mergeable = exec_request_mergeable(exec);
-    for (uint32_t i = 0; mergeable && i < p->nitems; i++) {
-        const BatchItem *item = &p->items[i];
-        if (load->mergeable[i] && item->members < EXEC_MEMBERS && item->values + exec->msg.inline_len <= WIRE_INLINE_AREA &&
-            item->results + exec_request_result_bytes(exec) <= WIRE_INLINE_AREA && exec_request_goes_with(load->last[i]->spec.exec, exec))
+    for (uint32_t i = 0; mergeable && i < b->nitems; i++) {
+        const BatchItem *item = &b->items[i];
+        if (so_far->mergeable[i] && item->members < EXEC_MEMBERS && item->values + exec->msg.inline_len <= WIRE_INLINE_AREA &&
+            item->results + exec_request_result_bytes(exec) <= WIRE_INLINE_AREA && exec_request_goes_with(so_far->last[i]->spec.exec, exec))
             return i;
     }
-    if (p->nitems == BATCH_ITEMS) return BATCH_ITEMS;
-    p->items[p->nitems] = (BatchItem){0};
-    load->last[p->nitems] = NULL;
-    load->mergeable[p->nitems] = mergeable;
-    return p->nitems++;
+    if (b->nitems == BATCH_ITEMS) return BATCH_ITEMS;
+    b->items[b->nitems] = (BatchItem){0};
+    so_far->last[b->nitems] = NULL;
+    so_far->mergeable[b->nitems] = mergeable;
+    return b->nitems++;
 }
 
-static void take(Batch *p, Load *load, JobList *queue, Job *job) {
+static void take(Batch *b, Filling *so_far, JobList *queue, Job *job) {
     const ExecRequest *exec = job->spec.exec;
-    uint32_t i = item_for(p, load, exec);
+    uint32_t i = item_for(b, so_far, exec);
     if (i == BATCH_ITEMS) return;
-    BatchItem *item = &p->items[i];
+    BatchItem *item = &b->items[i];
     job_list_remove(queue, job);
-    insert(p, job, load->last[i]);
-    load->last[i] = job;
+    insert(b, job, so_far->last[i]);
+    so_far->last[i] = job;
     job->item = i;
     job->row0 = item->rows;
     item->members++;
     item->rows += exec->msg.rows;
     item->values += exec->msg.inline_len;
     for (uint32_t k = 0; k < exec->msg.nresults; k++) item->results += exec->row_bytes[k] * exec->msg.rows;
-    load->values += head_bytes(exec) + exec->msg.inline_len;
-    load->results += head_bytes(exec) + exec_request_result_bytes(exec);
-    load->cost += exec->cost;
+    so_far->values += head_bytes(exec) + exec->msg.inline_len;
+    so_far->results += head_bytes(exec) + exec_request_result_bytes(exec);
+    so_far->cost += exec->cost;
 }
 
-static bool has_room(const Load *load, const ExecRequest *exec) {
-    return load->values + head_bytes(exec) + exec->msg.inline_len <= MOST_BYTES &&
-           load->results + head_bytes(exec) + exec_request_result_bytes(exec) <= MOST_BYTES && load->cost + exec->cost <= MOST_COST;
+static bool has_room(const Filling *so_far, const ExecRequest *exec) {
+    return so_far->values + head_bytes(exec) + exec->msg.inline_len <= MOST_BYTES &&
+           so_far->results + head_bytes(exec) + exec_request_result_bytes(exec) <= MOST_BYTES && so_far->cost + exec->cost <= MOST_COST;
 }
 
-void batch_fill(Batch *p, JobList *queue, bool (*has)(const struct WorkerState *, uint64_t)) {
+void batch_fill(Batch *b, JobList *queue, bool (*has)(const struct WorkerState *, uint64_t)) {
     Job *first = queue->first, *next = first->next;
-    Load load;
-    load.values = load.results = load.searched = 0;
-    load.cost = 0;
-    p->nitems = 0;
+    Filling so_far;
+    so_far.values = so_far.results = so_far.searched = 0;
+    so_far.cost = 0;
+    b->nitems = 0;
     if (!may_travel(first)) {
         job_list_remove(queue, first);
-        insert(p, first, NULL);
+        insert(b, first, NULL);
         first->item = 0;
-        p->items[p->nitems++] = (BatchItem){.members = 1};
+        b->items[b->nitems++] = (BatchItem){.members = 1};
         return;
     }
-    take(p, &load, queue, first);
-    for (Job *job = next; job && load.searched++ < SEARCHED; job = next) {
+    take(b, &so_far, queue, first);
+    for (Job *job = next; job && so_far.searched++ < SEARCHED; job = next) {
         next = job->next;
-        if (may_travel(job) && (job->spec.key == first->spec.key || has(p->ws, job->spec.key)) && has_room(&load, job->spec.exec))
-            take(p, &load, queue, job);
+        if (may_travel(job) && (job->spec.key == first->spec.key || has(b->ws, job->spec.key)) && has_room(&so_far, job->spec.exec))
+            take(b, &so_far, queue, job);
     }
 }
 
-bool batch_is_small(const Batch *p) {
-    for (const Job *job = p->jobs.first; job; job = job->next)
+bool batch_is_small(const Batch *b) {
+    for (const Job *job = b->jobs.first; job; job = job->next)
         if (!job->spec.small) return false;
     return true;
 }
 
-bool batch_is_wanted(const Batch *p) {
-    for (const Job *job = p->jobs.first; job; job = job->next)
+bool batch_is_wanted(const Batch *b) {
+    for (const Job *job = b->jobs.first; job; job = job->next)
         if (!job->cancelled) return true;
     return false;
 }
 
-int64_t batch_patience(const Batch *p) {
+int64_t batch_patience(const Batch *b) {
     int64_t least = INT64_MAX;
-    bool wanted = batch_is_wanted(p);
-    for (const Job *job = p->jobs.first; job; job = job->next)
+    bool wanted = batch_is_wanted(b);
+    for (const Job *job = b->jobs.first; job; job = job->next)
         if (job->cancelled != wanted && job->spec.patience < least) least = job->spec.patience;
     return least;
 }
@@ -151,11 +152,11 @@ static const Job *put_item(Buf *out, const Job *job) {
     return job;
 }
 
-const Buf *batch_body(const Batch *p, Buf *room, FrameType *type) {
-    const Job *job = p->jobs.first;
-    *type = p->nitems > 1 ? FRAME_exec_batch : job->spec.type;
+const Buf *batch_body(const Batch *b, Buf *room, FrameType *type) {
+    const Job *job = b->jobs.first;
+    *type = b->nitems > 1 ? FRAME_exec_batch : job->spec.type;
     if (*type != FRAME_exec && *type != FRAME_exec_batch) return &job->spec.body;
-    if (p->nitems == 1) {
+    if (b->nitems == 1) {
         put_item(room, job);
         return room;
     }
@@ -167,22 +168,22 @@ const Buf *batch_body(const Batch *p, Buf *room, FrameType *type) {
     return room;
 }
 
-/* The answer to a merged run has everybody's results, or an error. */
+/* The reply to merged evaluations has everybody's results, or an error. */
 static bool is_whole(const BatchItem *item, const ExecutedMsg *executed) {
     return item->members == 1 || executed->code || executed->inline_len == item->results;
 }
 
-bool batch_read(const Batch *p, const Frame *frame, ExecutedMsg executed[BATCH_ITEMS]) {
-    FrameType asked = p->jobs.first->spec.type;
+bool batch_read(const Batch *b, const Frame *frame, ExecutedMsg executed[BATCH_ITEMS]) {
+    FrameType asked = b->jobs.first->spec.type;
     Frame member;
     uint32_t n = 0;
-    if (p->nitems == 1) {
-        if (asked != FRAME_exec) return frame->type == p->jobs.first->spec.reply;
-        return wire_get_executed(frame, &executed[0]) && is_whole(&p->items[0], &executed[0]);
+    if (b->nitems == 1) {
+        if (asked != FRAME_exec) return frame->type == b->jobs.first->spec.reply;
+        return wire_get_executed(frame, &executed[0]) && is_whole(&b->items[0], &executed[0]);
     }
     Reader in = reader_of(frame->body, frame->len);
     if (frame->type != FRAME_executed_batch) return false;
-    for (; n < p->nitems && wire_next_member(frame, &in, &member); n++)
-        if (!wire_get_executed(&member, &executed[n]) || !is_whole(&p->items[n], &executed[n])) return false;
-    return n == p->nitems && reader_done(&in);
+    for (; n < b->nitems && wire_next_member(frame, &in, &member); n++)
+        if (!wire_get_executed(&member, &executed[n]) || !is_whole(&b->items[n], &executed[n])) return false;
+    return n == b->nitems && reader_done(&in);
 }

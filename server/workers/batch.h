@@ -1,8 +1,8 @@
-/* Jobs that travel to a worker in one frame, and their answers in another. dispatch.c's.
+/* A batch: jobs that travel to a worker in one frame, and whose replies come back in one. For dispatch.c and worker_state.c only.
  *
- * A parcel has items, each of which is one run in the worker: that of one job, or of several merged ones (run.h). A parcel of one item is the
- * job's own frame, else a runs frame.
- * Ownership: a parcel owns its jobs until they are taken out. */
+ * A batch has items. An item is what the worker executes in one go: one job, or several evaluations merged into one (exec_request.h). A batch
+ * of one item is that item's own frame (FRAME_exec, or what the job's spec says); one of several is a FRAME_exec_batch.
+ * Ownership: a batch owns its jobs until they are taken out. */
 #ifndef CAJAL_BATCH_H
 #define CAJAL_BATCH_H
 #include "server/workers/dispatch.h"
@@ -13,11 +13,11 @@ struct Job {
     JobSpec spec;
     unsigned attempts;      /* that ended with a worker's death */
     bool cancelled;
-    bool alone;             /* goes by itself: it was in company that failed */
-    bool suspect;           /* that company's worker died */
-    struct Batch *batch;  /* under way in it; NULL: it waits */
-    uint32_t item;
-    size_t row0;            /* where its rows begin in the item's */
+    bool alone;             /* is sent by itself, as those it was sent with before failed */
+    bool suspect;           /* and their worker died */
+    struct Batch *batch;    /* it is under way in this one; NULL: it waits */
+    uint32_t item;          /* of the batch */
+    size_t row0;            /* where its rows begin among the item's */
     int64_t queued, waited; /* when it came; nanoseconds until it was sent */
     Job *prev, *next;
     char culprit[]; /* spec's, copied */
@@ -31,13 +31,13 @@ typedef struct {
 enum { BATCH_ITEMS = 32 };
 
 typedef struct {
-    size_t members, rows, values, results; /* values, results: bytes */
+    size_t members, rows, values, results; /* members: jobs; values, results: bytes */
 } BatchItem;
 
-/* What the jobs lend is looked at until the frame is made; afterwards only what a job that is not cancelled lends. */
+/* What a job's spec lends is looked at until the frame is made; after that only while the job is not cancelled. */
 typedef struct Batch {
-    uint64_t id, load_id, load_key; /* load_id: of the load sent before it, 0 none */
-    ErrCode load_code;              /* why the load failed */
+    uint64_t id, load_id, load_key; /* of its frame; of the FRAME_load sent before it, 0: none; that graph's key */
+    ErrCode load_code;              /* why the load failed; ERR_NONE: it has not */
     char load_message[200];
     struct WorkerState *ws;
     bool unsent;                    /* the worker was lost before it had it */
@@ -52,16 +52,16 @@ void job_list_add(JobList *list, Job *job, bool front);
 void job_list_remove(JobList *list, Job *job);
 void job_list_clear(JobList *list); /* frees the jobs */
 
-/* Moves the first job of the queue into the parcel, and with it those behind it that may go with it: small runs whose graph `has` (or the
- * first one's). */
+/* Moves the first job of the queue into the batch, and with it those behind it that may go along: small evaluations of the first one's graph, or of
+ * graphs that the batch's worker `has`. */
 void batch_fill(Batch *batch, JobList *queue, bool (*has)(const struct WorkerState *ws, uint64_t key));
 bool batch_is_small(const Batch *batch);
-/* Somebody still wants the result of one of its jobs. */
+/* One of its jobs is not cancelled. */
 bool batch_is_wanted(const Batch *batch);
-/* The shortest of its jobs' that are wanted; of all when none is. */
+/* The shortest patience of its jobs that are not cancelled; of all when all are. Nanoseconds. */
 int64_t batch_patience(const Batch *batch);
-/* The frame's body: one of a job's, or made in `room`. */
+/* The frame's body: the job's own, or made in `room`. */
 const Buf *batch_body(const Batch *batch, Buf *room, FrameType *type);
-/* Reads an answer, one ExecutedMsg an item (none when it is no run's). False: it is not this parcel's. */
+/* Reads a reply: one ExecutedMsg an item, unless the batch is one job that is no evaluation. False: it is no reply to this batch. */
 bool batch_read(const Batch *batch, const Frame *frame, ExecutedMsg executed[BATCH_ITEMS]);
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* DEPTH: parcels a worker may have, so that it need not wait for the daemon between small ones. */
+/* DEPTH: batches that a worker may have, so that it need not wait for the daemon between small ones. ATTEMPTS: of a job, before it is given up. */
 enum { DEPTH = 2, ATTEMPTS = 2 };
 /* What ending a worker costs others: none is ended for less. */
 #define LEAST_PATIENCE ((int64_t)2000000000)
@@ -62,7 +62,7 @@ static int64_t patience_with(const Batch *batch) {
     return patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE;
 }
 
-/* (Re)starts the clock of the parcel being executed. */
+/* (Re)starts the clock of the batch being executed. */
 static void watch_head(Dispatch *d, WorkerState *ws) {
     if (!ws->first) {
         loop_untimer(d->loop, &ws->stuck);
@@ -132,8 +132,8 @@ static void send_batch(Dispatch *d, WorkerState *ws) {
 
 static bool takes_more(const WorkerState *ws) {
     if (ws->batches >= DEPTH) return false;
-    for (const Batch *p = ws->first; p; p = p->next)
-        if (!batch_is_small(p)) return false;
+    for (const Batch *b = ws->first; b; b = b->next)
+        if (!batch_is_small(b)) return false;
     return true;
 }
 
@@ -184,7 +184,7 @@ static bool load_failed(WorkerState *ws, Batch *batch, const Frame *frame) {
     return true;
 }
 
-/* The job's part of a merged run that went well. */
+/* The job's rows of a merged evaluation that went well. */
 static void deliver_part(Dispatch *d, Job *job, const BatchItem *item, ExecutedMsg executed) {
     unsigned char room[WIRE_INLINE_AREA];
     if (!job->cancelled) {
@@ -195,7 +195,7 @@ static void deliver_part(Dispatch *d, Job *job, const BatchItem *item, ExecutedM
     finish(d, job, (JobResult){.executed = &executed});
 }
 
-/* What failed in company is tried by itself: the failure may be another's. */
+/* A merged evaluation that failed is tried again job by job: the failure may be another's. */
 static void deliver(Dispatch *d, Batch *batch, Job *job, Frame *frame, const ExecutedMsg *answers) {
     const BatchItem *item = &batch->items[job->item];
     const ExecutedMsg *executed = job->spec.type == FRAME_exec ? &answers[job->item] : NULL;
@@ -215,7 +215,7 @@ static void deliver(Dispatch *d, Batch *batch, Job *job, Frame *frame, const Exe
     }
 }
 
-static void note_runs(Dispatch *d, const Batch *batch, const ExecutedMsg *answers) {
+static void note_executed(Dispatch *d, const Batch *batch, const ExecutedMsg *answers) {
     if (batch->jobs.first->spec.type != FRAME_exec) return;
     for (uint32_t i = 0; i < batch->nitems; i++) {
         d->metrics->runs++;
@@ -237,8 +237,8 @@ static void on_frame(void *arg, Worker *worker, Frame *frame) {
     }
     worker_state_remove(ws, batch);
     watch_head(d, ws);
-    note_runs(d, batch, answers);
-    /* From behind, as what fails in company goes back to the front of the queue. */
+    note_executed(d, batch, answers);
+    /* From behind, as jobs of a merged evaluation that failed go back to the front of the queue. */
     for (Job *job; (job = batch->jobs.last);) {
         job_list_remove(&batch->jobs, job);
         deliver(d, batch, job, frame, answers);
@@ -254,15 +254,15 @@ static void on_stuck(void *arg) {
     pool_kill(ws->worker, END_STUCK);
 }
 
-/* A job of the parcel that was being executed when the worker died. Which of several it was is not known: each is tried by itself, and
+/* A job of the batch that was being executed when the worker died. Which of several it was is not known: each is tried by itself, and
  * one that kills again has then killed two. */
-static void accuse(Dispatch *d, Job *job, bool in_company, bool stuck, const char *how) {
+static void accuse(Dispatch *d, Job *job, bool with_others, bool stuck, const char *how) {
     char message[200];
-    if (job->cancelled && (stuck || in_company)) {
+    if (job->cancelled && (stuck || with_others)) {
         job_free(job);
-    } else if (stuck && (!in_company || job->attempts)) {
+    } else if (stuck && (!with_others || job->attempts)) {
         fail(d, job, ERR_deadline, "The worker was stuck with this job past twice its deadline.");
-    } else if (in_company) {
+    } else if (with_others) {
         job->attempts++;
         job->alone = job->suspect = true;
         d->metrics->jobs_retried++;
@@ -294,16 +294,16 @@ static void excuse(Dispatch *d, Job *job) {
     }
 }
 
-/* A parcel that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
+/* A batch that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
 static void lose(Dispatch *d, Batch *batch, bool begun, WorkerEnd end, const char *how) {
-    bool in_company = batch->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
+    bool with_others = batch->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
     bool innocent = batch->unsent ? !ours : !begun;
     for (Job *job; (job = batch->jobs.last);) {
         job_list_remove(&batch->jobs, job);
         if (innocent && job->cancelled) job_free(job);
         else if (innocent) requeue(d, job);
         else if (ours) excuse(d, job);
-        else accuse(d, job, in_company, end == END_STUCK, how);
+        else accuse(d, job, with_others, end == END_STUCK, how);
     }
     batch_recycle(d, batch);
 }

@@ -33,7 +33,7 @@ typedef enum {
 
 typedef struct Worker {
     Pool *pool;
-    void *data; /* the user's */
+    void *data; /* who uses the pool keeps here what it knows of the worker */
     int index;
     WorkerLife life;
     pid_t pid;
@@ -42,7 +42,7 @@ typedef struct Worker {
     uint64_t starts;
     char last_end[64]; /* how the last process ended, "" when none has */
     int sock, pidfd;   /* the pool's from here */
-    Area box;          /* a BlackBox */
+    Area box;          /* a BlackBox (wire.h): what the process was doing, should it die */
     Watch on_sock, on_exit;
     Timer timer;
     int64_t started;
@@ -66,7 +66,7 @@ typedef struct {
     Metrics *metrics;
     const char *program; /* path of cajal-worker */
     int workers, threads;
-    bool idle;           /* at idle priority: what else wants a core gets it */
+    bool idle;           /* SCHED_IDLE: what else wants a core gets it */
     PoolEvents events;
     void *arg;
 } PoolSpec;

@@ -1,4 +1,4 @@
-/* What dispatch knows of a worker (Worker.data): the parcels it has, and the graphs it keeps.
+/* What dispatch knows of a worker (Worker.data): the batches it has, and the graphs it keeps.
  *
  * The daemon decides what a worker keeps: LIMIT_WORKER_GRAPHS and LIMIT_WORKER_GRAPH_BYTES, the least recently used going first.
  * Errors: false when the worker is lost for it (died follows). */

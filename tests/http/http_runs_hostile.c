@@ -1,5 +1,5 @@
-/* Runs that nobody should ask for: contents of data sets and checkpoints that do not fit, runs deleted while others need them, files that a crash
- * left, streams that nobody reads. */
+/* Runs that nobody should ask for: values in data sets and weights in checkpoints that do not fit, runs deleted while others need them, files
+ * that a crash left, streams that nobody reads. */
 #include "tests/support/raw.h"
 #include "tests/support/spoil.h"
 #include "tests/support/toy.h"
@@ -46,7 +46,7 @@ static void post(Ask *a, const char *spec, char id[TOY_ID]) {
     snprintf(id, TOY_ID, "%s", ask_text(a, "id"));
 }
 
-/* ---- contents ---- */
+/* ---- values ---- */
 
 /* x zeros, and a column beside it; shape: a row's, ",4". */
 static void put_set(Ask *a, const char *route, size_t rows, const char *column, const char *dtype, const char *shape, const Buf *values) {

@@ -44,33 +44,34 @@ static void answer_build(const Frame *frame, int loads) {
     if (bye) raise(SIGKILL);
 }
 
-/* A run doubles each of its floats, and says in exec_ns how many rows it had. 666 kills the worker, 777 hangs it, 888 and 999 take their time, a negative one is refused. */
-static void put_ran(Buf *out, const Frame *frame) {
+/* The worker doubles each of an evaluation's floats, and says in exec_ns how many rows it had. 666 kills it, 777 hangs it, 888 and 999 take their
+ * time, a negative one is refused. */
+static void put_executed(Buf *out, const Frame *frame) {
     ExecMsg m;
     float values[64];
     if (!wire_get_exec(frame, &m) || m.rows > 64) _exit(9);
-    ExecutedMsg ran = {.exec_ns = m.rows, .inline_results = (unsigned char *)values, .inline_len = m.rows * sizeof *values};
+    ExecutedMsg executed = {.exec_ns = m.rows, .inline_results = (unsigned char *)values, .inline_len = m.rows * sizeof *values};
     memcpy(values, m.inline_area + m.tensors[0].offset, m.rows * sizeof *values);
     for (uint32_t i = 0; i < m.rows; i++) {
         if (values[i] == 666) raise(SIGKILL);
         if (values[i] == 777) pause();
         if (values[i] == 888) usleep(50000);
         if (values[i] == 999) usleep(2500000);
-        if (values[i] < 0) ran = (ExecutedMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
+        if (values[i] < 0) executed = (ExecutedMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
         values[i] *= 2;
     }
-    wire_put_executed(out, &ran);
+    wire_put_executed(out, &executed);
     exec_msg_release(&m);
 }
 
-static void answer_runs(const Frame *frame) {
+static void answer_execs(const Frame *frame) {
     Buf body = {0};
     Frame member;
     Reader in = reader_of(frame->body, frame->len);
-    if (frame->type == FRAME_exec) put_ran(&body, frame);
+    if (frame->type == FRAME_exec) put_executed(&body, frame);
     while (frame->type == FRAME_exec_batch && wire_next_member(frame, &in, &member)) {
         size_t begun = wire_begin_member(&body);
-        put_ran(&body, &member);
+        put_executed(&body, &member);
         wire_end_member(&body, begun);
     }
     wire_send(WIRE_FD, frame->type == FRAME_exec ? FRAME_executed : FRAME_executed_batch, frame->id, &body, -1);
@@ -88,7 +89,7 @@ static int fake_worker(void) {
     while (wire_recv(WIRE_FD, &frame) == 1) {
         if (frame.type == FRAME_load) answer_load(&frame, &loads);
         if (frame.type == FRAME_build) answer_build(&frame, loads);
-        if (frame.type == FRAME_exec || frame.type == FRAME_exec_batch) answer_runs(&frame);
+        if (frame.type == FRAME_exec || frame.type == FRAME_exec_batch) answer_execs(&frame);
         if (frame.type == FRAME_ping) wire_send(WIRE_FD, FRAME_pong, frame.id, &body, -1);
         frame_release(&frame);
     }
@@ -341,12 +342,12 @@ static void test_a_graph_is_loaded_once(void **state) {
     bench_free(b);
 }
 
-/* ---- runs in company ---- */
+/* ---- evaluations that travel together ---- */
 
 typedef struct {
     Ticket ticket;
     float value, answer;
-    uint64_t rows; /* of the run it was in */
+    uint64_t rows; /* of the evaluation it was merged into */
     TensorMsg tensor;
     ResultMsg result;
     size_t row_bytes;
@@ -354,7 +355,7 @@ typedef struct {
     Job *job;
 } Small;
 
-static void on_ran(void *arg, const JobResult *result) {
+static void on_executed(void *arg, const JobResult *result) {
     Small *s = arg;
     s->ticket.done = true;
     s->ticket.code = result->err ? result->err->code : ERR_NONE;
@@ -368,7 +369,7 @@ static void on_ran(void *arg, const JobResult *result) {
     memcpy(&s->answer, result->executed->inline_results, sizeof s->answer);
 }
 
-static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
+static void exec_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t patience) {
     Err err = {0};
     char culprit[32];
     snprintf(culprit, sizeof culprit, "program %g", value);
@@ -379,13 +380,13 @@ static void run_patiently(Bench *b, Small *s, float value, uint64_t key, int64_t
                    .msg = {.key = key, .dtype = DT_F32, .rows = 1, .area_size = 8, .results_at = 4, .ntensors = 1, .nresults = 1,
                            .tensors = &s->tensor, .results = &s->result, .inline_area = (const unsigned char *)&s->value, .inline_len = 4}};
     JobSpec spec = {.type = FRAME_exec, .exec = &s->exec, .area = -1, .culprit = culprit, .key = key, .graph = "graph", .graph_len = 5,
-                    .small = true, .patience = patience, .done = on_ran, .arg = s};
+                    .small = true, .patience = patience, .done = on_executed, .arg = s};
     s->job = dispatch_submit(b->dispatch, &spec, &err);
     assert_non_null(s->job);
     b->open++;
 }
 
-static void exec(Bench *b, Small *s, float value, uint64_t key) { run_patiently(b, s, value, key, 300 * MS); }
+static void exec(Bench *b, Small *s, float value, uint64_t key) { exec_patiently(b, s, value, key, 300 * MS); }
 
 static void assert_answered(const Small *s) {
     assert_true(s->ticket.done);
@@ -393,7 +394,7 @@ static void assert_answered(const Small *s) {
     assert_true(s->answer == 2 * s->value);
 }
 
-static void test_runs_of_a_graph_are_merged(void **state) {
+static void test_evaluations_of_a_graph_are_merged(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small s[20];
@@ -449,7 +450,7 @@ static void test_a_killer_does_not_take_others_along(void **state) {
         if (i != 4) assert_answered(&s[i]);
     assert_int_equal(ERR_worker_crash, s[4].ticket.code);
     assert_int_equal(2, b->metrics.worker_deaths);
-    JobSpec spec = {.type = FRAME_exec, .exec = &s[4].exec, .area = -1, .culprit = "program 666", .done = on_ran, .arg = &s[4]};
+    JobSpec spec = {.type = FRAME_exec, .exec = &s[4].exec, .area = -1, .culprit = "program 666", .done = on_executed, .arg = &s[4]};
     assert_null(dispatch_submit(b->dispatch, &spec, &err));
     assert_int_equal(ERR_quarantined, err.code);
     bench_free(b);
@@ -511,7 +512,7 @@ static void test_who_leaves_does_not_take_others_along(void **state) {
     bench_free(b);
 }
 
-/* Who leaves a run that takes longer than anybody is given who has nobody beside him. */
+/* One leaves an evaluation that, merged with others, takes longer than one alone would be given: the others still get their results. */
 static void test_who_leaves_does_not_hurry_others(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
@@ -519,7 +520,7 @@ static void test_who_leaves_does_not_hurry_others(void **state) {
     Leaving leaving = {.bench = b, .small = &s[1], .timer = {.fire = leave, .arg = &leaving}};
     exec(b, &first, 1, 1);
     bench_run(b);
-    for (int i = 0; i < 2; i++) run_patiently(b, &s[i], i ? 1 : 999, 1, 10000 * MS);
+    for (int i = 0; i < 2; i++) exec_patiently(b, &s[i], i ? 1 : 999, 1, 10000 * MS);
     loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS);
     bench_run(b);
     assert_false(s[1].ticket.done);
@@ -558,7 +559,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_stuck_worker_is_ended),
         cmocka_unit_test(test_cancelling_shortens_a_running_jobs_life),
         cmocka_unit_test(test_a_graph_is_loaded_once),
-        cmocka_unit_test(test_runs_of_a_graph_are_merged),
+        cmocka_unit_test(test_evaluations_of_a_graph_are_merged),
         cmocka_unit_test(test_graphs_share_a_frame),
         cmocka_unit_test(test_an_error_is_ones_own),
         cmocka_unit_test(test_a_killer_does_not_take_others_along),
