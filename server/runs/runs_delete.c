@@ -3,6 +3,7 @@
 #include "server/http/errand.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/run_find.h"
+#include "server/runs/run_wait.h"
 #include "server/runs/runfile.h"
 #include "server/runs/scheduler.h"
 #include "server/routes.h"
@@ -47,7 +48,7 @@ void handle_run_delete(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
     StoredRun run;
     RunDeletion *d;
-    if (!run_find(call, store_run_get, &run)) return;
+    if (run_settles(call, handle_run_delete) || !run_find(call, store_run_get, &run)) return;
     if (scheduler_find(scheduler, run.id)) {
         call_fail(call, ERR_conflict, "The run is %s; cancel it first.", run_state_names[scheduler_state(scheduler, &run)]);
     } else if ((d = errand_begin(call, &kind))) {

@@ -100,6 +100,7 @@ static void leave(Turn *turn) {
     *(turn->prev ? &turn->prev->next : &s->first) = turn->next;
     *(turn->next ? &turn->next->prev : &s->last) = turn->prev;
     s->count--;
+    drop_claims(turn);
     call_waits(turn, true);
     turn_free(turn);
     call_watches(s, seq);

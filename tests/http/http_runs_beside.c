@@ -130,6 +130,27 @@ static void test_deleted_first(void **state) {
     ask_refused(a, "not_found", toy_route(route, "POST", source, "/fork"), "{'from_step': 10}");
 }
 
+/* A run is over, but the database does not say so yet: what is asked of it then waits for that, and is done. */
+static void test_over_and_not_written(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], route[128];
+    toy_post(a, LONG, LONG, id);
+    for (int resume = 1; resume >= 0; resume--) {
+        toy_wait(a, id, "running");
+        const double cancelled = ask_metric(a, "cajal_runs_cancelled_total");
+        sqlite3 *db = hold_writes(a);
+        const int cancelling = begin(a, "POST", id, "/cancel", "");
+        wait_metric(a, "cajal_runs_cancelled_total", cancelled + 1);
+        const int second = resume ? begin(a, "POST", id, "/resume", "") : begin(a, "DELETE", id, "", "");
+        wait_metric(a, "cajal_requests_inflight", 3); /* both, and the one that asks */
+        let_write(db);
+        const int was = answered(a, cancelling); /* with the record as it is by then */
+        assert_true(was == 200 || (!resume && was == 404));
+        assert_int_equal(answered(a, second), resume ? 202 : 204);
+    }
+    ask_refused(a, "not_found", toy_route(route, "GET", id, ""), NULL);
+}
+
 /* ---- at once, many times, in both orders ---- */
 
 static void test_at_once(void **state) {
@@ -168,6 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deleted_second),
         cmocka_unit_test(test_deleted_first),
+        cmocka_unit_test(test_over_and_not_written),
         cmocka_unit_test(test_at_once),
         cmocka_unit_test(ask_ends_well),
     };
