@@ -332,7 +332,8 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 static bool claim_all(Turn *turn, const StoredRun *run) {
     RunClaims *claims = &turn->scheduler->claims;
     bool ok = run_claim(claims, &turn->claims[0], RUN_USE, run->id);
-    for (int i = 0; ok && i < LIMIT_RUN_SOURCES && *turn->t->sources[i]; i++) ok = run_claim(claims, &turn->claims[1 + i], RUN_USE, turn->t->sources[i]);
+    for (int i = 0; ok && i < LIMIT_RUN_SOURCES && *turn->t->sources[i]; i++)
+        ok = run_claim(claims, &turn->claims[1 + i], RUN_USE, turn->t->sources[i]);
     if (!ok) drop_claims(turn);
     return ok;
 }
