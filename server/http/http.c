@@ -1,17 +1,16 @@
 #include "server/http/http.h"
 #include "schema/limits.h"
 #include "server/http/access.h"
+#include "server/http/admit.h"
 #include "server/http/connection.h"
 #include "server/http/listen.h"
 #include "server/http/respond.h"
-#include <errno.h>
 #include <limits.h>
 #include <microhttpd.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,14 +38,6 @@ struct Http {
     char id_prefix[ID_PREFIX + 1];
     uint64_t ids;
 };
-
-/* ---- who is asking ---- */
-
-static Access access_of(const Http *http, const Call *call) {
-    return (Access){.token = http->server->config->token, .allow_origin = http->server->config->allow_origin,
-                   .loopback = http->loopback, .authorization = call->headers.authorization,
-                   .origin = call->headers.origin, .host = call->headers.host};
-}
 
 /* ---- connections ---- */
 
@@ -93,16 +84,6 @@ static Connection *connection_of_mhd(struct MHD_Connection *connection) {
 }
 static Connection *connection_of(const Call *call) { return connection_of_mhd(call->connection); }
 
-/* The call's party: its connection's, or whom a trusted proxy forwards for. NULL: memory is short. */
-static Party *party_of(Http *http, const Call *call) {
-    const char *proxies = http->server->config->trust_proxy;
-    const char *name = connection_of(call)->party->name;
-    char forwarded[PARTY_NAME];
-    const bool behind = *proxies && call->headers.forwarded_for && party_is_listed(name, proxies) &&
-                        party_forwarded(call->headers.forwarded_for, proxies, forwarded);
-    return party_join(&http->server->parties, behind ? forwarded : name);
-}
-
 /* ---- waiting for an answer ---- */
 
 /* Most answers take a few hundred microseconds, and suspending a connection costs tens of them: so for a while it lingers, asked again by
@@ -139,14 +120,6 @@ static void count_as(Call *call, CallCount count) {
     party->arriving += count == COUNT_ARRIVING;
     party->inflight += count == COUNT_INFLIGHT;
     party->streams += count == COUNT_STREAM;
-}
-
-/* False: answered, the party has as many of the kind as one may have. */
-static bool within_quota(Call *call, size_t have, const char *of_what) {
-    const uint64_t most = call->server->config->max_inflight;
-    if (have < most || call->route->flags & ROUTE_MONITOR) return true;
-    call_fail(call, ERR_quota, "At most %llu %s of one client are served at a time.", (unsigned long long)most, of_what);
-    return false;
 }
 
 /* ---- answers before the body is through ---- */
@@ -289,130 +262,7 @@ static void set_request_id(Http *http, Call *call) {
     for (size_t i = ID_PREFIX + ID_DIGITS; i-- > ID_PREFIX; id >>= 4) call->request_id[i] = "0123456789abcdef"[id & 15];
 }
 
-/* Another than the service's, when the client asks for it. */
-static bool set_deadline(Call *call) {
-    const char *text = call->headers.deadline;
-    char *end;
-    if (!text) return true;
-    errno = 0;
-    uint64_t ms = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || ms == 0 || ms > LIMIT_DEADLINE_MS) {
-        call_fail(call, ERR_bad_request, "X-Deadline-Ms must be a number of milliseconds from 1 to %d.", LIMIT_DEADLINE_MS);
-        return false;
-    }
-    call->deadline = call->started + (int64_t)ms * 1000000;
-    return true;
-}
-
-/* The length that Content-Length names; BODY_UNKNOWN for a chunked body, 0 for none. */
-static uint64_t declared_length(const Call *call) {
-    if (call->headers.content_length) return strtoull(call->headers.content_length, NULL, 10);
-    return call->headers.transfer_encoding ? BODY_UNKNOWN : 0;
-}
-
-static void begin_body(Call *call, uint64_t declared) {
-    unsigned takes = call->route->bodies;
-    BodyKind kind = takes & BODY_DATA ? BODY_DATA : body_kind_of(call->headers.content_type);
-    const char *coding = call->headers.content_encoding;
-    if (!takes) return;
-    if (!(takes & kind)) {
-        call_fail(call, ERR_unsupported_media_type, "This resource takes JSON only.");
-        return;
-    }
-    call->body.gzip = kind == BODY_DATA && coding && (strcasecmp(coding, "gzip") == 0 || strcasecmp(coding, "x-gzip") == 0);
-    if (coding && !call->body.gzip && strcasecmp(coding, "identity") != 0) {
-        call_fail(call, ERR_unsupported_media_type, "%s",
-                  kind == BODY_DATA ? "Of Content-Encoding, only gzip is taken." : "Bodies are taken as they are, without Content-Encoding.");
-        return;
-    }
-    size_t cap = kind == BODY_JSON ? LIMIT_JSON_BYTES : (size_t)call->server->config->max_body;
-    ErrCode code = body_begin(&call->body, kind, declared, cap);
-    if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", cap);
-    else if (code) call_fail(call, code, "Memory is short.");
-}
-
-static void refuse_route(Call *call, const char *url, unsigned methods) {
-    char allow[ROUTE_ALLOW];
-    if (!methods) {
-        call_fail(call, ERR_not_found, "There is nothing at %.200s.", url);
-        return;
-    }
-    call->answer.allow = methods;
-    route_allow(methods, allow);
-    call_fail(call, ERR_method_not_allowed, "This resource takes %s.", allow);
-}
-
-/* What libmicrohttpd gets wrong of a message's framing (RFC 9112 §6) must not be answered as if it had been read right. False: answered. */
-static bool check_framing(Call *call) {
-    const char *coding = call->headers.transfer_encoding;
-    if (coding && strcasecmp(coding, "chunked") != 0) {
-        call_fail(call, ERR_bad_request, "Of Transfer-Encoding, only chunked is taken, without blanks behind it.");
-        return false;
-    }
-    /* Chunked wins, and whoever has sent both is not to be trusted with another request on this connection. */
-    call->close = call->close || (coding && call->headers.content_length);
-    return true;
-}
-
-/* The absolute form of a request target (RFC 9112 §3.2.2): its authority takes Host's place. Gives the path. */
-static const char *origin_form(Call *call, const char *url) {
-    const size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
-    if (!scheme) return url;
-    const char *authority = url + scheme, *path = authority + strcspn(authority, "/");
-    char *host = arena_strndup(&call->memory, authority, (size_t)(path - authority));
-    if (host) call->headers.host = host;
-    return *path ? path : "/";
-}
-
-static void deny(Call *call, ErrCode code) {
-    call_fail(call, code, "%s",
-              code == ERR_forbidden ? "The request's Origin or Host is not this service's; --allow-origin admits others."
-                                    : "Send Authorization: Bearer with the service's token.");
-}
-
-/* Who may not ask, or has asked for too much already, is not listened to any longer: no body of theirs is waited for. False: answered. */
-static bool admit_party(Http *http, Call *call, const char *method, unsigned methods) {
-    const Access access = access_of(http, call);
-    const bool monitor = call->route && call->route->flags & ROUTE_MONITOR;
-    ErrCode code = access_check(&access, call->route && call->route->flags & ROUTE_OPEN);
-    call->cross_origin = access_is_cross_origin(&access);
-    if (strcmp(method, "OPTIONS") == 0 && call->cross_origin && methods) {
-        Buf none = {0};
-        call_answer(call, 204, NULL, &none);
-    } else if (code) {
-        deny(call, code);
-    } else if (!(call->party = party_of(http, call))) {
-        call_fail(call, ERR_internal, "Memory is short.");
-    } else if (connection_of(call)->surplus && !monitor) {
-        call->close = true;
-        call_fail(call, ERR_queue_full, "The service has as many connections as it takes.");
-    }
-    return !call->answered;
-}
-
-/* Everything that can be said before the body comes. */
-static void admit(Http *http, Call *call, const char *target, const char *method, uint64_t declared) {
-    const char *path = origin_form(call, target);
-    unsigned methods;
-    call->route = route_find(http->server->routes, method, path, &call->param, &methods);
-    call->early = true;
-    if (!check_framing(call) || !admit_party(http, call, method, methods)) return;
-    call->early = false;
-    if (!call->route) {
-        refuse_route(call, path, methods);
-    } else if (!call_check_form(call) || !within_quota(call, call->party->inflight, "requests in flight") ||
-               !within_quota(call, call->party->arriving, "requests that are still arriving")) {
-        return;
-    } else if (http->server->draining && !(call->route->flags & ROUTE_MONITOR)) {
-        call_fail(call, ERR_draining, "The service is shutting down.");
-    } else if (call->route->forms && !(call->form = accept_choose(call->headers.accept, call->route->forms))) {
-        call_fail(call, ERR_not_acceptable, "This resource cannot be given in any of the forms that Accept names.");
-    } else if (set_deadline(call)) {
-        begin_body(call, declared);
-    }
-}
-
-static bool stream_allowed(Call *call) { return within_quota(call, call->party->streams, "streams"); }
+static bool stream_allowed(Call *call) { return admit_quota(call, call->party->streams, "streams"); }
 
 static const CallCarrier carrier = {.answered = on_answered, .stream_pause = stream_pause, .stream_more = stream_more,
                                     .stream_allowed = stream_allowed};
@@ -454,8 +304,8 @@ static enum MHD_Result first_access(Http *http, struct MHD_Connection *connectio
     *state = call;
     if (!connection_of(call)) return MHD_NO;
     connection_busy(connection_of(call));
-    uint64_t declared = declared_length(call);
-    admit(http, call, url, method, declared);
+    const uint64_t declared = admit_declared(call);
+    admit(call, connection_of(call), http->loopback, url, method);
     if (call->answered && call->headers.expect) {
         /* Who waits for a 100 has sent nothing yet. */
         call->close = true;
@@ -482,7 +332,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     }
     end_arriving(http, call);
     if (call->gone || connection_of(call)->gone) return MHD_NO; /* which cancels it */
-    if (!call->begun && !call->answered && within_quota(call, call->party->inflight, "requests in flight")) {
+    if (!call->begun && !call->answered && admit_quota(call, call->party->inflight, "requests in flight")) {
         count_as(call, COUNT_INFLIGHT);
         call->begun = true;
         call_keep(call);
