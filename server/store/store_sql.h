@@ -4,7 +4,8 @@
  * (store_finish) before it is used again. */
 #ifndef CAJAL_STORE_SQL_H
 #define CAJAL_STORE_SQL_H
-#include "server/store/store.h"
+#include "schema/base/log.h"
+#include "schema/errors.h"
 #include <pthread.h>
 #include <sodium.h>
 #include <sqlite3.h>
@@ -94,7 +95,7 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
 
 #define STORE_STATEMENTS(STATEMENT) PROGRAM_STATEMENTS(STATEMENT) DATASET_STATEMENTS(STATEMENT) RUN_STATEMENTS(STATEMENT)
 
-struct Store {
+typedef struct Store {
     sqlite3 *reader, *writer;
 #define STATEMENT(name, connection, sql) sqlite3_stmt *name;
     STORE_STATEMENTS(STATEMENT)
@@ -105,7 +106,7 @@ struct Store {
     int claim;
     atomic_bool damaged;
     char version[64];
-};
+} Store;
 
 typedef enum { STEP_ROW, STEP_END, STEP_FAILED } StoreStep;
 /* One step. A failure is logged under `what`, and damage remembered. */

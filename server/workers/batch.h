@@ -5,7 +5,7 @@
  * Ownership: a batch owns its jobs until they are taken out. */
 #ifndef CAJAL_BATCH_H
 #define CAJAL_BATCH_H
-#include "server/workers/dispatch.h"
+#include "server/workers/job.h"
 
 struct WorkerState;
 

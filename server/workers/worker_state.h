@@ -6,6 +6,7 @@
 #define CAJAL_WORKER_STATE_H
 #include "schema/base/map.h"
 #include "server/workers/batch.h"
+#include "server/workers/pool.h"
 
 typedef struct WorkerState {
     Worker *worker;
