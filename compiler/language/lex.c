@@ -1,4 +1,5 @@
 #include "compiler/language/lex.h"
+#include "schema/formats/lookalike.h"
 #include "schema/formats/utf8.h"
 #include "schema/limits.h"
 #include <string.h>
@@ -48,6 +49,10 @@ static _Noreturn void fail_character(Lexer *lx, uint32_t at) {
     At where = lex_at(lx, at, at + (n ? (uint32_t)n : 1));
     if (*c == '-') hint = "`-o` is the linear arrow, `->` stands in iterations, `--` begins a comment.";
     if (*c == '>' || *c == '*' || *c == '+') hint = "There are no operators: naturals are built with succ and iter.";
+    Lookalike found;
+    if (lookalike_find(c, lx->source + lx->len, &found))
+        cx_fail(lx->cx, ERR_parse_error, where, cx_printf(lx->cx, "Instead: %s.", found.instead),
+                "The character %s, has no meaning here.", found.what);
     if (n == 0 || (unsigned char)*c < 0x20 || *c == 0x7F)
         cx_fail(lx->cx, ERR_parse_error, where, hint, "The byte 0x%02X has no meaning here.", (unsigned char)*c);
     cx_fail(lx->cx, ERR_parse_error, where, hint, "The character `%.*s` has no meaning here.", (int)n, c);

@@ -52,6 +52,9 @@ typedef struct {
 /* Reads a JSON_NUMBERS (or an array of arrays holding only "NaN"… strings). Ragged or empty arrays: bad_tensor. */
 bool json_numbers(const Json *json, JsonNode node, Tensor *out, Err *err);
 void tensor_release(Tensor *tensor);
+/* A list of sizes as they are written, digits alone: 2.0 is none, and a number too large for a double's digits is not rounded. Into out[0..room);
+ * SIZE_MAX: it is something else, longer, or a size is above LIMIT_NUMERAL. */
+size_t json_sizes(const Json *json, JsonNode list, size_t *out, size_t room);
 
 /* Descriptor-driven decoding of an object into a struct: one way for all handlers. Unknown keys, missing required ones and
  * wrong kinds are bad_request with the pointer. Absent optional fields keep the value the struct came with. */

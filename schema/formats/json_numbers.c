@@ -106,6 +106,26 @@ bool json_numbers(const Json *json, JsonNode node, Tensor *out, Err *err) {
     return ok;
 }
 
+static const char *read_size(const char *at, const char *end, size_t *out) {
+    const char *begin = at;
+    for (*out = 0; at < end && *at >= '0' && *at <= '9' && *out <= LIMIT_NUMERAL; at++) *out = *out * 10 + (size_t)(*at - '0');
+    return at > begin && *out <= LIMIT_NUMERAL ? at : NULL;
+}
+
+size_t json_sizes(const Json *json, JsonNode list, size_t *out, size_t room) {
+    const JsonSpan *span = json_span(json, list);
+    size_t n = 0;
+    if (!span) return json_kind(list) == JSON_ARRAY && !list->child ? 0 : SIZE_MAX;
+    const char *at = json->text + span->begin + 1, *end = json->text + span->begin + span->len - 1;
+    for (;;) {
+        at += strspn(at, " \n\t\r");
+        if (n == room || !(at = read_size(at, end, &out[n++]))) return SIZE_MAX;
+        at += strspn(at, " \n\t\r");
+        if (at == end) return n;
+        if (*at++ != ',') return SIZE_MAX;
+    }
+}
+
 void tensor_release(Tensor *tensor) {
     free(tensor->data);
     *tensor = (Tensor){0};

@@ -1,4 +1,5 @@
 #include "schema/formats/json_scan.h"
+#include "schema/formats/json_hint.h"
 #include "schema/formats/number.h"
 #include "schema/formats/utf8.h"
 #include "schema/limits.h"
@@ -36,21 +37,35 @@ static bool bad(JsonScan *s, const char *where, const char *what) {
                    (size_t)(where - s->begin));
 }
 
+/* The same, with what may have been meant. */
+static bool bad_hinted(JsonScan *s, const char *where, const char *what, const char *hint) {
+    if (!*hint) return bad(s, where, what);
+    return err_set(s->err, ERR_bad_json, "The body is not acceptable JSON: %s at byte %zu; %s.", what, (size_t)(where - s->begin), hint);
+}
+
 static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "There is not enough memory to read this body."); }
+
+static JsonLevel *top(JsonScan *s) { return s->depth ? &s->levels[s->depth - 1] : NULL; }
+
+/* The closing bracket at s->at stands behind a comma that would be right without it. */
+static bool comma_too_many(JsonScan *s) {
+    const JsonLevel *in = top(s);
+    return in && ((s->want == WANT_KEY && *s->at == '}') || (s->want == WANT_VALUE && in->array && *s->at == ']'));
+}
 
 static bool unexpected(JsonScan *s) {
     static const char *const wanted[] = {"a value", "a value or `]`", "a key in double quotes", "a key in double quotes or `}`",
                                          "`,`"};
     const char *want = wanted[s->want];
-    char what[100];
+    char what[200], name[JSON_HINT_ROOM], hint[JSON_HINT_ROOM];
+    json_hint(s->at, s->end, s->at < s->end && comma_too_many(s), name, hint);
     if (s->want == WANT_MORE) want = !s->depth ? "the end" : s->levels[s->depth - 1].array ? "`,` or `]`" : "`,` or `}`";
     if (s->at == s->end) snprintf(what, sizeof what, "it ends where %s should be,", want);
+    else if (*name) snprintf(what, sizeof what, "%s where %s should be", name, want);
     else if (*s->at > ' ' && *s->at < 0x7F) snprintf(what, sizeof what, "`%c` where %s should be", *s->at, want);
     else snprintf(what, sizeof what, "the byte 0x%02X where %s should be", (unsigned char)*s->at, want);
-    return bad(s, s->at, what);
+    return bad_hinted(s, s->at, what, hint);
 }
-
-static JsonLevel *top(JsonScan *s) { return s->depth ? &s->levels[s->depth - 1] : NULL; }
 
 bool json_span_add(JsonSpans *spans, JsonSpan span, char marker[JSON_CUT_ROOM]) {
     if (spans->n == spans->room) {
@@ -139,7 +154,11 @@ static bool scan_string(JsonScan *s) {
 static bool scan_number(JsonScan *s) {
     Decimal d;
     const char *begin = s->at, *end = number_scan(s->at, s->end, &d);
-    if (!end) return bad(s, begin, "a malformed number");
+    if (!end) {
+        char name[JSON_HINT_ROOM], hint[JSON_HINT_ROOM];
+        json_hint(begin, s->end, false, name, hint);
+        return bad_hinted(s, begin, "a malformed number", hint);
+    }
     size_t len = (size_t)(end - begin);
     bool large = len > LONGEST_NUMBER;
     if (large || d.exponent > 280) {
@@ -255,11 +274,15 @@ static bool scan_token(JsonScan *s) {
     return true;
 }
 
+/* UTF-8 does not need it, and editors on some systems write it (RFC 8259, 8.1, lets a reader pass over it). */
+static const char *skip_byte_order_mark(const char *at, size_t len) { return len >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0 ? at + 3 : at; }
+
 /* The stack of levels is the machine's: memory for it would cost a small body more than reading it. */
 bool json_scan(const char *text, size_t len, JsonSpans *spans, Buf *out, Err *err) {
     JsonScan s;
     s.spans = spans;
-    s.begin = s.at = text;
+    s.begin = text;
+    s.at = skip_byte_order_mark(text, len);
     s.end = s.begin + len;
     s.out = out;
     s.err = err;

@@ -1,4 +1,4 @@
-/* The pass before cJSON: accepts exactly RFC 8259 within the limits, and cuts the arrays of numbers out. Internal to json.c and
+/* The pass before cJSON: accepts exactly RFC 8259 within the limits (and passes over a byte order mark at the beginning), and cuts the arrays of numbers out. Internal to json.c and
  * json_numbers.c; json.h says what becomes of it. */
 #ifndef CAJAL_JSON_SCAN_H
 #define CAJAL_JSON_SCAN_H

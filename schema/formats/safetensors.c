@@ -24,18 +24,6 @@ static bool bad(Err *err, const char *name, const char *what) {
     return err_set(err, ERR_bad_tensor, "The tensor \"%.100s\" %s.", name, what);
 }
 
-/* Up to `room` non-negative integers; SIZE_MAX: the list is something else. */
-static size_t read_sizes(Json *json, JsonNode list, size_t *out, size_t room) {
-    size_t n = 0;
-    for (JsonNode item = json_items(json, list); item; item = item->next) {
-        if (json_kind(item) != JSON_NUMBER || n == room) return SIZE_MAX;
-        double v = item->valuedouble;
-        if (!(v >= 0 && v <= (double)LIMIT_NUMERAL) || v != (double)(size_t)v) return SIZE_MAX;
-        out[n++] = (size_t)v;
-    }
-    return n;
-}
-
 static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, BulkTensor *t, Err *err) {
     const char *name = node->string;
     size_t offsets[2], d = 0;
@@ -47,9 +35,9 @@ static bool read_entry(Json *json, JsonNode node, size_t data, size_t data_len, 
     if (d == ELEMENT_COUNT)
         return err_set(err, ERR_bad_tensor, "The tensor \"%.100s\" is of dtype %.20s, and of none of the dtypes " TAKEN ".", name, e.dtype);
     t->element = (ElementType)d;
-    t->rank = read_sizes(json, e.shape, t->shape, LIMIT_TENSOR_RANK);
+    t->rank = json_sizes(json, e.shape, t->shape, LIMIT_TENSOR_RANK);
     if (t->rank == SIZE_MAX) return bad(err, name, "has a shape that is no list of at most 18 sizes");
-    if (read_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
+    if (json_sizes(json, e.offsets, offsets, 2) != 2) return bad(err, name, "has data_offsets that are not two offsets");
     if (!bulk_measure(t)) return bad(err, name, "has a shape that overflows");
     if (offsets[0] > offsets[1] || offsets[1] > data_len) return bad(err, name, "has data_offsets beyond the data");
     if (offsets[1] - offsets[0] != t->bytes) return bad(err, name, "has data_offsets that do not fit its shape and dtype");

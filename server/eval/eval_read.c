@@ -35,7 +35,9 @@ static bool read_enum(Eval *ev, const char *key, const char *const *names, int *
             *out = i;
             return true;
         }
-    return err_set(&ev->errand.err, ERR_bad_request, "?%s=%.50s is not known.", key, text);
+    char list[100] = "";
+    for (int i = 0, n = 0; names[i] && n < (int)sizeof list; i++) n += snprintf(list + n, sizeof list - (size_t)n, "%s%s", i ? ", " : "", names[i]);
+    return err_set(&ev->errand.err, ERR_bad_request, "?%s is one of %s, and not %.50s.", key, list, text);
 }
 
 /* ?step= and ?outputs=a,b of a binary body. */

@@ -175,6 +175,67 @@ static void test_npz_names_its_columns(void **state) {
             "This is a zip archive; send safetensors as application/vnd.safetensors, or npy as application/x-npy, in Content-Type.");
 }
 
+static size_t read_case(const char *name, char *out, size_t room) {
+    char path[100];
+    snprintf(path, sizeof path, "tests/cases/%s", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    const size_t len = fread(out, 1, room - 1, f);
+    fclose(f);
+    out[len] = 0;
+    return len;
+}
+
+static void test_json_that_is_none(void **state) {
+    Ask *a = *state;
+    char body[512];
+    size_t len = read_case("nan_token.json", body, sizeof body);
+    refused(a, "bad_json", "POST /eval", "Content-Type: application/json", body, len,
+            "The body is not acceptable JSON: `N` where a value should be at byte 50; write it as the string \"NaN\".");
+    len = read_case("bom.json", body, sizeof body);
+    ask_bytes(a, 200, "POST /eval", (const char *[]){"Content-Type: application/json", NULL}, body, len);
+    ask_part(a, "data", "[1, 0]");
+    len = read_case("nbsp.json", body, sizeof body);
+    ask_bytes(a, 422, "POST /eval", (const char *[]){"Content-Type: application/json", NULL}, body, len);
+    ask_is_problem(a, "parse_error");
+    assert_string_equal(ask_text(a, "detail"), "The character U+00A0, a no-break space, has no meaning here.");
+    ask_body_has(a, "Instead: put a space there.");
+}
+
+static void test_words_of_the_query(void **state) {
+    Ask *a = *state;
+    char hash[80], route[200], says[200];
+    Buf body;
+    static const char *const words[] = {"True", "False", "1", "0", "yes", "TRUE", ""};
+    ask_compile(a, "{'source': 'λx:N[5]. x'}", hash);
+    put_npy(&body, "<i4", "\4\0\0\0", 4);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        snprintf(route, sizeof route, "POST /eval?program=%s&decode=%s", hash, words[i]);
+        snprintf(says, sizeof says, "?decode is one of false, true, and not %s.", words[i]);
+        refused(a, "bad_request", route, NPY, body.data, body.len, says);
+    }
+    snprintf(route, sizeof route, "POST /eval?program=%s&decode=true", hash);
+    ask_bytes(a, 200, route, (const char *[]){NPY, NULL}, body.data, body.len);
+    ask_part(a, "values", "[4]");
+    snprintf(route, sizeof route, "POST /eval?program=%s&dtype=float64", hash);
+    refused(a, "bad_request", route, NPY, body.data, body.len, "?dtype is one of f32, f64, and not float64.");
+    buf_release(&body);
+}
+
+/* A column of floats where classes are wanted. */
+static void test_float_labels(void **state) {
+    Ask *a = *state;
+    char body[512];
+    size_t len = read_case("float_labels.safetensors", body, sizeof body);
+    ask_bytes(a, 201, "PUT /datasets/lab", NULL, body, len);
+    len = read_case("float_labels_run.json", body, sizeof body);
+    ask_bytes(a, 422, "POST /runs", (const char *[]){"Content-Type: application/json", NULL}, body, len);
+    ask_is_problem(a, "bad_run");
+    assert_string_equal(ask_text(a, "detail"), "The column \"y\" is f32, one number a row; beside the program's output, R[2], the loss \"cross_entropy\" "
+                                               "wants the class of a row, one integer from 0 to 1 (u8 or i64), or numbers of shape [2].");
+    ask(a, 204, "DELETE /datasets/lab", NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_files),
@@ -183,6 +244,9 @@ int main(void) {
         cmocka_unit_test(test_a_column_called_metadata),
         cmocka_unit_test(test_npz_refused),
         cmocka_unit_test(test_npz_names_its_columns),
+        cmocka_unit_test(test_json_that_is_none),
+        cmocka_unit_test(test_words_of_the_query),
+        cmocka_unit_test(test_float_labels),
         cmocka_unit_test(ask_ends_well),
     };
     return cmocka_run_group_tests(tests, ask_setup, ask_teardown);

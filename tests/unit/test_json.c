@@ -26,13 +26,13 @@ static void test_strictness(void **state) {
     (void)state;
     static const char *const good[] = {
         "null", " true\n", "0", "-0", "1.5e-7", "\"\"", "[]", "{}", "[[],{}]", "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "{\"a\":1,\"A\":2}",
-        "[1,\"NaN\"]", "\t[ 1 , 2 ]\r\n", "\"\x7f\xc3\xa9\xf0\x9f\x98\x80\"", "1e308",
+        "[1,\"NaN\"]", "\t[ 1 , 2 ]\r\n", "\357\273\2771", "\357\273\277 {\"a\":[1,2]}", "\"\x7f\xc3\xa9\xf0\x9f\x98\x80\"", "1e308",
         "1.0000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"};
     static const char *const refused[] = {
         "", " ", "nul", "True", "01", "1.", ".5", "+1", "-", "1e", "1e+", "0x10", "NaN", "Infinity", "1e999", "-1e400", "[1e309]", "[1,]", "[,1]",
         "[1 2]", "[", "]", "{", "}", "[1}", "{\"a\":1]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{,}", "{1:2}", "\"", "\"a", "\"\\x\"",
         "\"\\", "\"\\u12\"", "\"\\u123g\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\u0000\"", "\"a\nb\"", "\"\x01\"", "'a'", "1 2",
-        "{} {}", "// c\n1", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "\357\273\2771", "[1]x",
+        "{} {}", "// c\n1", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "1\357\273\277", "\357\273\277\357\273\2771", "\357\273\277", "\357\273", "[1]x",
         "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "[{\"b\":{\"x\":1,\"y\":2,\"x\":3}}]", "\v1"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         Json json;
@@ -62,9 +62,66 @@ static void test_messages(void **state) {
     assert_string_equal(err.message, "The body is not acceptable JSON: `}` where a value should be at byte 10.");
     parse(&json, "[true", &err);
     assert_string_equal(err.message, "The body is not acceptable JSON: it ends where `,` or `]` should be, at byte 5.");
+    static const struct {
+        const char *text, *says;
+    } hints[] = {
+        {"{\"x\": [1.0, NaN]}", "`N` where a value should be at byte 12; write it as the string \"NaN\"."},
+        {"[nan]", "`n` where a value or `]` should be at byte 1; write it as the string \"NaN\"."},
+        {"[1,-Infinity]", "a malformed number at byte 3; write it as the string \"-Infinity\"."},
+        {"[-inf]", "a malformed number at byte 1; write it as the string \"-Infinity\"."},
+        {"Infinity", "`I` where a value should be at byte 0; write it as the string \"Infinity\"."},
+        {"[True]", "`T` where a value or `]` should be at byte 1; JSON writes true."},
+        {"{\"a\":None}", "`N` where a value should be at byte 5; JSON writes null."},
+        {"{'a':1}", "`'` where a key in double quotes or `}` should be at byte 1; JSON has strings in double quotes."},
+        {"['a']", "`'` where a value or `]` should be at byte 1; JSON has strings in double quotes."},
+        {"[1 // one\n]", "`/` where `,` or `]` should be at byte 3; JSON has no comments."},
+        {"# c\n1", "`#` where a value should be at byte 0; JSON has no comments."},
+        {"[1,]", "`]` where a value should be at byte 3; the comma before it is one too many."},
+        {"[1, ]", "`]` where a value should be at byte 4; the comma before it is one too many."},
+        {"{\"a\":1,}", "`}` where a key in double quotes should be at byte 7; the comma before it is one too many."},
+        {"{\"a\":]}", "`]` where a value should be at byte 5."},
+        {"[+1]", "`+` where a value or `]` should be at byte 1; JSON's numbers have no `+`."},
+        {"[.5]", "`.` where a value or `]` should be at byte 1; JSON's numbers have a digit before the point."},
+        {"{\"a\":\302\2401}", "U+00A0, a no-break space, where a value should be at byte 5; put a space there."},
+        {"{\342\200\234a\342\200\235:1}", "U+201C, a curly quote, where a key in double quotes or `}` should be at byte 1; put `\"` there."},
+        {"[1,\342\210\2222]", "U+2212, a minus sign, where a value should be at byte 3; put `-` there."},
+        {"[1\357\274\2142]", "U+FF0C, a full-width form, where `,` or `]` should be at byte 2; put `,` there."},
+        {"[\342\200\2131]", "U+200B, a zero-width space, where a value or `]` should be at byte 1; take it out."},
+        {"[1]\357\273\277", "U+FEFF, a byte order mark, where the end should be at byte 3; take it out."},
+        {"\377\376{", "the byte 0xFF where a value should be at byte 0; JSON comes in UTF-8."},
+        {"[\303\251]", "the byte 0xC3 where a value or `]` should be at byte 1."},
+        {"[nano]", "`n` where a value or `]` should be at byte 1."},
+    };
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        char want[200];
+        snprintf(want, sizeof want, "The body is not acceptable JSON: %s", hints[i].says);
+        assert_int_equal(parse(&json, hints[i].text, &err), ERR_bad_json);
+        assert_string_equal(err.message, want);
+    }
     parse(&json, "{\"p\":[0,{\"q~/\":{\"k\":1,\"k\":1}}]}", &err);
     assert_string_equal(err.message, "The key \"k\" stands twice in one object.");
     assert_string_equal(err.pointer, "/p/1/q~0~1");
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n, first, last;
+    } cases[] = {
+        {"[]", 0, 0, 0}, {"[0]", 1, 0, 0}, {"[ 2 ,\n3]", 2, 2, 3}, {"[9007199254740992,7]", 2, 9007199254740992, 7},
+        {"[1,2,3]", SIZE_MAX, 0, 0}, {"[2.0]", SIZE_MAX, 0, 0}, {"[2e0]", SIZE_MAX, 0, 0}, {"[-1]", SIZE_MAX, 0, 0}, {"[-0]", SIZE_MAX, 0, 0},
+        {"[9007199254740993]", SIZE_MAX, 0, 0}, {"[99999999999999999999999]", SIZE_MAX, 0, 0}, {"[1,\"NaN\"]", SIZE_MAX, 0, 0},
+        {"[[1]]", SIZE_MAX, 0, 0}, {"[true]", SIZE_MAX, 0, 0}, {"2", SIZE_MAX, 0, 0}, {"\"2\"", SIZE_MAX, 0, 0}, {"[[]]", SIZE_MAX, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Json json;
+        size_t out[2] = {0};
+        must_parse(&json, cases[i].text);
+        if (json_sizes(&json, json.root, out, 2) != cases[i].n) fail_msg("%s", cases[i].text);
+        if (cases[i].n && cases[i].n != SIZE_MAX) assert_true(out[0] == cases[i].first && out[cases[i].n - 1] == cases[i].last);
+        json_release(&json);
+    }
 }
 
 static void test_depth(void **state) {
@@ -329,7 +386,7 @@ static void test_number_reading(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strictness),  cmocka_unit_test(test_messages), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_strictness),  cmocka_unit_test(test_messages), cmocka_unit_test(test_sizes), cmocka_unit_test(test_depth),
         cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_kinds),    cmocka_unit_test(test_items),
         cmocka_unit_test(test_tensors),     cmocka_unit_test(test_decode),   cmocka_unit_test(test_writing),
         cmocka_unit_test(test_number_round_trip), cmocka_unit_test(test_number_reading)};

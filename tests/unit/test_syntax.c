@@ -322,6 +322,8 @@ static void test_text_errors(void **state) {
         {"succ 99999999999999999999999999", ERR_nat_bound_exceeded, 1, 6, 32, NULL},
         {"\\x:N[9007199254740993]. x", ERR_nat_bound_exceeded, 1, 6, 22, NULL},
         {"f - x", ERR_parse_error, 1, 3, 4, "The character `-` has no meaning here."},
+        {"f\u00a0x", ERR_parse_error, 1, 2, 3, "The character U+00A0, a no-break space, has no meaning here."},
+        {"f \u2212 x", ERR_parse_error, 1, 3, 4, "The character U+2212, a minus sign, has no meaning here."},
         {"f é", ERR_parse_error, 1, 3, 4, "The character `é` has no meaning here."},
         {"f \x01", ERR_parse_error, 1, 3, 4, "The byte 0x01 has no meaning here."},
         {"f \xff", ERR_parse_error, 1, 3, 4, "The byte 0xFF has no meaning here."}};

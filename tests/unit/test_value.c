@@ -227,8 +227,56 @@ static void test_columns(void **state) {
     }
 }
 
+/* Elements that do not lie as they are wanted: converted when they are copied. */
+static void test_stored_otherwise(void **state) {
+    (void)state;
+    static const unsigned char big_i16[] = {0, 2, 0, 0, 0, 1}, halves[] = {0, 0x3c, 0, 0x40, 0, 0x42, 0, 0x44}, big_f32[] = {0x3f, 0x80, 0, 0, 0xc0, 0, 0, 0};
+    static const unsigned char minus[] = {0xff, 0xff}, far_u64[] = {0, 0, 0, 0, 0, 0, 0, 0x80};
+    static const struct {
+        const char *type;
+        ValueForm form;
+        BulkTensor tensor;
+        const unsigned char *data;
+        ErrCode code;
+        uint8_t dtype;
+        double values[4];
+    } cases[] = {
+        {"N[3]", VALUE_PLAIN, {.element = ELEMENT_I16, .big_endian = true, .rank = 1, .shape = {3}}, big_i16, ERR_NONE, DT_I64, {2, 0, 1}},
+        {"N[2]", VALUE_PLAIN, {.element = ELEMENT_I16, .big_endian = true, .rank = 1, .shape = {3}}, big_i16, ERR_nat_bound_exceeded, 0, {0}},
+        {"N[3]", VALUE_PLAIN, {.element = ELEMENT_I16, .rank = 0}, minus, ERR_bad_tensor, 0, {0}},
+        {"R[2,2]", VALUE_PLAIN, {.element = ELEMENT_F16, .fortran = true, .rank = 2, .shape = {2, 2}}, halves, ERR_NONE, DT_F32, {1, 3, 2, 4}},
+        {"R[2]", VALUE_PLAIN, {.element = ELEMENT_F32, .big_endian = true, .rank = 1, .shape = {2}}, big_f32, ERR_NONE, DT_F32, {1, -2}},
+        {"R[3]", VALUE_COLUMN, {.element = ELEMENT_I16, .big_endian = true, .rank = 1, .shape = {3}}, big_i16, ERR_NONE, DT_F64, {2, 0, 1}},
+        {"R[1]", VALUE_NUMBERS, {.element = ELEMENT_I16, .rank = 1, .shape = {1}}, minus, ERR_NONE, DT_F64, {-1}},
+        {"R[1]", VALUE_COLUMN, {.element = ELEMENT_U64, .rank = 1, .shape = {1}}, far_u64, ERR_bad_tensor, 0, {0}},
+        {"N[3]", VALUE_PLAIN, {.element = ELEMENT_U64, .rank = 1, .shape = {1}}, far_u64, ERR_bad_tensor, 0, {0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Reading r = {0};
+        BulkTensor tensor = cases[i].tensor;
+        union {
+            float f32[4];
+            double f64[4];
+            int64_t i64[4];
+        } out;
+        tensor.name = (char *)"x";
+        assert_true(bulk_measure(&tensor));
+        cx_init(&r.cx);
+        const bool ok = value_of_bulk(&tensor, cases[i].data, type_of(&r.cx, cases[i].type), cases[i].form, "x", &r.value, &r.err);
+        assert_int_equal(r.err.code, cases[i].code);
+        if (ok) {
+            assert_int_equal(r.value.dtype, cases[i].dtype);
+            value_copy(&r.value, r.value.data, &out);
+            for (size_t k = 0; k < r.value.rows * r.value.cols; k++)
+                assert_true((cases[i].dtype == DT_F32 ? (double)out.f32[k] : cases[i].dtype == DT_F64 ? out.f64[k] : (double)out.i64[k]) == cases[i].values[k]);
+        }
+        done(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_dense), cmocka_unit_test(test_discrete), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_bulk),  cmocka_unit_test(test_numbers),  cmocka_unit_test(test_columns)};
+                                       cmocka_unit_test(test_bulk),  cmocka_unit_test(test_numbers),  cmocka_unit_test(test_columns),
+                                       cmocka_unit_test(test_stored_otherwise)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
