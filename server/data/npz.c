@@ -63,6 +63,14 @@ bool npz_unpack(Npz *npz, const unsigned char *body, size_t len, size_t most, In
     return ok;
 }
 
+/* Without .npy. */
+static char *column_name(const ZipMember *m) {
+    const size_t len = m->name_len - SUFFIX_LEN;
+    char *name = calloc(len + 1, 1);
+    if (name) memcpy(name, m->name, len);
+    return name;
+}
+
 static bool read_member(Npz *npz, const ZipMember *m, const unsigned char *data, Err *err) {
     Bulk one;
     Err why = {0};
@@ -70,7 +78,7 @@ static bool read_member(Npz *npz, const ZipMember *m, const unsigned char *data,
     npz->data[npz->bulk.n] = data;
     BulkTensor *t = &npz->bulk.items[npz->bulk.n++];
     *t = *one.items;
-    t->name = strndup(m->name, m->name_len - SUFFIX_LEN);
+    t->name = column_name(m);
     bulk_release(&one);
     return t->name || err_set(err, ERR_internal, "Memory is short.");
 }

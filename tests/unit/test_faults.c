@@ -330,6 +330,42 @@ static void test_dataset(void **state) {
     cJSON_InitHooks(NULL);
 }
 
+static ErrCode collect(void *arg, const void *bytes, size_t len) {
+    buf_put(arg, bytes, len);
+    return ((Buf *)arg)->failed ? ERR_internal : ERR_NONE;
+}
+
+/* Of numpy's own: one member stored, one deflated. zlib's memory is its own. */
+static bool reads_npz(const void *what, Buf *answer) {
+    const Buf *file = what;
+    Npz npz;
+    Draft draft = {.base = -1};
+    Err err = {0};
+    Buf unpacked;
+    buf_init(&unpacked);
+    const bool ok = npz_unpack(&npz, file->data, file->len, 1 << 20, collect, &unpacked, &err) && npz_read(&npz, file->data, unpacked.data, &err) &&
+                    draft_read_npz(&draft, &npz, NULL, &err);
+    if (ok) buf_printf(answer, "%zu columns of %zu rows", draft.n, (size_t)draft.rows);
+    else assert_int_equal(err.code, ERR_internal);
+    draft_release(&draft);
+    npz_release(&npz);
+    buf_release(&unpacked);
+    return ok && !answer->failed;
+}
+
+static void test_npz(void **state) {
+    (void)state;
+    static const char *const names[] = {"tests/fuzz/corpus/npz/stored", "tests/fuzz/corpus/npz/deflated"};
+    for (size_t i = 0; i < 2; i++) {
+        unsigned char bytes[4096];
+        FILE *f = fopen(names[i], "rb");
+        assert_non_null(f);
+        Buf file = {.data = bytes, .len = fread(bytes, 1, sizeof bytes, f)};
+        fclose(f);
+        check(names[i], reads_npz, (const void *)&file);
+    }
+}
+
 /* ---- base ---- */
 
 static bool maps(const void *what, Buf *answer) {
@@ -548,7 +584,7 @@ static void test_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compile), cmocka_unit_test(test_diagnostic), cmocka_unit_test(test_json), cmocka_unit_test(test_bulk),
-        cmocka_unit_test(test_dataset),
+        cmocka_unit_test(test_dataset), cmocka_unit_test(test_npz),
         cmocka_unit_test(test_map),     cmocka_unit_test(test_wire),       cmocka_unit_test(test_build), cmocka_unit_test(test_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
