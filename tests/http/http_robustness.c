@@ -34,7 +34,7 @@ static void wait_until_quiet(Ask *a) {
 }
 
 static void test_no_json(void **state) {
-    static const char *const bodies[] = {"", " ", "hello", "<xml/>", "{\"source\"", "\"source\"", "source=true", "\0\0\0", "\xef\xbb\xbf{}",
+    static const char *const bodies[] = {"", " ", "hello", "<xml/>", "{\"source\"", "\"source\"", "source=true", "\0\0\0", "{}\xef\xbb\xbf",
                                          "{}{}", "[1,]", "{\"source\": tru}", "{'source': 'true'}", "{\"source\": \"\x01\"}",
                                          "{\"a\":1,\"a\":2}", "-", "+1", "1.", ".5", "0x10"};
     static const char *const routes[] = {"POST /compile", "POST /eval", "POST /grad", "POST /jvp"};
