@@ -7,7 +7,7 @@
 /* COUNTER(field, help): one plain counter each */
 #define METRICS_COUNTERS(COUNTER) \
     COUNTER(builds, "Programs and derivatives compiled by workers") \
-    COUNTER(runs, "Jobs executed by workers") \
+    COUNTER(runs, "Executions in workers; merged ones count once") \
     COUNTER(jobs_failed, "Jobs that workers refused or could not finish") \
     COUNTER(jobs_retried, "Jobs sent to a second worker after the first died") \
     COUNTER(jobs_cancelled, "Jobs whose client went away or whose deadline passed") \
@@ -30,8 +30,8 @@
 /* HISTOGRAM(field, help, unit, buckets): their upper ends are 1, 2, 5, 10, 20, 50, … units */
 #define METRICS_HISTOGRAMS(HISTOGRAM) \
     HISTOGRAM(queue_seconds, "From a job's coming to its leaving for a worker", 1e-6, 24) \
-    HISTOGRAM(exec_seconds, "A run's execution in its worker", 1e-6, 24) \
-    HISTOGRAM(batch_requests, "Requests executed together in one run", 1, 7)
+    HISTOGRAM(exec_seconds, "An execution in its worker", 1e-6, 24) \
+    HISTOGRAM(batch_requests, "Requests executed together", 1, 7)
 
 enum { METRICS_BUCKETS = 12, HISTOGRAM_BUCKETS = 24 };
 typedef struct {

@@ -1,4 +1,4 @@
-/* The daemon's parts, as every handler sees them. Made and taken down in main.c, in that order; all are used in the loop's thread only,
+/* The daemon's parts, as every handler sees them. Made in main.c's `start`, taken down in its `stop`, callers first; all are used in the loop's thread only,
  * except Tasks, Log, and Store's writes. */
 #ifndef CAJAL_SERVER_H
 #define CAJAL_SERVER_H

@@ -47,6 +47,7 @@ struct Env {
 };
 
 typedef enum {
+    FRAME_NOTHING, /* of a term that needs no steps of its own, or that nobody has given any */
     FRAME_SUCC, FRAME_IF, FRAME_APP, FRAME_LET, FRAME_ITER, FRAME_CHOICE, FRAME_BOUNDED, FRAME_TABLE, FRAME_NETWORK, FRAME_TABULATE,
     FRAME_REMEMBER, FRAME_KINDS
 } LowerFrameKind;

@@ -1,6 +1,7 @@
 /* The machine's frames but for iterations: terms, application, bounds as written, tabulating. */
 #include "compiler/lower/lower.h"
 #include "schema/limits.h"
+#include <stdlib.h>
 
 /* A closure applied more often than this is tabulated, if its table is small: otherwise chains of such functions double the program
  * at every link. */
@@ -37,7 +38,9 @@ void push_eval(Lower *lower, uint32_t node, const Env *env) {
     case TERM_FALSE: lower->result = vec_bool(lower, false); return;
     case TERM_NAT: lower->result = vec_nat(lower, n->nat, node); return;
     case TERM_FUN: lower->result = closure(lower, node, env); return;
-    default: push_frame(lower, frames[n->kind], node)->env = env;
+    default:
+        if (frames[n->kind] == FRAME_NOTHING) abort();
+        push_frame(lower, frames[n->kind], node)->env = env;
     }
 }
 

@@ -1,4 +1,4 @@
-/* Hashes for tables and seeds, not for proof against anybody: what names contents to others is BLAKE2b (libsodium).
+/* Hashes for tables and seeds, not for proof against anybody: what names contents to others is SHA-256, what guards them BLAKE2b (libsodium).
  *
  * hash_word and hash_bytes are FNV-1a (Fowler, Noll and Vo) of 64 bits: begin with HASH_START, add one thing after the other. A word larger
  * than a byte is added in one step, which mixes its upper bits less well.

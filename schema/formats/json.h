@@ -1,7 +1,7 @@
 /* Strict JSON on cJSON: what every reader of client bodies, specs and vectors goes through.
  *
  * json_parse checks before cJSON sees a byte: UTF-8, no NUL (raw or \u0000), nesting at most LIMIT_JSON_DEPTH and at most LIMIT_JSON_VALUES
- * values (too_large), finite numbers, nothing behind the value; afterwards duplicate keys (any object). All but those two are
+ * values (too_large), finite numbers, nothing behind the value; afterwards duplicate keys (any object). Depth and number of values apart, all are
  * bad_json, with the byte offset in the message.
  *
  * Arrays of numbers are never cJSON nodes: a maximal array whose leaves are all numbers or the strings "NaN", "Infinity",

@@ -48,15 +48,15 @@ int wire_send(int sock, FrameType type, uint64_t id, const Buf *body, int area);
 int wire_recv(int sock, Frame *frame);
 void frame_release(Frame *frame);
 
-/* A memfd of `size` bytes, mapped shared; NULL on failure. With existing >= 0 maps that descriptor after checking that it is
- * at least `size` long and sealed against shrinking. */
+/* Shared memory: a memfd, mapped. */
 typedef struct {
     int fd;
     void *data;
     size_t size;
 } Area;
+/* A new one of `size` bytes. False: memory or descriptors are short. */
 bool area_create(Area *area, size_t size);
-/* at_once: all of it will be used, and mapping all pages now, which takes a tenth of a second a gigabyte, costs a fraction of a fault a page. */
+/* Maps the descriptor after checking that it is at least `size` long and sealed against shrinking; false when it is not. at_once: all of it will be used, and mapping all pages now, which takes a tenth of a second a gigabyte, costs a fraction of a fault a page. */
 bool area_open(Area *area, int fd, size_t size, bool at_once);
 void area_release(Area *area);
 

@@ -82,7 +82,7 @@ typedef struct Call {
     int64_t queue_ns, exec_ns; /* of the job it had; -1: none */
     void (*cancel)(void *arg);
     void *cancel_arg;
-    /* http.c's */
+    /* this room's */
     Answer answer;
     bool arriving, begun, answered, waiting, suspended, close, cross_origin;
     bool gone; /* its connection has nothing more to say */

@@ -1,4 +1,4 @@
-/* libmicrohttpd on the daemon's own event loop: who may ask (access.c), bodies, suspended connections, answers.
+/* libmicrohttpd on the daemon's own event loop: requests carried from connection to handler, and answers back (admit.h, body.h, respond.h do the parts).
  *
  * A request's deadline counts from its headers' arrival, the body's included. Every connection's socket is watched, because libmicrohttpd
  * misses the going away of a client that it has suspended. A client that ends its side of the connection (FIN) counts as gone: what it has asked for

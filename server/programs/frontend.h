@@ -36,6 +36,6 @@ bool frontend_restore(Frontend *frontend, const unsigned char *canonical, size_t
 void frontend_release(Frontend *frontend); /* harmless on a zeroed one */
 /* Answers with what frontend_make found. */
 void frontend_refuse(const Frontend *frontend, Call *call);
-/* Answers with a failure from further on; its places are in canonical terms. front may be NULL. */
+/* Answers with a failure from further on; its places are in canonical terms. frontend may be NULL. */
 void frontend_explain(const Frontend *frontend, Call *call, const Failure *failure);
 #endif

@@ -36,10 +36,9 @@ typedef struct {
     uint64_t created;
     char key[104];
 } StorePlace;
-/* The records of up to `limit` programs, newest first, those behind the place `after`. */
 /* False: no more. */
 typedef bool StoreRow(void *arg, const char *record, size_t len);
-/* *last is the place of the last one looked at, its key "" when there is nothing behind it. ERR_internal: the database does not answer. */
+/* The records of up to `limit` programs, newest first, those behind the place `after`. *last is the place of the last one looked at, its key "" when there is nothing behind it. ERR_internal: the database does not answer. */
 ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
 
 /* Writes. A program that is there keeps its spelling, unless that is damaged. */

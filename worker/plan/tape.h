@@ -5,7 +5,7 @@
  * budget below, or when a node deserves a matrix product, there is no tape and the ordinary steps do the work.
  * What depends on no row is computed once, by tape_scalars; the rest is the tape's code over a register file of `lanes` rows
  * a register. Sums of products are chains of multiply-adds in the order of the summed axis, as everywhere.
- * Ownership: a Tape lives while its planner does; what runs is a TapeDetail (plan.h), the plan's. */
+ * Ownership: a Tape lives while its planner does; what runs is a TapeDetail (worker/kernels/step.h), the plan's. */
 #ifndef CAJAL_TAPE_H
 #define CAJAL_TAPE_H
 #include "worker/plan/planner.h"

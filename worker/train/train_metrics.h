@@ -1,4 +1,4 @@
-/* TrainMetrics over rows, in double.
+/* A run's metrics over rows, in double.
  *
  *   loss      the mean of the rows' losses
  *   psnr      per row 10·log₁₀(peak²/mse), peak = max − min of the row's target, and 100 dB at most; then averaged. A row whose target is
