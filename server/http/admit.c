@@ -111,7 +111,7 @@ static void deny(Call *call, ErrCode code) {
                                     : "Send Authorization: Bearer with the service's token.");
 }
 
-/* Who may not ask, or has asked for too much already, is not listened to any longer: no body of theirs is waited for. False: answered. */
+/* Who may not ask, or for whose connection there is no room, is not listened to any longer: no body of theirs is waited for. False: answered. */
 static bool admit_party(Call *call, const Connection *connection, bool loopback, const char *method, unsigned methods) {
     const Access access = access_of(call, loopback);
     const bool monitor = call->route && call->route->flags & ROUTE_MONITOR;
@@ -152,4 +152,3 @@ void admit(Call *call, const Connection *connection, bool loopback, const char *
         begin_body(call, admit_declared(call));
     }
 }
-

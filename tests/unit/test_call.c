@@ -1,6 +1,7 @@
 /* Calls and their memory, from one request to the next. */
 #include "server/http/call.h"
 #include "schema/limits.h"
+#include "server/http/party.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -79,11 +80,42 @@ static void test_memory_has_an_end(void **state) {
     call_free_spares(&server);
 }
 
+/* A party has half of the memory at most, and all together have all of it. */
+static void test_memory_is_shared_out(void **state) {
+    (void)state;
+    Server server = {.most_held = 1000};
+    Call *calls[3];
+    Party *parties[3];
+    Err err = {0};
+    for (int i = 0; i < 3; i++) {
+        calls[i] = call_new(&server);
+        parties[i] = calls[i]->party = party_join(&server.parties, i == 0 ? "a" : i == 1 ? "b" : "c");
+    }
+    assert_false(call_hold(calls[0], 501, &err));
+    assert_int_equal(err.code, ERR_too_large);
+    err = (Err){0};
+    assert_true(call_hold(calls[0], 400, &err));
+    assert_false(call_hold(calls[0], 101, &err)); /* its share is used up, though there is room */
+    assert_int_equal(err.code, ERR_queue_full);
+    err = (Err){0};
+    assert_true(call_hold(calls[1], 500, &err));
+    assert_false(call_hold(calls[2], 101, &err)); /* there is none */
+    assert_int_equal(err.code, ERR_queue_full);
+    assert_int_equal(server.held, 900);
+    assert_int_equal(parties[0]->held, 400);
+    for (int i = 0; i < 3; i++) call_drop(calls[i]);
+    assert_int_equal(server.held, 0);
+    assert_null(parties_largest(&server.parties));
+    call_free_spares(&server);
+    parties_release(&server.parties);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_is_left_of_the_call_before),
         cmocka_unit_test(test_few_are_kept),
         cmocka_unit_test(test_memory_has_an_end),
+        cmocka_unit_test(test_memory_is_shared_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
