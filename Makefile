@@ -1,6 +1,6 @@
 # Cajal service. `make demo` and `make test` need only Debian 12, make and git; `make help` lists the rest.
+.DEFAULT_GOAL := all
 BUILD ?= build
-CC ?= gcc
 OPT ?= -O2 -g
 WARN = -Wall -Wextra -Werror
 # SAN=1: an AddressSanitizer and UndefinedBehaviorSanitizer build, in a folder of its own

@@ -24,6 +24,9 @@ grep -rnE '"compiler/language/interp' server | faults_in "the daemon uses the in
 # A rule of an op is a function of its name: no alias leads to it.
 grep -rnE '^ *# *define +[a-z]+_[a-z0-9_]+ +[a-z]+_[a-z0-9_]+ *$' --include='*.[ch]' $folders | faults_in "an alias: "
 
+# `make` alone builds the programs, whatever rule stands first.
+[ "$(make -pnq 2>/dev/null | sed -n 's/^\.DEFAULT_GOAL := //p')" = all ] || fault "make without a goal does not make all"
+
 # What the programs link. Symbols, because ldd follows the libraries' own needs.
 needs() { readelf -d "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p'; }
 links() { # program pattern-of-what-is-forbidden
