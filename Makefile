@@ -174,12 +174,17 @@ run: deps
 test-deps: deps
 	@deploy/install-deps.sh deploy/packages-test.txt
 test: test-deps
-	@$(MAKE) -s -j$(JOBS) all units http-tests replays
-	@tests/run.sh $(BUILD) units replay http conformance cli smoke proxies
+	@$(MAKE) -s -j$(JOBS) all units http-tests replays trust-programs
+	@tests/run.sh $(BUILD) units replay http conformance cli smoke proxies trust
 # The same tests once more on the SAN=1 build.
 test-san: test-deps
 	@$(MAKE) -s -j$(JOBS) SAN=1 BUILD=build-asan all units http-tests replays
 	@tests/run.sh build-asan units replay http conformance cli smoke proxies
+# Faults put into the running service, and what they cost; tests/README.md. TRUST: rows, all else
+trust: test-deps
+	@$(MAKE) -s -j$(JOBS) all trust-programs
+	@/usr/bin/python3 -B tests/trust/trust.py $(BUILD) $(TRUST)
+trust-programs:
 check: deps
 	@$(MAKE) -s -j$(JOBS) all
 	@tests/check.sh $(BUILD)
@@ -208,6 +213,7 @@ help:
 	@echo 'make run       build, and run the daemon on 127.0.0.1:8420 with data in ./cajal-data'
 	@echo 'make all       build only: cajald, cajal-worker, cajal'
 	@echo 'make test-san  all tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make trust     faults put into the running service (kills, full disks, damage, floods), counted: what was lost, what was wrong'
 	@echo 'make fuzz      look for inputs that break the readers, FUZZ_SECONDS (60) each; needs clang'
 	@echo 'make reference compare the service with a second reading of the language, on random programs; REFERENCE_SECONDS (60)'
 	@echo 'make agree     hold training against PyTorch; needs python3-torch'
@@ -217,5 +223,5 @@ help:
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: always all test-deps units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
+.PHONY: always all trust trust-programs test-deps units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke, proxies), shows the output of what fails, and closes with
+# run.sh BUILD STAGE...: runs the tests of the stages (units, replay, http, conformance, cli, smoke, proxies, trust), shows the output of what fails, and closes with
 # the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
 set -u
 export OMP_WAIT_POLICY=passive # tests run side by side, and threads that wait busily would be in each other's way
@@ -58,6 +58,7 @@ for stage in "$@"; do
         run numpy_files tests/support/with_daemon.sh "$build" tests/numpy_files.py ;;
     cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;
     proxies) run proxies /usr/bin/python3 -B tests/proxies.py "$build" ;;
+    trust) run trust /usr/bin/python3 -B tests/trust/trust.py "$build" --short ;;
     smoke) run smoke tests/support/with_daemon.sh "$build" tests/smoke.sh ;;
     *) echo "run.sh: no such stage: $stage" >&2; exit 2 ;;
     esac
