@@ -23,6 +23,7 @@ typedef struct {
     DatasetColumn *columns;        /* at most LIMIT_COLUMNS, in the file's order */
     size_t ncolumns;
     char *record;                  /* api.md's; NULL when it was not found by name */
+    bool damaged;                  /* the content is known to be */
 } Dataset;
 
 /* The names of data sets and columns: 1 to 100 of A-Z a-z 0-9 . _ - */

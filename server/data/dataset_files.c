@@ -127,7 +127,7 @@ bool dataset_files_find(DatasetFiles *c, const char *name, Dataset *out, Err *er
             dataset_release(out);
             found = err_set(err, ERR_internal, "The stored file of the data set %s is not the one that was put.", name);
         }
-        if (found) out->record = row.record;
+        if (found) out->record = row.record, out->damaged = row.damaged;
         else stored_dataset_release(&row);
         if (found) return true;
         /* A thread may have put another content between the two looks. */

@@ -3,9 +3,16 @@
 #include "server/http/errand.h"
 #include "server/routes.h"
 #include "server/http/list.h"
+#include <string.h>
 
-static bool put_row(void *arg, const char *record, size_t len) {
-    buf_put(list_next(arg), record, len);
+/* The record, which also says of a content that is damaged. */
+static void put_record(Buf *out, const char *record, size_t len, bool damaged) {
+    buf_put(out, record, damaged ? len - 1 : len);
+    if (damaged) buf_puts(out, ",\"damaged\":true}");
+}
+
+static bool put_row(void *arg, const char *record, size_t len, bool damaged) {
+    put_record(list_next(arg), record, len, damaged);
     return list_has_room(arg);
 }
 
@@ -24,7 +31,7 @@ void handle_dataset(Call *call) {
         return;
     }
     buf_init(&body);
-    buf_puts(&body, dataset.record);
+    put_record(&body, dataset.record, strlen(dataset.record), dataset.damaged);
     dataset_release(&dataset);
     call_answer(call, 200, "application/json", &body);
 }

@@ -2,7 +2,7 @@
 
 bool run_not_read(Err *err, ErrCode code, const char *id) {
     if (code == ERR_not_found) return err_set(err, code, "There is no run %.100s.", id);
-    return err_set(err, code, "The run's record is damaged, or the database does not answer.");
+    return err_set(err, code, code == ERR_damaged ? "The run's record is damaged." : "The database does not answer.");
 }
 
 bool run_find(Call *call, RunGet *get, StoredRun *run) {

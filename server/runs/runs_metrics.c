@@ -13,6 +13,7 @@ typedef struct {
     char id[RUN_ID + 1], keys[LIMIT_RUN_KEYS][RUN_KEY + 1];
     size_t nkeys;
     uint64_t from, most;
+    bool damaged;
     Buf out;
 } MetricsQuery;
 
@@ -49,12 +50,15 @@ static bool read_metrics(void *arg) {
     else buf_printf(&q->out, "{\"id\":\"%s\",\"metrics\":{", q->id);
     for (size_t i = 0; i < q->nkeys && !code && !q->out.failed; i++) {
         Thinner t;
-        code = store_run_points(call->server->store, q->seq, q->keys[i], q->from, q->most, &t);
+        bool damaged;
+        code = store_run_points(call->server->store, q->seq, q->keys[i], q->from, q->most, &t, &damaged);
+        q->damaged |= damaged;
         if (csv) put_csv(&q->out, q->keys[i], &t);
         else put_json(&q->out, q->keys[i], &t);
         thin_release(&t);
     }
-    if (!csv) buf_puts(&q->out, "}}");
+    if (!csv) buf_puts(&q->out, q->damaged ? "},\"damaged\":true}" : "}}");
+    else if (q->damaged && !code) return err_set(&q->errand.err, ERR_damaged, "Some points are damaged in the database. As JSON there are the others, and it says so.");
     return !code || no_answer(&q->errand.err, code);
 }
 

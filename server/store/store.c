@@ -71,26 +71,14 @@ void store_close(Store *store) {
 
 /* ---- reads ---- */
 
+uint64_t store_damage(Store *store) { return store->damage; }
+
 const char *store_library(void) { return sqlite3_libversion(); }
 
 bool store_healthy(Store *store) {
     bool ok = !store->damaged && store_step(store, store->ping, "ping") == STEP_ROW;
     store_finish(store->ping);
     return ok;
-}
-
-static void sum_program(unsigned char out[STORE_SUM], const char *record, const char *text) {
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, STORE_SUM);
-    crypto_generichash_update(&state, (const unsigned char *)record, strlen(record) + 1);
-    crypto_generichash_update(&state, (const unsigned char *)text, strlen(text));
-    crypto_generichash_final(&state, out, STORE_SUM);
-}
-
-static bool program_intact(sqlite3_stmt *s, int record, int text, int checksum) {
-    unsigned char sum[STORE_SUM];
-    sum_program(sum, store_column_text(s, record), store_column_text(s, text));
-    return store_sum_is(s, checksum, sum);
 }
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out) {
@@ -107,13 +95,13 @@ bool store_program_get(Store *store, const char *hash, StoredProgram *out) {
             memcpy(out->canonical, canonical, len);
             out->canonical_len = len;
             bool current = strcmp(store_column_text(s, 3), store->version) == 0;
-            bool intact = program_intact(s, 1, 2, 4);
+            bool intact = store_intact(store, s, 4, "program", hash);
             if (intact && current) out->record = strdup(store_column_text(s, 1));
             if (intact) out->text = strdup(store_column_text(s, 2));
-            if (!out->record)
-                log_put(store->log, LOG_WARN, "program record not used", "hash=%s cause=%s", hash, intact ? "outdated" : "damaged");
+            if (intact && !current) log_put(store->log, LOG_WARN, "program record not used", "hash=%s cause=outdated", hash);
         } else {
-            log_put(store->log, LOG_ERROR, "damaged program", "hash=%s", hash);
+            store->damage++;
+            log_put(store->log, LOG_ERROR, "damaged row", "of=\"program\" which=%s", hash);
             stored_program_release(out);
             found = false;
         }
@@ -128,15 +116,10 @@ bool store_graph_get(Store *store, const char *hash, const char *variant, Buf *o
     store_bind_text(s, 2, variant);
     bool good = false;
     if (store_step(store, s, "graph") == STEP_ROW) {
-        const void *blob = sqlite3_column_blob(s, 0);
-        size_t len = (size_t)sqlite3_column_bytes(s, 0);
-        unsigned char sum[STORE_SUM];
-        crypto_generichash(sum, STORE_SUM, blob, len, NULL, 0);
-        bool current = strcmp(store_column_text(s, 2), store->version) == 0;
-        good = current && blob && store_sum_is(s, 1, sum);
-        if (good) buf_put(out, blob, len);
-        else log_put(store->log, LOG_WARN, "graph not used", "hash=%s variant=%s cause=%s", hash, variant,
-                     current ? "damaged" : "outdated");
+        const bool current = strcmp(store_column_text(s, 1), store->version) == 0;
+        good = current && store_intact(store, s, 2, "graph", hash);
+        if (good) buf_put(out, sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0));
+        else if (!current) log_put(store->log, LOG_WARN, "graph not used", "hash=%s variant=%s cause=outdated", hash, variant);
         good = good && !out->failed;
     }
     store_finish(s);
@@ -153,8 +136,7 @@ ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, Stor
     for (size_t n = 0; more && n < limit && (at = store_step(store, s, "programs")) == STEP_ROW; n++) {
         last->created = (uint64_t)sqlite3_column_int64(s, 0);
         snprintf(last->key, sizeof last->key, "%s", store_column_text(s, 1));
-        if (program_intact(s, 2, 3, 4)) more = row(arg, store_column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
-        else log_put(store->log, LOG_WARN, "program record not used", "hash=%s cause=damaged", last->key);
+        if (store_intact(store, s, 3, "program", last->key)) more = row(arg, store_column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
     }
     /* One more was asked for, to see whether there is any. */
     if (at == STEP_ROW) at = store_step(store, s, "programs");
@@ -167,8 +149,6 @@ ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, Stor
 
 ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,
                           const char *text) {
-    unsigned char sum[STORE_SUM];
-    sum_program(sum, record, text);
     pthread_mutex_lock(&store->lock);
     sqlite3_stmt *s = store->put_program;
     store_bind_text(s, 1, hash);
@@ -176,8 +156,7 @@ ErrCode store_program_put(Store *store, const char *hash, const void *canonical,
     store_bind_text(s, 3, record);
     store_bind_text(s, 4, text);
     store_bind_text(s, 5, store->version);
-    sqlite3_bind_blob(s, 6, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 7, time_epoch_us());
+    sqlite3_bind_int64(s, 6, time_epoch_us());
     ErrCode code = store_outcome(store, s, "program");
     pthread_mutex_unlock(&store->lock);
     return code;
@@ -195,17 +174,14 @@ static void evict(Store *store) {
 }
 
 ErrCode store_graph_put(Store *store, const char *hash, const char *variant, const void *blob, size_t len) {
-    unsigned char sum[STORE_SUM];
-    crypto_generichash(sum, STORE_SUM, blob, len, NULL, 0);
     pthread_mutex_lock(&store->lock);
     sqlite3_stmt *s = store->put_graph;
     store_bind_text(s, 1, hash);
     store_bind_text(s, 2, variant);
     store_bind_text(s, 3, store->version);
     sqlite3_bind_blob64(s, 4, blob, len, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 5, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 6, (int64_t)len);
-    sqlite3_bind_int64(s, 7, time_epoch_us());
+    sqlite3_bind_int64(s, 5, (int64_t)len);
+    sqlite3_bind_int64(s, 6, time_epoch_us());
     ErrCode code = store_outcome(store, s, "graph");
     if (code == ERR_NONE) {
         store->total_bytes += len;

@@ -26,6 +26,7 @@ void stored_program_release(StoredProgram *p);
 Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, const Log *log, char *why, size_t room);
 void store_close(Store *store);
 bool store_healthy(Store *store); /* every table can be read */
+uint64_t store_damage(Store *store); /* rows found damaged so far, each as often as it was read */
 const char *store_library(void);  /* SQLite's version */
 
 bool store_program_get(Store *store, const char *hash, StoredProgram *out);

@@ -9,40 +9,25 @@ void stored_dataset_release(StoredDataset *d) {
     *d = (StoredDataset){0};
 }
 
-static void sum_dataset(unsigned char out[STORE_SUM], const char *name, const char *sha256, const char *record) {
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, STORE_SUM);
-    crypto_generichash_update(&state, (const unsigned char *)name, strlen(name) + 1);
-    crypto_generichash_update(&state, (const unsigned char *)sha256, strlen(sha256) + 1);
-    crypto_generichash_update(&state, (const unsigned char *)record, strlen(record));
-    crypto_generichash_final(&state, out, STORE_SUM);
-}
-
-static bool dataset_intact(Store *store, sqlite3_stmt *s, const char *name, int sha256, int record, int checksum) {
-    unsigned char sum[STORE_SUM];
-    sum_dataset(sum, name, store_column_text(s, sha256), store_column_text(s, record));
-    if (store_sum_is(s, checksum, sum)) return true;
-    log_put(store->log, LOG_ERROR, "damaged data set", "name=%s cause=record", name);
-    return false;
-}
-
 ErrCode store_dataset_get(Store *store, const char *name, StoredDataset *out) {
     sqlite3_stmt *s = store->dataset;
     *out = (StoredDataset){0};
     store_bind_text(s, 1, name);
     StoreStep at = store_step(store, s, "data set");
     ErrCode code = at == STEP_ROW ? ERR_NONE : at == STEP_END ? ERR_not_found : ERR_internal;
-    if (code == ERR_NONE && dataset_intact(store, s, name, 0, 1, 2)) {
+    if (code == ERR_NONE && !store_intact(store, s, 3, "data set", name)) code = ERR_damaged;
+    if (code == ERR_NONE) {
         snprintf(out->sha256, sizeof out->sha256, "%s", store_column_text(s, 0));
         out->record = strdup(store_column_text(s, 1));
-        out->created = sqlite3_column_int64(s, 3);
+        out->created = sqlite3_column_int64(s, 2);
+        out->damaged = sqlite3_column_int(s, 4);
+        if (!out->record) code = ERR_internal;
     }
-    if (code == ERR_NONE && !out->record) code = ERR_internal;
     store_finish(s);
     return code;
 }
 
-ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last) {
+ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, StoreDatasetRow *row, void *arg, StorePlace *last) {
     sqlite3_stmt *s = store->dataset_list;
     bool first = !*after->key, more = true;
     StoreStep at = STEP_END;
@@ -52,7 +37,8 @@ ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, Stor
     for (size_t n = 0; more && n < limit && (at = store_step(store, s, "data sets")) == STEP_ROW; n++) {
         last->created = (uint64_t)sqlite3_column_int64(s, 0);
         snprintf(last->key, sizeof last->key, "%s", store_column_text(s, 1));
-        if (dataset_intact(store, s, last->key, 4, 2, 3)) more = row(arg, store_column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+        if (store_intact(store, s, 3, "data set", last->key))
+            more = row(arg, store_column_text(s, 2), (size_t)sqlite3_column_bytes(s, 2), sqlite3_column_int(s, 4));
     }
     /* One more was asked for, to see whether there is any. */
     if (at == STEP_ROW) at = store_step(store, s, "data sets");
@@ -79,19 +65,16 @@ static RowResult result_of(ErrCode code) { return code == ERR_NONE ? ROW_DONE : 
 
 static RowResult put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
     sqlite3_stmt *s = store->put_dataset;
-    unsigned char sum[STORE_SUM];
     bool held;
     RowResult now = look(store, row->name, before, &held);
     if (now == ROW_FAILED) return now;
     if (row->base && strcmp(row->base, before) != 0) return ROW_MOVED;
     if (strcmp(row->sha256, before) == 0) held = false; /* nothing changes for the run */
     if (held) return ROW_HELD;
-    sum_dataset(sum, row->name, row->sha256, row->record);
     store_bind_text(s, 1, row->name);
     store_bind_text(s, 2, row->sha256);
     store_bind_text(s, 3, row->record);
-    sqlite3_bind_blob(s, 4, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 5, row->created);
+    sqlite3_bind_int64(s, 4, row->created);
     return result_of(store_outcome(store, s, "data set"));
 }
 
@@ -125,4 +108,70 @@ bool store_content_used(Store *store, const char *sha256) {
     store_finish(store->content_used);
     pthread_mutex_unlock(&store->lock);
     return used;
+}
+
+/* ---- contents ---- */
+
+void stored_content_release(StoredContent *c) {
+    free(c->sums);
+    *c = (StoredContent){0};
+}
+
+static ErrCode get_content(Store *store, sqlite3_stmt *s, const char *sha256, StoredContent *out) {
+    *out = (StoredContent){0};
+    store_bind_text(s, 1, sha256);
+    const StoreStep at = store_step(store, s, "content");
+    ErrCode code = at == STEP_ROW ? ERR_NONE : at == STEP_END ? ERR_not_found : ERR_internal;
+    if (code == ERR_NONE) {
+        out->damaged = sqlite3_column_int(s, 3);
+        out->len = (size_t)sqlite3_column_bytes(s, 2);
+        /* A row without sums only says that the content is damaged. */
+        if (!out->len || !store_intact(store, s, 4, "content", sha256)) code = ERR_not_found;
+    }
+    if (code == ERR_NONE) {
+        out->bytes = (uint64_t)sqlite3_column_int64(s, 0);
+        out->block = (uint64_t)sqlite3_column_int64(s, 1);
+        out->sums = malloc(out->len);
+        if (out->sums) memcpy(out->sums, sqlite3_column_blob(s, 2), out->len);
+        else code = ERR_internal;
+    }
+    store_finish(s);
+    return code;
+}
+
+ErrCode store_content_get(Store *store, const char *sha256, StoredContent *out) { return get_content(store, store->content, sha256, out); }
+
+ErrCode store_content_get_aside(Store *store, const char *sha256, StoredContent *out) {
+    pthread_mutex_lock(&store->lock);
+    const ErrCode code = get_content(store, store->content_now, sha256, out);
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+ErrCode store_content_put(Store *store, const char *sha256, const StoredContent *c) {
+    pthread_mutex_lock(&store->lock);
+    sqlite3_stmt *s = store->put_content;
+    store_bind_text(s, 1, sha256);
+    sqlite3_bind_int64(s, 2, (int64_t)c->bytes);
+    sqlite3_bind_int64(s, 3, (int64_t)c->block);
+    sqlite3_bind_blob64(s, 4, c->sums, c->len, SQLITE_STATIC);
+    const ErrCode code = store_outcome(store, s, "content");
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+ErrCode store_content_mark(Store *store, const char *sha256) {
+    pthread_mutex_lock(&store->lock);
+    store_bind_text(store->mark_content, 1, sha256);
+    const ErrCode code = store_outcome(store, store->mark_content, "content");
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+ErrCode store_content_delete(Store *store, const char *sha256) {
+    pthread_mutex_lock(&store->lock);
+    store_bind_text(store->delete_content, 1, sha256);
+    const ErrCode code = store_outcome(store, store->delete_content, "content");
+    pthread_mutex_unlock(&store->lock);
+    return code;
 }

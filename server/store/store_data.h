@@ -1,6 +1,6 @@
 /* The database's rows of data sets; dataset_files.h has their files, and is the only one to call this.
  *
- * Ownership, errors, threads: as in store.h. A damaged row is reported absent, and logged. */
+ * Ownership, errors, threads: as in store.h. A damaged row is logged and counted, and never served. */
 #ifndef CAJAL_STORE_DATA_H
 #define CAJAL_STORE_DATA_H
 #include "schema/limits.h"
@@ -12,13 +12,16 @@ typedef struct {
     char sha256[DATASET_SHA + 1];
     char *record;
     int64_t created; /* microseconds of the Unix epoch */
+    bool damaged;    /* its content is known to be */
 } StoredDataset;
 void stored_dataset_release(StoredDataset *d);
 
-/* ERR_not_found, ERR_internal (damaged). */
+/* ERR_not_found, ERR_damaged (the row), ERR_internal. */
 ErrCode store_dataset_get(Store *store, const char *name, StoredDataset *out);
+/* As StoreRow; damaged: the content is known to be. */
+typedef bool StoreDatasetRow(void *arg, const char *record, size_t len, bool damaged);
 /* The records, newest first; as store_programs. */
-ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, StoreRow *row, void *arg, StorePlace *last);
+ErrCode store_datasets(Store *store, const StorePlace *after, size_t limit, StoreDatasetRow *row, void *arg, StorePlace *last);
 
 /* Writes. */
 typedef struct {
@@ -33,4 +36,22 @@ RowResult store_dataset_put(Store *store, const DatasetRow *row, char before[DAT
 RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]);
 /* A data set or a run refers to the content; also true when the database does not answer. */
 bool store_content_used(Store *store, const char *sha256);
+
+/* What is known of a content's file, whoever refers to it. */
+typedef struct {
+    uint64_t bytes, block; /* of the file, of a block */
+    unsigned char *sums;   /* of the blocks, one after the other, `len` bytes together; NULL: none are known */
+    size_t len;
+    bool damaged;          /* found so by whoever looked last */
+} StoredContent;
+void stored_content_release(StoredContent *c);
+/* ERR_not_found: there are no sums that can be used (damaged is filled in all the same). In the loop, and `_aside` on any thread. */
+ErrCode store_content_get(Store *store, const char *sha256, StoredContent *out);
+ErrCode store_content_get_aside(Store *store, const char *sha256, StoredContent *out);
+/* Writes the sums of a content that is whole. */
+ErrCode store_content_put(Store *store, const char *sha256, const StoredContent *content);
+/* The content is damaged. */
+ErrCode store_content_mark(Store *store, const char *sha256);
+/* Forgets what is known of it. */
+ErrCode store_content_delete(Store *store, const char *sha256);
 #endif

@@ -1,6 +1,7 @@
 #include "server/store/store_events.h"
 #include "schema/base/time.h"
 #include "server/store/store_sql.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { ROW_BYTES = 32 * 1024 };
@@ -65,22 +66,67 @@ ErrCode store_events_put(Store *store, int64_t run, const RunEvents *events) {
 
 /* ---- reading ---- */
 
+typedef struct {
+    Store *store;
+    int64_t run;
+    uint64_t at;  /* the last event that was passed on, or left out */
+    bool damaged; /* a row behind it is */
+    EventRow *row;
+    void *arg;
+} Reading;
+
+/* Instead of those from the one behind `at` to `last`. False: enough. */
+static bool tell_gap(Reading *r, uint64_t last) {
+    const unsigned long long from = r->at + 1, to = last;
+    Buf line;
+    buf_init(&line);
+    buf_printf(&line, "{\"seq\":%llu,\"event\":\"%s\",\"time\":", to, kinds[EVENT_LOG]);
+    time_put_json(&line, time_epoch_us());
+    buf_printf(&line, ",\"damaged\":true,\"text\":\"The events %llu to %llu are damaged in the database, and left out.\"}", from, to);
+    r->at = last;
+    r->damaged = false;
+    const bool more = !line.failed && r->row(r->arg, &(StoredEvent){last, kinds[EVENT_LOG], (const char *)line.data, line.len});
+    buf_release(&line);
+    return more;
+}
+
 /* The events of a row, which may begin with some that are known. False: enough. */
-static bool read_row(sqlite3_stmt *s, uint64_t after, EventRow *row, void *arg) {
+static bool read_row(sqlite3_stmt *s, Reading *r) {
     StoredEvent e = {.number = (uint64_t)sqlite3_column_int64(s, 0), .kind = store_column_text(s, 1), .line = store_column_text(s, 2)};
+    if (r->damaged && e.number > r->at + 1 && !tell_gap(r, e.number - 1)) return false;
+    r->damaged = false;
     for (const char *end; (end = strchr(e.line, '\n')); e.line = end + 1, e.number++) {
         e.len = (size_t)(end - e.line);
-        if (e.number > after && !row(arg, &e)) return false;
+        if (e.number <= r->at) continue;
+        r->at = e.number;
+        if (!r->row(r->arg, &e)) return false;
     }
     return true;
 }
 
+/* After the last row: how many events there are the run knows. */
+static void read_end(Reading *r) {
+    sqlite3_stmt *s = r->store->events_known;
+    sqlite3_bind_int64(s, 1, r->run);
+    const uint64_t last = store_step(r->store, s, "run") == STEP_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+    store_finish(s);
+    if (last > r->at) tell_gap(r, last);
+}
+
 ErrCode store_run_events(Store *store, int64_t run, uint64_t after, EventRow *row, void *arg) {
     sqlite3_stmt *s = store->run_events;
-    StoreStep at;
+    Reading r = {.store = store, .run = run, .at = after, .row = row, .arg = arg};
+    StoreStep at = STEP_END;
+    bool more = true;
+    char which[32];
+    snprintf(which, sizeof which, "%lld", (long long)run);
     sqlite3_bind_int64(s, 1, run);
     sqlite3_bind_int64(s, 2, (int64_t)after);
-    while ((at = store_step(store, s, "events")) == STEP_ROW && read_row(s, after, row, arg)) {}
+    while (more && (at = store_step(store, s, "events")) == STEP_ROW) {
+        if (store_intact(store, s, 3, "events", which)) more = read_row(s, &r);
+        else r.damaged = true;
+    }
     store_finish(s);
-    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
+    if (more && r.damaged) read_end(&r);
+    return more && at == STEP_FAILED ? ERR_internal : ERR_NONE;
 }

@@ -29,6 +29,7 @@ typedef struct {
 } StoredEvent;
 /* False: enough. */
 typedef bool EventRow(void *arg, const StoredEvent *event);
-/* The events after number `after`, in order; run: its seq. */
+/* The events after number `after`, in order; run: its seq. In place of those whose rows are damaged there is one, of the kind `log` and the number
+ * of the last of them, that says so. */
 ErrCode store_run_events(Store *store, int64_t run, uint64_t after, EventRow *row, void *arg);
 #endif

@@ -1,5 +1,6 @@
 #include "server/store/store_open.h"
 #include "server/embedded.h"
+#include "server/store/store_sums.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -77,7 +78,7 @@ sqlite3 *store_connect(const char *dir, bool writer, char *why, size_t room) {
     sqlite3 *db = NULL;
     if ((size_t)snprintf(path, sizeof path, "%s/cajal.db", dir) >= sizeof path) return NULL;
     int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
-    bool ok = sqlite3_open_v2(path, &db, flags, NULL) == SQLITE_OK && sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK;
+    bool ok = sqlite3_open_v2(path, &db, flags, NULL) == SQLITE_OK && sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK && store_sums_register(db);
     if (!ok) snprintf(why, room, "cannot open %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
     if (ok && writer) {
         ok = run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON");

@@ -23,9 +23,10 @@ void stored_run_release(StoredRun *r) {
 
 /* ---- reading records ---- */
 
-/* The columns that RUN_COLUMNS (store_sql.h) begins with. */
-static bool read_progress(sqlite3_stmt *s, StoredRun *out) {
+/* The columns of RUN_COLUMNS (store_sql.h). ERR_damaged, ERR_internal: memory is short. */
+static ErrCode read_progress(Store *store, sqlite3_stmt *s, StoredRun *out) {
     RunProgress *p = &out->progress;
+    if (!store_intact(store, s, 18, "run", store_column_text(s, 1))) return ERR_damaged;
     out->seq = sqlite3_column_int64(s, 0);
     snprintf(out->id, sizeof out->id, "%s", store_column_text(s, 1));
     out->name = strdup(store_column_text(s, 2));
@@ -44,7 +45,7 @@ static bool read_progress(sqlite3_stmt *s, StoredRun *out) {
     p->attempts = strdup(store_column_text(s, 15));
     p->events = (uint64_t)sqlite3_column_int64(s, 16);
     p->code = err_from_name(store_column_text(s, 17));
-    return out->name && out->program && p->reason && p->latest && p->versions && p->attempts;
+    return out->name && out->program && p->reason && p->latest && p->versions && p->attempts ? ERR_NONE : ERR_internal;
 }
 
 static unsigned char *copy_blob(sqlite3_stmt *s, int column, size_t *len) {
@@ -55,44 +56,26 @@ static unsigned char *copy_blob(sqlite3_stmt *s, int column, size_t *len) {
     return copy;
 }
 
-static void sum_run(unsigned char out[STORE_SUM], const StoredRun *r) {
-    const struct {
-        const void *data;
-        uint64_t len;
-    } parts[] = {{r->id, strlen(r->id)},           {r->spec, strlen(r->spec)},   {r->program, strlen(r->program)},
-                 {r->canonical, r->canonical_len}, {r->facts, strlen(r->facts)}, {r->link, r->link_len}};
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, STORE_SUM);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        crypto_generichash_update(&state, (const unsigned char *)&parts[i].len, sizeof parts[i].len);
-        crypto_generichash_update(&state, parts[i].data, parts[i].len);
-    }
-    crypto_generichash_final(&state, out, STORE_SUM);
-}
-
-static bool read_whole(Store *store, sqlite3_stmt *s, StoredRun *out) {
-    unsigned char sum[STORE_SUM];
-    if (!read_progress(s, out)) return false;
-    out->spec = strdup(store_column_text(s, 18));
-    out->facts = strdup(store_column_text(s, 19));
-    out->canonical = copy_blob(s, 20, &out->canonical_len);
-    out->link = copy_blob(s, 21, &out->link_len);
-    if (!out->spec || !out->facts || !out->canonical || !out->link) return false;
-    sum_run(sum, out);
-    if (store_sum_is(s, 22, sum)) return true;
-    log_put(store->log, LOG_ERROR, "damaged run", "id=%s", out->id);
-    return false;
+static ErrCode read_whole(Store *store, sqlite3_stmt *s, StoredRun *out) {
+    const ErrCode code = read_progress(store, s, out);
+    if (code) return code;
+    if (!store_intact(store, s, 23, "run", out->id)) return ERR_damaged;
+    out->spec = strdup(store_column_text(s, 19));
+    out->facts = strdup(store_column_text(s, 20));
+    out->canonical = copy_blob(s, 21, &out->canonical_len);
+    out->link = copy_blob(s, 22, &out->link_len);
+    return out->spec && out->facts && out->canonical && out->link ? ERR_NONE : ERR_internal;
 }
 
 static ErrCode get(Store *store, sqlite3_stmt *s, const char *id, bool whole, StoredRun *out) {
     *out = (StoredRun){0};
     store_bind_text(s, 1, id);
-    StoreStep at = store_step(store, s, "run");
-    bool read = at == STEP_ROW && (whole ? read_whole(store, s, out) : read_progress(s, out));
+    const StoreStep at = store_step(store, s, "run");
+    ErrCode code = at == STEP_END ? ERR_not_found : at == STEP_FAILED ? ERR_internal : ERR_NONE;
+    if (!code) code = whole ? read_whole(store, s, out) : read_progress(store, s, out);
     store_finish(s);
-    if (read) return ERR_NONE;
-    stored_run_release(out);
-    return at == STEP_END ? ERR_not_found : ERR_internal;
+    if (code) stored_run_release(out);
+    return code;
 }
 
 ErrCode store_run_get(Store *store, const char *id, StoredRun *out) { return get(store, store->run, id, true, out); }
@@ -116,7 +99,7 @@ ErrCode store_runs(Store *store, RunState state, int64_t before, size_t limit, b
     if (state != RUN_STATES) store_bind_text(s, 3, run_state_names[state]);
     for (size_t n = 0; wanted && n < limit && (at = store_step(store, s, "runs")) == STEP_ROW; n++) {
         StoredRun run = {0};
-        if (read_progress(s, &run)) wanted = row(arg, &run);
+        if (read_progress(store, s, &run) == ERR_NONE) wanted = row(arg, &run);
         stored_run_release(&run);
     }
     /* One more was asked for, to see whether there is any. */
@@ -134,7 +117,7 @@ ErrCode store_runs_active(Store *store, void (*row)(void *arg, const char *id), 
 }
 
 static RunCheckpoint checkpoint_of(sqlite3_stmt *s) {
-    RunCheckpoint c = {(uint64_t)sqlite3_column_int64(s, 0), (uint64_t)sqlite3_column_int64(s, 1), {0}};
+    RunCheckpoint c = {(uint64_t)sqlite3_column_int64(s, 0), (uint64_t)sqlite3_column_int64(s, 1), {0}, sqlite3_column_int(s, 3)};
     if (sqlite3_column_bytes(s, 2) == sizeof c.sum) memcpy(c.sum, sqlite3_column_blob(s, 2), sizeof c.sum);
     return c;
 }
@@ -165,142 +148,6 @@ ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_
     return code;
 }
 
-/* ---- metrics ---- */
-
-ErrCode store_run_keys(Store *store, int64_t seq, char keys[LIMIT_RUN_KEYS][RUN_KEY + 1], size_t *n) {
-    sqlite3_stmt *s = store->run_keys;
-    StoreStep at = STEP_END;
-    sqlite3_bind_int64(s, 1, seq);
-    for (*n = 0; *n < LIMIT_RUN_KEYS && (at = store_step(store, s, "metrics")) == STEP_ROW; ++*n)
-        snprintf(keys[*n], RUN_KEY + 1, "%s", store_column_text(s, 0));
-    store_finish(s);
-    return at == STEP_FAILED ? ERR_internal : ERR_NONE;
-}
-
-/* What is not finite has no place in a REAL column of SQLite but NULL (NaN), so it is looked up in the block. */
-static Point point_at(sqlite3_stmt *s, int column) {
-    return (Point){(uint64_t)sqlite3_column_int64(s, column), sqlite3_column_double(s, column + 1)};
-}
-
-/* The points of a row, asked for by themselves: they would be read for every row otherwise, wanted or not. */
-static void thin_points(Store *store, Thinner *t, int64_t id, uint64_t from) {
-    sqlite3_stmt *s = store->block_points;
-    sqlite3_bind_int64(s, 1, id);
-    bool row = store_step(store, s, "metrics") == STEP_ROW;
-    const void *points = row ? sqlite3_column_blob(s, 0) : NULL;
-    size_t n = points ? (size_t)sqlite3_column_bytes(s, 0) / SERIES_POINT_BYTES : 0;
-    for (size_t i = 0; i < n; i++) {
-        Point p = series_point(points, i);
-        if (p.step >= from) thin_point(t, p);
-    }
-    store_finish(s);
-}
-
-static void thin_row(Store *store, Thinner *t, sqlite3_stmt *s, uint64_t from) {
-    SeriesSummary sum = {(uint64_t)sqlite3_column_int64(s, 8), point_at(s, 0), point_at(s, 2), point_at(s, 4), point_at(s, 6)};
-    bool plain = true;
-    for (int column = 1; column < 8; column += 2) plain &= sqlite3_column_type(s, column) != SQLITE_NULL;
-    if (thin_takes_blocks(t) && sum.first.step >= from && plain) thin_block(t, &sum);
-    else thin_points(store, t, sqlite3_column_int64(s, 9), from);
-}
-
-static void bind_key(sqlite3_stmt *s, int64_t seq, const char *key) {
-    sqlite3_bind_int64(s, 1, seq);
-    store_bind_text(s, 2, key);
-}
-
-static ErrCode read_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out) {
-    sqlite3_stmt *s = store->run_count;
-    bind_key(s, seq, key);
-    sqlite3_bind_int64(s, 3, (int64_t)from);
-    StoreStep at = store_step(store, s, "metrics");
-    uint64_t total = at == STEP_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
-    store_finish(s);
-    if (at == STEP_FAILED) return ERR_internal;
-    thin_begin(out, total, most);
-    s = store->run_points;
-    bind_key(s, seq, key);
-    sqlite3_bind_int64(s, 3, (int64_t)from);
-    while ((at = store_step(store, s, "metrics")) == STEP_ROW) thin_row(store, out, s, from);
-    store_finish(s);
-    thin_end(out);
-    return at == STEP_FAILED || out->failed ? ERR_internal : ERR_NONE;
-}
-
-ErrCode store_run_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out) {
-    *out = (Thinner){0};
-    if (from > INT64_MAX) return ERR_NONE;
-    pthread_mutex_lock(&store->lock);
-    ErrCode code = read_points(store, seq, key, from, most, out);
-    pthread_mutex_unlock(&store->lock);
-    return code;
-}
-
-/* Bytes of the block, its summary beside it. `id` 0: a new row. */
-static ErrCode put_block(Store *store, int64_t id, int64_t seq, const char *key, const Buf *block) {
-    sqlite3_stmt *s = store->put_points;
-    SeriesSummary sum = series_summary(block->data, block->len);
-    const Point points[] = {sum.first, sum.last, sum.least, sum.most};
-    if (id) sqlite3_bind_int64(s, 1, id);
-    sqlite3_bind_int64(s, 2, seq);
-    store_bind_text(s, 3, key);
-    for (int i = 0; i < 4; i++) {
-        sqlite3_bind_int64(s, 4 + 2 * i, (int64_t)points[i].step);
-        sqlite3_bind_double(s, 5 + 2 * i, points[i].value);
-    }
-    sqlite3_bind_int64(s, 12, (int64_t)sum.n);
-    sqlite3_bind_blob64(s, 13, block->data, block->len, SQLITE_STATIC);
-    return store_outcome(store, s, "metrics");
-}
-
-/* The key's last block, when it has room (at any rate when `full`). Returns its row's id, 0 without one. */
-static int64_t last_block(Store *store, int64_t seq, const char *key, bool full, Buf *block) {
-    sqlite3_stmt *s = store->last_points;
-    int64_t id = 0;
-    bind_key(s, seq, key);
-    if (store_step(store, s, "metrics") == STEP_ROW && (full || sqlite3_column_int64(s, 1) < SERIES_BLOCK)) {
-        id = sqlite3_column_int64(s, 0);
-        buf_put(block, sqlite3_column_blob(s, 2), (size_t)sqlite3_column_bytes(s, 2));
-    }
-    store_finish(s);
-    return id;
-}
-
-static ErrCode add_points(Store *store, const RunFlush *f, uint32_t key) {
-    Buf block;
-    ErrCode code = ERR_NONE;
-    buf_init(&block);
-    int64_t id = last_block(store, f->seq, f->keys[key], false, &block);
-    bool changed = false;
-    for (size_t i = 0; i < f->npoints && !code; i++) {
-        if (f->points[i].key != key) continue;
-        if (block.len >= SERIES_BLOCK * SERIES_POINT_BYTES) {
-            code = put_block(store, id, f->seq, f->keys[key], &block);
-            buf_clear(&block);
-            id = 0;
-        }
-        series_put(&block, f->points[i].point);
-        changed = true;
-    }
-    if (block.failed) code = ERR_internal;
-    if (changed && !code) code = put_block(store, id, f->seq, f->keys[key], &block);
-    buf_release(&block);
-    return code;
-}
-
-/* Whole blocks behind the step have gone already. */
-static ErrCode cut_points(Store *store, const RunFlush *f, const char *key) {
-    Buf block;
-    ErrCode code = ERR_NONE;
-    buf_init(&block);
-    int64_t id = last_block(store, f->seq, key, true, &block);
-    size_t had = block.len;
-    while (block.len && series_point(block.data, block.len / SERIES_POINT_BYTES - 1).step > f->drop_after) block.len -= SERIES_POINT_BYTES;
-    if (block.len < had) code = put_block(store, id, f->seq, key, &block);
-    buf_release(&block);
-    return code;
-}
-
 /* ---- writing ---- */
 
 static ErrCode run_simple(Store *store, sqlite3_stmt *s, int64_t seq, uint64_t step, const char *what) {
@@ -309,18 +156,9 @@ static ErrCode run_simple(Store *store, sqlite3_stmt *s, int64_t seq, uint64_t s
     return store_outcome(store, s, what);
 }
 
-/* All of a key's points, or one beyond the step's block, are gone at once. */
 static ErrCode drop(Store *store, const RunFlush *f) {
-    char keys[LIMIT_RUN_KEYS][RUN_KEY + 1];
-    size_t n = 0;
-    ErrCode code = run_simple(store, store->drop_points, f->seq, f->drop_after, "metrics");
-    if (!code) code = run_simple(store, store->drop_checkpoints, f->seq, f->drop_after, "checkpoints");
-    sqlite3_stmt *s = store->run_keys_now;
-    sqlite3_bind_int64(s, 1, f->seq);
-    while (n < LIMIT_RUN_KEYS && store_step(store, s, "metrics") == STEP_ROW) snprintf(keys[n++], RUN_KEY + 1, "%s", store_column_text(s, 0));
-    store_finish(s);
-    for (size_t i = 0; i < n && !code; i++) code = cut_points(store, f, keys[i]);
-    return code;
+    const ErrCode code = store_points_drop(store, f->seq, f->drop_after);
+    return code ? code : run_simple(store, store->drop_checkpoints, f->seq, f->drop_after, "checkpoints");
 }
 
 static ErrCode put_checkpoint(Store *store, int64_t seq, const RunCheckpoint *c) {
@@ -363,7 +201,7 @@ static ErrCode put_progress(Store *store, const RunFlush *f) {
 
 static ErrCode flush(Store *store, const RunFlush *f) {
     ErrCode code = f->drop ? drop(store, f) : ERR_NONE;
-    for (uint32_t k = 0; k < f->nkeys && f->npoints && !code; k++) code = add_points(store, f, k);
+    if (!code) code = store_points_put(store, f->seq, f->keys, f->nkeys, f->points, f->npoints);
     for (size_t i = 0; i < f->ncheckpoints && !code; i++) code = put_checkpoint(store, f->seq, &f->checkpoints[i]);
     for (size_t i = 0; i < f->npruned && !code; i++) code = run_simple(store, store->prune_checkpoint, f->seq, f->pruned[i], "checkpoint");
     if (!code) code = store_events_put(store, f->seq, f->events);
@@ -397,19 +235,18 @@ static ErrCode add_data(Store *store, const char *id, const RunData *data) {
 }
 
 static ErrCode add_row(Store *store, StoredRun *r) {
-    unsigned char sum[STORE_SUM];
     sqlite3_stmt *s = store->add_run;
-    sum_run(sum, r);
     bind_progress(s, &r->progress);
     const char *texts[] = {r->id, r->name, r->spec, r->program, r->facts, r->forked_from};
     for (int i = 0; i < 6; i++) store_bind_text(s, 13 + i, texts[i]);
     sqlite3_bind_blob64(s, 19, r->canonical, r->canonical_len, SQLITE_STATIC);
     sqlite3_bind_blob64(s, 20, r->link, r->link_len, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 21, sum, STORE_SUM, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 22, r->created);
-    ErrCode code = store_outcome(store, s, "run");
+    sqlite3_bind_int64(s, 21, r->created);
+    const ErrCode code = store_outcome(store, s, "run");
+    if (code) return code;
     r->seq = sqlite3_last_insert_rowid(store->writer);
-    return code;
+    sqlite3_bind_int64(store->sum_run, 1, r->seq);
+    return store_outcome(store, store->sum_run, "run");
 }
 
 static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events) {
@@ -451,6 +288,14 @@ static ErrCode delete(Store *store, const char *id) {
     }
     store_bind_text(store->delete_run_data, 1, id);
     return store_outcome(store, store->delete_run_data, "run's data");
+}
+
+ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
+    pthread_mutex_lock(&store->lock);
+    sqlite3_bind_int(store->mark_checkpoint, 3, damaged);
+    const ErrCode code = run_simple(store, store->mark_checkpoint, seq, step, "checkpoint");
+    pthread_mutex_unlock(&store->lock);
+    return code;
 }
 
 ErrCode store_run_delete(Store *store, const char *id) {

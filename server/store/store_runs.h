@@ -1,15 +1,14 @@
-/* The database's rows of runs: records, checkpoints, metrics; store_events.h has their events.
+/* The database's rows of runs: records and checkpoints; store_points.h has their metrics, store_events.h their events.
  *
  * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points, store_run_get_aside and store_run_exists, which
  * take the writer's lock and are for any thread; writes by any thread. What a run's progress comes to is written in one transaction
  * (store_run_flush): whoever sees an event sees its points and its checkpoint. */
 #ifndef CAJAL_STORE_RUNS_H
 #define CAJAL_STORE_RUNS_H
-#include "schema/limits.h"
-#include "server/store/series.h"
 #include "server/store/store_events.h"
+#include "server/store/store_points.h"
 
-enum { RUN_ID = 14, RUN_KEY = 64 }; /* characters of an id, and of a metric's key */
+enum { RUN_ID = 14 }; /* characters of an id */
 
 typedef enum { RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_CANCELLED, RUN_STATES } RunState;
 extern const char *const run_state_names[RUN_STATES + 1]; /* NULL at the end */
@@ -37,7 +36,7 @@ typedef struct {
 } StoredRun;
 void stored_run_release(StoredRun *run);
 
-/* ERR_not_found, ERR_internal (damaged). */
+/* ERR_not_found, ERR_damaged, ERR_internal. */
 ErrCode store_run_get(Store *store, const char *id, StoredRun *out);
 /* The same on a task thread, where megabytes of specification hold nobody up. */
 ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out);
@@ -58,14 +57,11 @@ typedef struct {
 typedef struct {
     uint64_t step, bytes;
     unsigned char sum[16];
+    bool damaged; /* found so by whoever looked last */
 } RunCheckpoint;
 /* Sets run->seq. ERR_conflict: a data set has another content by now. The last event is numbered progress.events. */
 ErrCode store_run_add(Store *store, StoredRun *run, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events);
 
-typedef struct {
-    uint32_t key; /* index into the flush's keys */
-    Point point;
-} KeyedPoint;
 typedef struct {
     int64_t seq;
     const char *id;
@@ -90,8 +86,6 @@ ErrCode store_run_delete(Store *store, const char *id);
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);
 /* The run's newest checkpoint, or that of a step. ERR_not_found: there is no such run; ERR_conflict: no such checkpoint. */
 ErrCode store_run_checkpoint(Store *store, const char *id, bool at_step, uint64_t step, RunCheckpoint *out);
-/* The keys of a run's metrics, in order; at most LIMIT_RUN_KEYS. */
-ErrCode store_run_keys(Store *store, int64_t seq, char keys[LIMIT_RUN_KEYS][RUN_KEY + 1], size_t *n);
-/* The points of a key from step `from` on, thinned to `most`; thin_release. */
-ErrCode store_run_points(Store *store, int64_t seq, const char *key, uint64_t from, uint64_t most, Thinner *out);
+/* Whether the file of a checkpoint was found damaged. For any thread. */
+ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged);
 #endif

@@ -1,5 +1,4 @@
 #include "server/store/store_sql.h"
-#include <string.h>
 
 void store_bind_text(sqlite3_stmt *s, int i, const char *text) { sqlite3_bind_text(s, i, text, -1, SQLITE_STATIC); }
 
@@ -8,9 +7,11 @@ const char *store_column_text(sqlite3_stmt *s, int column) {
     return text ? (const char *)text : "";
 }
 
-bool store_sum_is(sqlite3_stmt *s, int column, const unsigned char sum[STORE_SUM]) {
-    const void *stored = sqlite3_column_blob(s, column);
-    return stored && sqlite3_column_bytes(s, column) == STORE_SUM && memcmp(stored, sum, STORE_SUM) == 0;
+bool store_intact(Store *store, sqlite3_stmt *s, int column, const char *what, const char *which) {
+    if (sqlite3_column_int(s, column)) return true;
+    store->damage++;
+    log_put(store->log, LOG_ERROR, "damaged row", "of=\"%s\" which=%.100s", what, which);
+    return false;
 }
 
 void store_finish(sqlite3_stmt *s) {

@@ -11,22 +11,32 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 
-enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum, BLAKE2b-128 */
+enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE2b-128 (store_sums.h) */
+
+/* Whether a row is as it was written. A row that is looked up is held against what was asked for, which an index may have wrong. */
+#define PROGRAM_INTACT "checksum = blake(record, x'00', text)"
+#define DATASET_INTACT(name) "d.checksum = blake(" name ", x'00', d.sha256, x'00', d.record)"
+#define RUN_INTACT \
+    "(r.head_sum = blake_parts(r.seq, r.id, r.name, r.program, r.forked_from, r.created) AND r.progress_sum = blake_parts(r.seq, r.state, r.reason," \
+    " r.started, r.ended, r.step, r.steps, r.epoch, r.latest, r.versions, r.attempts, r.events, r.code))"
+#define POINTS_SUMMED "first, first_value, last, last_value, least, least_value, most, most_value, n, points_sum"
 
 /* STATEMENT(name, connection, SQL) */
 #define PROGRAM_STATEMENTS(STATEMENT) \
     STATEMENT(ping, reader, "SELECT (SELECT hash FROM programs LIMIT 1), (SELECT id FROM graphs LIMIT 1), (SELECT name FROM datasets LIMIT 1)," \
               " (SELECT seq FROM runs LIMIT 1)") \
-    STATEMENT(program, reader, "SELECT canonical, record, text, version, checksum FROM programs WHERE hash = ?1") \
-    STATEMENT(graph, reader, "SELECT blob, checksum, version FROM graphs WHERE hash = ?1 AND variant = ?2") \
-    STATEMENT(list, reader, "SELECT created, hash, record, text, checksum FROM programs WHERE (created, hash) < (?1, ?2)" \
+    STATEMENT(program, reader, "SELECT canonical, record, text, version, " PROGRAM_INTACT " FROM programs WHERE hash = ?1") \
+    STATEMENT(graph, reader, "SELECT blob, version, checksum = blake_parts(?1, ?2, version, blob) FROM graphs" \
+              " WHERE hash = ?1 AND variant = ?2") \
+    STATEMENT(list, reader, "SELECT created, hash, record, " PROGRAM_INTACT " FROM programs WHERE (created, hash) < (?1, ?2)" \
               " ORDER BY created DESC, hash DESC LIMIT ?3") \
     STATEMENT(put_program, writer, "INSERT INTO programs (hash, canonical, record, text, version, checksum, created)" \
-              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
-              " ON CONFLICT (hash) DO UPDATE SET canonical = ?2, record = ?3, text = ?4, version = ?5, checksum = ?6") \
-    STATEMENT(put_graph, writer, "INSERT INTO graphs (hash, variant, version, blob, checksum, bytes, last_used)" \
-              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
-              " ON CONFLICT (hash, variant) DO UPDATE SET version = ?3, blob = ?4, checksum = ?5, bytes = ?6, last_used = ?7") \
+              " VALUES (?1, ?2, ?3, ?4, ?5, blake(?3, x'00', ?4), ?6)" \
+              " ON CONFLICT (hash) DO UPDATE SET canonical = ?2, record = ?3, text = ?4, version = ?5, checksum = blake(?3, x'00', ?4)") \
+    STATEMENT(put_graph, writer, "INSERT INTO graphs (hash, variant, version, blob, bytes, last_used, checksum)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, blake_parts(?1, ?2, ?3, ?4))" \
+              " ON CONFLICT (hash, variant) DO UPDATE SET version = ?3, blob = ?4, bytes = ?5, last_used = ?6," \
+              " checksum = blake_parts(?1, ?2, ?3, ?4)") \
     STATEMENT(touch, writer, "UPDATE graphs SET last_used = ?3 WHERE hash = ?1 AND variant = ?2") \
     STATEMENT(delete, writer, "DELETE FROM programs WHERE hash = ?1") \
     STATEMENT(total, writer, "SELECT coalesce(sum(bytes), 0) FROM graphs") \
@@ -34,23 +44,36 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
               " WHERE p.pinned = 0 ORDER BY g.last_used LIMIT 1)" \
               " RETURNING bytes")
 
+#define CONTENT "SELECT bytes, block, sums, damaged, checksum = blake_parts(?1, bytes, block, sums) FROM contents WHERE sha256 = ?1"
+
 #define DATASET_STATEMENTS(STATEMENT) \
-    STATEMENT(dataset, reader, "SELECT sha256, record, checksum, created FROM datasets WHERE name = ?1") \
-    STATEMENT(dataset_list, reader, "SELECT created, name, record, checksum, sha256 FROM datasets WHERE (created, name) < (?1, ?2)" \
-              " ORDER BY created DESC, name DESC LIMIT ?3") \
+    STATEMENT(dataset, reader, "SELECT sha256, record, created, " DATASET_INTACT("?1") ", c.damaged FROM datasets d" \
+              " LEFT JOIN contents c USING (sha256) WHERE name = ?1") \
+    STATEMENT(dataset_list, reader, "SELECT created, name, record, " DATASET_INTACT("name") ", c.damaged FROM datasets d" \
+              " LEFT JOIN contents c USING (sha256) WHERE (created, name) < (?1, ?2) ORDER BY created DESC, name DESC LIMIT ?3") \
     STATEMENT(dataset_now, writer, "SELECT sha256, EXISTS (SELECT 1 FROM run_data r WHERE r.dataset = d.name AND r.held" \
               " AND r.sha256 = d.sha256) FROM datasets d WHERE name = ?1") \
-    STATEMENT(put_dataset, writer, "INSERT INTO datasets (name, sha256, record, checksum, created) VALUES (?1, ?2, ?3, ?4, ?5)" \
-              " ON CONFLICT (name) DO UPDATE SET sha256 = ?2, record = ?3, checksum = ?4, created = ?5") \
+    STATEMENT(put_dataset, writer, "INSERT INTO datasets (name, sha256, record, created, checksum)" \
+              " VALUES (?1, ?2, ?3, ?4, blake(?1, x'00', ?2, x'00', ?3))" \
+              " ON CONFLICT (name) DO UPDATE SET sha256 = ?2, record = ?3, created = ?4, checksum = blake(?1, x'00', ?2, x'00', ?3)") \
     STATEMENT(delete_dataset, writer, "DELETE FROM datasets WHERE name = ?1") \
     STATEMENT(content_used, writer, "SELECT EXISTS (SELECT 1 FROM datasets WHERE sha256 = ?1)" \
-              " OR EXISTS (SELECT 1 FROM run_data WHERE sha256 = ?1)")
+              " OR EXISTS (SELECT 1 FROM run_data WHERE sha256 = ?1)") \
+    STATEMENT(content, reader, CONTENT) \
+    STATEMENT(content_now, writer, CONTENT) \
+    STATEMENT(put_content, writer, "INSERT INTO contents (sha256, bytes, block, sums, checksum) VALUES (?1, ?2, ?3, ?4, blake_parts(?1, ?2, ?3, ?4))" \
+              " ON CONFLICT (sha256) DO UPDATE SET bytes = ?2, block = ?3, sums = ?4, checksum = blake_parts(?1, ?2, ?3, ?4), damaged = 0") \
+    STATEMENT(mark_content, writer, "INSERT INTO contents (sha256, bytes, block, sums, checksum, damaged) VALUES (?1, 0, 0, x'', x'', 1)" \
+              " ON CONFLICT (sha256) DO UPDATE SET damaged = 1") \
+    STATEMENT(delete_content, writer, "DELETE FROM contents WHERE sha256 = ?1")
 
 /* What a list of runs needs of one (store_runs.c, read_progress). */
 #define RUN_COLUMNS \
-    "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code"
+    "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code, " \
+    RUN_INTACT
 
-#define WHOLE_RUN "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum FROM runs WHERE id = ?1"
+#define WHOLE_RUN \
+    "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum = blake_parts(id, spec, program, canonical, facts, link) FROM runs r WHERE id = ?1"
 
 #define RUN_STATEMENTS(STATEMENT) \
     STATEMENT(begin, writer, "BEGIN IMMEDIATE") \
@@ -58,40 +81,51 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a row's checksum,
     STATEMENT(rollback, writer, "ROLLBACK") \
     STATEMENT(run, reader, WHOLE_RUN) \
     STATEMENT(run_aside, writer, WHOLE_RUN) \
-    STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?1") \
-    STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2") \
-    STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \
+    STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE id = ?1") \
+    STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2") \
+    STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_active, reader, "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY seq") \
     STATEMENT(run_there, writer, "SELECT 1 FROM runs WHERE id = ?1") \
     STATEMENT(program_held, writer, "SELECT 1 FROM runs WHERE program = ?1 AND state IN ('queued', 'running') LIMIT 1") \
     STATEMENT(add_run, writer, "INSERT INTO runs (state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code," \
-              " id, name, spec, program, facts, forked_from, canonical, link, checksum, created)" \
-              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)") \
+              " id, name, spec, program, facts, forked_from, canonical, link, created, checksum)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21," \
+              " blake_parts(?13, ?15, ?16, ?19, ?17, ?20))") \
+    STATEMENT(sum_run, writer, "UPDATE runs SET head_sum = blake_parts(seq, id, name, program, forked_from, created)," \
+              " progress_sum = blake_parts(seq, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code)" \
+              " WHERE seq = ?1") \
     STATEMENT(run_progress, writer, "UPDATE runs SET state = ?1, reason = ?2, started = ?3, ended = ?4, step = ?5, steps = ?6, epoch = ?7," \
-              " latest = ?8, versions = ?9, attempts = ?10, events = ?11, code = ?12 WHERE seq = ?13") \
+              " latest = ?8, versions = ?9, attempts = ?10, events = ?11, code = ?12," \
+              " progress_sum = blake_parts(seq, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) WHERE seq = ?13") \
     STATEMENT(delete_run, writer, "DELETE FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running')") \
     STATEMENT(add_run_data, writer, "INSERT OR REPLACE INTO run_data (run, dataset, sha256, held)" \
               " SELECT ?1, name, sha256, 1 FROM datasets WHERE name = ?2 AND sha256 = ?3") \
     STATEMENT(hold_run_data, writer, "UPDATE run_data SET held = ?2 WHERE run = ?1 AND held <> ?2") \
     STATEMENT(delete_run_data, writer, "DELETE FROM run_data WHERE run = ?1") \
-    STATEMENT(run_events, reader, "SELECT first, kind, lines FROM run_events WHERE run = ?1 AND last > ?2 ORDER BY last") \
-    STATEMENT(put_events, writer, "INSERT INTO run_events (run, first, last, kind, lines) VALUES (?1, ?2, ?3, ?4, ?5)") \
-    STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
-    STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum FROM runs r LEFT JOIN run_checkpoints c" \
+    STATEMENT(run_events, reader, "SELECT first, kind, lines, checksum = blake_parts(?1, first, last, kind, lines) FROM run_events" \
+              " WHERE run = ?1 AND last > ?2 ORDER BY last") \
+    STATEMENT(events_known, reader, "SELECT events FROM runs WHERE seq = ?1") \
+    STATEMENT(put_events, writer, "INSERT INTO run_events (run, first, last, kind, lines, checksum)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, blake_parts(?1, ?2, ?3, ?4, ?5))") \
+    STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum, damaged FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
+    STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum, c.damaged FROM runs r LEFT JOIN run_checkpoints c" \
               " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1 ORDER BY c.step DESC LIMIT 1") \
     STATEMENT(put_checkpoint, writer, "INSERT OR REPLACE INTO run_checkpoints (run, step, bytes, checksum) VALUES (?1, ?2, ?3, ?4)") \
+    STATEMENT(mark_checkpoint, writer, "UPDATE run_checkpoints SET damaged = ?3 WHERE run = ?1 AND step = ?2 AND damaged <> ?3") \
     STATEMENT(prune_checkpoint, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step = ?2") \
     STATEMENT(drop_checkpoints, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step > ?2") \
     STATEMENT(drop_points, writer, "DELETE FROM run_points WHERE run = ?1 AND first > ?2") \
     STATEMENT(run_keys, reader, "SELECT DISTINCT key FROM run_points WHERE run = ?1 ORDER BY key") \
     STATEMENT(run_keys_now, writer, "SELECT DISTINCT key FROM run_points WHERE run = ?1") \
     STATEMENT(run_count, writer, "SELECT coalesce(sum(n), 0) FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3") \
-    STATEMENT(run_points, writer, "SELECT first, first_value, last, last_value, least, least_value, most, most_value, n, id" \
+    STATEMENT(run_points, writer, "SELECT " POINTS_SUMMED ", id, head_sum = blake_parts(?1, ?2, " POINTS_SUMMED ")" \
               " FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3 ORDER BY first") \
-    STATEMENT(block_points, writer, "SELECT points FROM run_points WHERE id = ?1") \
-    STATEMENT(last_points, writer, "SELECT id, n, points FROM run_points WHERE run = ?1 AND key = ?2 ORDER BY first DESC LIMIT 1") \
-    STATEMENT(put_points, writer, "INSERT OR REPLACE INTO run_points (id, run, key, first, first_value, last, last_value, least, least_value," \
-              " most, most_value, n, points) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
+    STATEMENT(block_points, writer, "SELECT points, blake(points) = ?2 FROM run_points WHERE id = ?1") \
+    STATEMENT(last_points, writer, "SELECT id, n, points, head_sum = blake_parts(?1, ?2, " POINTS_SUMMED ") AND points_sum = blake(points)" \
+              " FROM run_points WHERE run = ?1 AND key = ?2 ORDER BY first DESC LIMIT 1") \
+    STATEMENT(put_points, writer, "INSERT OR REPLACE INTO run_points (id, run, key, " POINTS_SUMMED ", points, head_sum)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, blake(?13), ?13," \
+              " blake_parts(?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, blake(?13)))")
 
 #define STORE_STATEMENTS(STATEMENT) PROGRAM_STATEMENTS(STATEMENT) DATASET_STATEMENTS(STATEMENT) RUN_STATEMENTS(STATEMENT)
 
@@ -105,6 +139,7 @@ typedef struct Store {
     uint64_t graph_bytes, total_bytes;
     int claim;
     atomic_bool damaged;
+    atomic_uint_least64_t damage; /* rows found damaged, each as often as it was read */
     char version[64];
 } Store;
 
@@ -119,6 +154,6 @@ void store_finish(sqlite3_stmt *s);
 void store_bind_text(sqlite3_stmt *s, int i, const char *text);
 /* The row's text, valid until the next step; "" for NULL. */
 const char *store_column_text(sqlite3_stmt *s, int column);
-/* The column holds this checksum. */
-bool store_sum_is(sqlite3_stmt *s, int column, const unsigned char sum[STORE_SUM]);
+/* The statement's word (PROGRAM_INTACT and so on) that the row is as it was written. If it is not, that is logged and counted. */
+bool store_intact(Store *store, sqlite3_stmt *s, int column, const char *what, const char *which);
 #endif

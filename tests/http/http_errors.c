@@ -325,6 +325,7 @@ static void reach_storage_full(Pair *p) {
         skip(); \
     }
 SKIPPED(compiler_mismatch, "takes a bug of the compiler")
+SKIPPED(damaged, "takes damage: tests/unit/test_store_damage.c")
 SKIPPED(internal, "takes a bug, or exhausted memory")
 
 #define ERROR(code, status, retryable, title) \

@@ -1,5 +1,6 @@
 /* Runs over HTTP: what is refused and where, records and lists, events and metrics, weights, forks, trained models that serve. */
 #include "tests/support/raw.h"
+#include "server/store/store_sums.h"
 #include "tests/support/toy.h"
 #include <stdarg.h>
 #include <setjmp.h>
@@ -281,7 +282,7 @@ static void test_metrics(void **state) {
 /* A million points list and thin in a moment. */
 static void test_many_points(void **state) {
     Ask *a = *state;
-    char id[TOY_ID], path[200], route[128], sql[300];
+    char id[TOY_ID], path[200], route[128], sql[600];
     sqlite3 *db;
     sqlite3_stmt *s;
     Buf block;
@@ -289,8 +290,11 @@ static void test_many_points(void **state) {
     snprintf(path, sizeof path, "%s/data/cajal.db", a->daemon.dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     sqlite3_busy_timeout(db, 10000);
-    snprintf(sql, sizeof sql, "INSERT INTO run_points (run, key, first, first_value, last, last_value, least, least_value, most, most_value, n, points)"
-                              " SELECT seq, 'big', ?1, 0.0, ?1 + 999, 999.0, ?1, 0.0, ?1 + 999, 999.0, 1000, ?2 FROM runs WHERE id = '%s'", id);
+    assert_true(store_sums_register(db));
+    snprintf(sql, sizeof sql, "INSERT INTO run_points (run, key, first, first_value, last, last_value, least, least_value, most, most_value, n, points,"
+                              " points_sum, head_sum)"
+                              " SELECT seq, 'big', ?1, 0.0, ?1 + 999, 999.0, ?1, 0.0, ?1 + 999, 999.0, 1000, ?2, blake(?2),"
+                              " blake_parts(seq, 'big', ?1, 0.0, ?1 + 999, 999.0, ?1, 0.0, ?1 + 999, 999.0, 1000, blake(?2)) FROM runs WHERE id = '%s'", id);
     assert_int_equal(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
     buf_init(&block);

@@ -33,7 +33,10 @@ static void make_older(const Ask *a) {
                               " UNIQUE (run, last));"
                               "INSERT INTO old SELECT run, max(last), group_concat(lines, '') FROM (SELECT * FROM run_events ORDER BY run, first)"
                               " GROUP BY run, first / 7;"
-                              "DROP TABLE run_events; ALTER TABLE old RENAME TO run_events; PRAGMA user_version = 4";
+                              "DROP TABLE run_events; ALTER TABLE old RENAME TO run_events; PRAGMA user_version = 4;"
+                              /* of version 6 */
+                              "ALTER TABLE runs DROP COLUMN head_sum; ALTER TABLE runs DROP COLUMN progress_sum; ALTER TABLE run_checkpoints DROP COLUMN damaged;"
+                              "ALTER TABLE run_points DROP COLUMN head_sum; ALTER TABLE run_points DROP COLUMN points_sum; DROP TABLE contents";
     char path[200], *why = NULL;
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/data/cajal.db", a->daemon.dir);

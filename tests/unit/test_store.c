@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "server/embedded.h"
 #include "server/store/store_runs.h"
+#include "server/store/store_sums.h"
 #include "tests/support/spoil.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -61,6 +62,7 @@ static int meddle_all(const Box *box, const char *sql) {
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/cajal.db", box->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_true(store_sums_register(db));
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     const int changes = sqlite3_changes(db);
     sqlite3_close(db);
@@ -234,6 +236,16 @@ static const char *const old_events[] = {
     "INSERT INTO run_events (run, last, lines) VALUES (1, 3, '" LINE_2 "' || char(10) || '" LINE_3 "' || char(10))",
     "INSERT INTO run_events (run, last, lines) VALUES (1, 4, 'no event, no newline')",
     "INSERT INTO run_events (run, last, lines) VALUES (1, 10, '" LINE_10 "' || char(10))"};
+/* And as version 5 had them. */
+static const char *const kept_events[] = {
+    "INSERT INTO run_events (run, first, last, kind, lines) VALUES (1, 1, 1, 'state', '" LINE_1 "' || char(10))",
+    "INSERT INTO run_events (run, first, last, kind, lines) VALUES (1, 2, 2, 'log', '" LINE_2 "' || char(10))",
+    "INSERT INTO run_events (run, first, last, kind, lines) VALUES (1, 3, 3, 'metric', '" LINE_3 "' || char(10))",
+    "INSERT INTO run_events (run, first, last, kind, lines) VALUES (1, 10, 10, 'end', '" LINE_10 "' || char(10))"};
+/* A block of two points. */
+#define OLD_POINTS \
+    "INSERT INTO run_points (run, key, first, first_value, last, last_value, least, least_value, most, most_value, n, points)" \
+    " VALUES (1, 'loss', 1, 0.5, 2, NULL, 1, 0.5, 1, 0.5, 2, x'0100000000000000000000000000e03f02000000000000000000000000000080')"
 static const StoredEvent events[] = {{1, "state", LINE_1, 0}, {2, "log", LINE_2, 0}, {3, "metric", LINE_3, 0}, {10, "end", LINE_10, 0}};
 
 typedef struct {
@@ -255,6 +267,17 @@ static void see_events(Store *store, uint64_t after, Seen seen, size_t end) {
     assert_int_equal(seen.next, end);
 }
 
+static void see_points(Store *store) {
+    Thinner points;
+    bool damaged;
+    assert_int_equal(store_run_points(store, 1, "loss", 0, 100, &points, &damaged), ERR_NONE);
+    assert_false(damaged);
+    assert_int_equal(points.n, 2);
+    assert_int_equal(points.points[1].step, 2);
+    assert_true(points.points[0].value == 0.5 && points.points[1].value == 0);
+    thin_release(&points);
+}
+
 /* A database as each earlier version left it, with a program and (from 3 on) a run, is brought to the present one. */
 static void test_an_older_schema_is_migrated(void **state) {
     static const char *const rows[] = {
@@ -274,6 +297,8 @@ static void test_an_older_schema_is_migrated(void **state) {
         for (size_t i = 0; i < version; i++) meddle_all(&old, embedded_migrations[i]);
         for (size_t i = 0; i < version && i < sizeof rows / sizeof *rows; i++) meddle(&old, rows[i]);
         for (size_t i = 0; (version == 3 || version == 4) && i < sizeof old_events / sizeof *old_events; i++) meddle(&old, old_events[i]);
+        for (size_t i = 0; version > 4 && i < sizeof kept_events / sizeof *kept_events; i++) meddle(&old, kept_events[i]);
+        if (version == 3 || version == 5) meddle(&old, OLD_POINTS);
         snprintf(command, sizeof command, "PRAGMA user_version = %zu", version);
         meddle(&old, command);
         old.store = open_at(old.dir, "v1", ROOM);
@@ -287,6 +312,8 @@ static void test_an_older_schema_is_migrated(void **state) {
             see_events(old.store, 0, (Seen){0, 2}, 2);
             see_events(old.store, 10, (Seen){4, 9}, 4);
         }
+        if (version == 3 || version == 5) see_points(old.store);
+        assert_int_equal(store_damage(old.store), 0);
         store_close(old.store);
         snprintf(command, sizeof command, "rm -rf '%.60s'", old.dir);
         assert_int_equal(system(command), 0);
