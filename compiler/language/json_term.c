@@ -52,12 +52,14 @@ static uint32_t read_variable(Reading *r, JsonNode node, uint32_t place) {
 }
 
 static uint32_t read_numeral(Reading *r, JsonNode node, uint32_t place) {
-    double v = node->valuedouble;
-    if (signbit(v) || v != floor(v)) bad(r, place, NULL, "A numeral is a whole number from 0 on.");
-    if (v > (double)LIMIT_NUMERAL)
+    const double v = node->valuedouble;
+    uint64_t natural;
+    const bool read = json_natural(node, LIMIT_NUMERAL, &natural), large = v > (double)LIMIT_NUMERAL - 1 && !read;
+    if (signbit(v) || (!read && !(large && v == floor(v)))) bad(r, place, NULL, "A numeral is a whole number from 0 on.");
+    if (large)
         cx_fail(r->cx, ERR_nat_bound_exceeded, AT(AT_PLACE, place), NULL,
                 "This number is larger than 2^53, the largest there is a spelling for.");
-    return term_const(r->cx, r->p, TERM_NAT, (uint64_t)v, place);
+    return term_const(r->cx, r->p, TERM_NAT, natural, place);
 }
 
 static uint32_t read_succ(Reading *r, JsonNode node, uint32_t place) {

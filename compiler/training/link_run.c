@@ -141,15 +141,15 @@ static double *read_constant(Link *k, const SpecBind *bind, const Type *type, co
     const JsonNode node = bind->constant;
     double *data = ARENA_ARRAY(&k->cx->arena, double, type->dim);
     const JsonKind kind = json_kind(node);
+    uint64_t natural;
     Tensor t;
     Err err = {0};
     if (kind == JSON_BOOL && type->kind == TYPE_BOOL) {
         data[cJSON_IsTrue(node) ? 0 : 1] = 1;
         return data;
     }
-    if (kind == JSON_NUMBER && type->kind == TYPE_NAT && node->valuedouble >= 0 && node->valuedouble < (double)type->dim &&
-        node->valuedouble == floor(node->valuedouble)) {
-        data[(size_t)node->valuedouble] = 1;
+    if (type->kind == TYPE_NAT && json_natural(node, type->dim - 1, &natural)) {
+        data[natural] = 1;
         return data;
     }
     if (kind != JSON_NUMBERS)

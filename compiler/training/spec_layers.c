@@ -59,8 +59,8 @@ static const LayerRow rows[LAYER_COUNT] = {
 const char *layer_name(LayerKind kind) { return rows[kind].name; }
 
 static bool is_extent(JsonNode node, double least) {
-    return json_kind(node) == JSON_NUMBER && node->valuedouble == floor(node->valuedouble) && node->valuedouble >= least &&
-           node->valuedouble <= (double)LIMIT_SPACE;
+    uint64_t extent;
+    return json_natural(node, LIMIT_SPACE, &extent) && (double)extent >= least;
 }
 
 /* One integer, or [vertical, horizontal]. */

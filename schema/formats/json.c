@@ -53,11 +53,22 @@ static void path_pointer(const JsonNode *path, size_t depth, char *pointer, size
     }
 }
 
-static bool refuse_duplicates(JsonNode root, Err *err) {
+/* A string that stands for a number becomes one, and keeps the text: no integer is read from it. */
+static void restore_rounded(cJSON *node) {
+    const char *text = cJSON_IsString(node) ? node->valuestring + 1 : NULL;
+    Decimal d;
+    if (!text || (unsigned char)text[-1] != JSON_ROUNDED || !number_scan(text, text + strlen(text), &d)) return;
+    node->valuedouble = number_value(&d);
+    node->type = cJSON_Number;
+}
+
+/* A look at every node; false: an object has a key twice. */
+static bool finish_tree(cJSON *root, Err *err) {
     JsonNode path[LIMIT_JSON_DEPTH + 2];
     size_t depth = 0;
-    for (JsonNode node = root; node;) {
+    for (cJSON *node = root; node;) {
         path[depth++] = node;
+        restore_rounded(node);
         const char *twice = NULL;
         if (cJSON_IsObject(node) && !find_duplicate(node, &twice)) return no_memory(err);
         if (twice) {
@@ -87,7 +98,7 @@ bool json_parse(Json *json, const char *body, size_t len, Err *err) {
         buf_putc(&stripped, 0);
         if (!stripped.failed) json->root = cJSON_ParseWithLengthOpts((char *)stripped.data, stripped.len, NULL, true);
         /* The scanner accepts nothing that cJSON refuses. */
-        ok = (json->root || no_memory(err)) && refuse_duplicates(json->root, err);
+        ok = (json->root || no_memory(err)) && finish_tree(json->root, err);
     }
     buf_release(&stripped);
     if (!ok) json_release(json);
@@ -130,6 +141,21 @@ static const char *element_end(const char *at, const char *end) {
     return at;
 }
 
+static cJSON *open_number(const Decimal *d) {
+    cJSON *made = cJSON_CreateNumber(number_value(d));
+    if (!made || !number_rounds_to_integer(d)) return made;
+    Buf text;
+    buf_init(&text);
+    buf_putc(&text, (char)JSON_ROUNDED);
+    buf_put(&text, d->begin, (size_t)(d->end - d->begin));
+    made->valuestring = text.failed ? NULL : cJSON_malloc(text.len + 1);
+    if (made->valuestring) memcpy(made->valuestring, buf_text(&text), text.len + 1);
+    buf_release(&text);
+    if (made->valuestring) return made;
+    cJSON_Delete(made);
+    return NULL;
+}
+
 static cJSON *open_element(Json *json, const char *at, const char *end) {
     Decimal d;
     double special;
@@ -139,7 +165,7 @@ static cJSON *open_element(Json *json, const char *at, const char *end) {
         return json_span_add(&json->spans, span, text) ? cJSON_CreateString(text) : NULL;
     }
     size_t n = json_special(at, end, &special);
-    if (!n) return number_scan(at, end, &d) ? cJSON_CreateNumber(number_value(&d)) : NULL;
+    if (!n) return number_scan(at, end, &d) ? open_number(&d) : NULL;
     snprintf(text, sizeof text, "%.*s", (int)n - 2, at + 1);
     return cJSON_CreateString(text);
 }
@@ -187,8 +213,18 @@ size_t json_count(Json *json, JsonNode array) {
     return n;
 }
 
+bool json_natural(JsonNode node, uint64_t most, uint64_t *out) {
+    const double v = node->valuedouble;
+    if (json_kind(node) != JSON_NUMBER || json_rounded(node) || !(v >= 0 && v <= 0x1p53 && v == floor(v)) || (uint64_t)v > most) return false;
+    *out = (uint64_t)v;
+    return true;
+}
+
+const char *json_rounded(JsonNode node) { return json_kind(node) == JSON_NUMBER && node->valuestring ? node->valuestring + 1 : NULL; }
+
 static bool is_kind(JsonNode node, FieldKind want) {
     JsonKind kind = json_kind(node);
+    uint64_t natural;
     switch (want) {
     case FIELD_NODE: return true;
     case FIELD_OBJECT: return kind == JSON_OBJECT;
@@ -198,8 +234,7 @@ static bool is_kind(JsonNode node, FieldKind want) {
     case FIELD_BOOL: return kind == JSON_BOOL;
     case FIELD_DOUBLE: return kind == JSON_NUMBER;
     case FIELD_UINT:
-        return kind == JSON_NUMBER && node->valuedouble >= 0 && node->valuedouble <= 0x1p53 &&
-               node->valuedouble == floor(node->valuedouble);
+        return json_natural(node, LIMIT_NUMERAL, &natural);
     }
     return false;
 }
@@ -230,7 +265,7 @@ static bool store(JsonNode node, const Field *field, void *to) {
     case FIELD_ARRAY: *(JsonNode *)to = node; break;
     case FIELD_STRING: *(const char **)to = node->valuestring; break;
     case FIELD_BOOL: *(bool *)to = cJSON_IsTrue(node); break;
-    case FIELD_UINT: *(uint64_t *)to = (uint64_t)node->valuedouble; break;
+    case FIELD_UINT: *(uint64_t *)to = (uint64_t)node->valuedouble; break; /* is_kind: exactly */
     case FIELD_DOUBLE: *(double *)to = node->valuedouble; break;
     case FIELD_ENUM: return store_enum(node, field, to);
     }

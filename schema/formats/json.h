@@ -42,12 +42,18 @@ const JsonSpan *json_span(const Json *json, JsonNode node);
 /* First element of an array, opening a JSON_NUMBERS one level (its elements are numbers or again JSON_NUMBERS); then node->next. NULL at the end. */
 JsonNode json_items(Json *json, JsonNode array);
 size_t json_count(Json *json, JsonNode array);
+/* A natural of at most `most`, which is at most 2^53, as it is written: what has to be rounded to be one (9007199254740993, 0.99999999999999999999) is
+ * none, though node->valuedouble is one. False: something else, or larger. */
+bool json_natural(JsonNode node, uint64_t most, uint64_t *out);
+/* The text of a number that was rounded to an integer; NULL for all others. */
+const char *json_rounded(JsonNode node);
 
 /* A rectangular tensor of numbers. */
 typedef struct {
     size_t rank, shape[LIMIT_TENSOR_RANK];
     size_t count;
     double *data; /* row-major; free() */
+    bool rounded; /* one of them was rounded to an integer, as json_natural has it */
 } Tensor;
 /* Reads a JSON_NUMBERS (or an array of arrays holding only "NaN"… strings). Ragged or empty arrays: bad_tensor. */
 bool json_numbers(const Json *json, JsonNode node, Tensor *out, Err *err);

@@ -66,6 +66,7 @@ static bool fill_text(Fill *f, const char *at, const char *end) {
         default:
             n = (size_t)(number_scan(at, end, &d) - at);
             ok = fill_number(f, number_value(&d));
+            f->out->rounded |= number_rounds_to_integer(&d);
         }
         if (!ok) return false;
         at += n;
@@ -78,7 +79,9 @@ static bool fill_node(Fill *f, const Json *json, JsonNode node) {
     const JsonSpan *span = json_span(json, node);
     if (span) return fill_text(f, json->text + span->begin, json->text + span->begin + span->len);
     switch (json_kind(node)) {
-    case JSON_NUMBER: return fill_number(f, node->valuedouble);
+    case JSON_NUMBER:
+        f->out->rounded |= json_rounded(node) != NULL;
+        return fill_number(f, node->valuedouble);
     case JSON_ARRAY:
         /* As deep as LIMIT_TENSOR_RANK at most: fill_open sees to it. */
         if (!fill_open(f)) return false;

@@ -160,6 +160,14 @@ static bool scan_number(JsonScan *s) {
         return bad_hinted(s, begin, "a malformed number", hint);
     }
     size_t len = (size_t)(end - begin);
+    s->at = end;
+    if (number_rounds_to_integer(&d)) {
+        buf_putc(s->out, '"');
+        buf_putc(s->out, (char)JSON_ROUNDED);
+        buf_put(s->out, begin, len);
+        buf_putc(s->out, '"');
+        return true;
+    }
     bool large = len > LONGEST_NUMBER;
     if (large || d.exponent > 280) {
         double v = number_value(&d);
@@ -168,7 +176,6 @@ static bool scan_number(JsonScan *s) {
         if (large) buf_put(s->out, text, number_print(text, v));
     }
     if (!large) buf_put(s->out, begin, len);
-    s->at = end;
     return true;
 }
 

@@ -16,6 +16,8 @@ typedef struct {
 
 /* First byte of the string that stands for a cut-out array; its span's number follows in decimal. */
 enum { JSON_CUT = 0xFF, JSON_CUT_ROOM = 24 };
+/* First byte of the string that stands for a number which would be rounded to an integer (number.h); its text follows. */
+enum { JSON_ROUNDED = 0xFE };
 
 /* Appends to `out` what cJSON is to parse, and to `spans` what was cut out. */
 bool json_scan(const char *text, size_t len, JsonSpans *spans, Buf *out, Err *err);

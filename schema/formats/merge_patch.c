@@ -41,7 +41,10 @@ static void put_value(Buf *out, Place p) {
     switch (json_kind(p.node)) {
     case JSON_NULL: buf_puts(out, "null"); break;
     case JSON_BOOL: buf_puts(out, cJSON_IsTrue(p.node) ? "true" : "false"); break;
-    case JSON_NUMBER: json_put_double(out, p.node->valuedouble); break;
+    case JSON_NUMBER:
+        if (json_rounded(p.node)) buf_puts(out, json_rounded(p.node));
+        else json_put_double(out, p.node->valuedouble);
+        break;
     case JSON_STRING: json_put_string(out, p.node->valuestring); break;
     case JSON_ARRAY: put_array(out, p); break;
     case JSON_OBJECT: put_object(out, p); break;

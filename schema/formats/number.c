@@ -118,6 +118,35 @@ double number_value(const Decimal *d) {
     return d->negative ? -v : v;
 }
 
+static uint64_t pow10_u64(int n) { return pow5[n] << n; }
+
+/* The last power of ten below 2^64. */
+enum { POWERS_U64 = 19 };
+
+bool number_natural(const Decimal *d, uint64_t *out) {
+    *out = d->digits;
+    if (d->cut || (d->negative && d->digits)) return false; /* cut: beyond 2^64, or with a fraction */
+    if (!d->digits || !d->exponent) return true;
+    if (d->exponent > 0) return d->exponent <= POWERS_U64 && !__builtin_mul_overflow(d->digits, pow10_u64((int)d->exponent), out);
+    if (d->exponent < -POWERS_U64 || d->digits % pow10_u64((int)-d->exponent)) return false;
+    *out = d->digits / pow10_u64((int)-d->exponent);
+    return true;
+}
+
+/* Most numbers have fewer digits than a double holds, or a fraction that no rounding takes away: they are told without looking for their double. */
+bool number_rounds_to_integer(const Decimal *d) {
+    if (d->digits <= (uint64_t)1 << 53 && d->exponent > -300) return false;
+    if (d->exponent < 0 && d->exponent >= -POWERS_U64) {
+        const uint64_t unit = pow10_u64((int)-d->exponent), rest = d->digits % unit;
+        if ((rest < unit - rest ? rest : unit - rest) > d->digits >> 51) return false;
+    }
+    const double v = fabs(number_value(d));
+    uint64_t n;
+    Decimal magnitude = *d;
+    magnitude.negative = false;
+    return v == floor(v) && v <= 0x1p53 && !(number_natural(&magnitude, &n) && n == (uint64_t)v);
+}
+
 /* The nearest integer to m · 2^e · 10^k, which must be below 2^64; -POWERS < k < POWERS. */
 static uint64_t scale_to_integer(uint64_t m, int e, int k) {
     if (k >= 0) {
@@ -136,8 +165,6 @@ typedef struct {
     uint64_t digits;
     int count, exponent;
 } Digits;
-
-static uint64_t pow10_u64(int n) { return pow5[n] << n; }
 
 /* v rounded to `count` digits by our own arithmetic; false when v is too large or too small for that. */
 static bool round_digits(double v, int count, Digits *out) {

@@ -21,6 +21,10 @@ typedef struct {
 const char *number_scan(const char *at, const char *end, Decimal *out);
 /* Infinite when beyond the doubles. */
 double number_value(const Decimal *d);
+/* It is a natural below 2^64, exactly. */
+bool number_natural(const Decimal *d, uint64_t *out);
+/* Its double is an integer of at most 2^53, and it is not that integer: it was rounded to one. */
+bool number_rounds_to_integer(const Decimal *d);
 
 enum { NUMBER_ROOM = 32 };
 /* v finite. Returns the length; no NUL is written. */

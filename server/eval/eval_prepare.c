@@ -1,4 +1,5 @@
 #include "server/eval/eval.h"
+#include "schema/formats/number.h"
 #include "schema/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,10 +147,19 @@ static bool want_name(Eval *ev, const char *name) {
     return ev->wanted[i] = true;
 }
 
-static bool want_arg(Eval *ev, double i) {
-    if (!(i >= 0 && i < ev->nargs && i == (double)(uint32_t)i))
-        return err_at(&ev->errand.err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %g.", i);
+/* `text`: as the caller wrote it. */
+static bool want_arg(Eval *ev, bool natural, uint64_t i, const char *text) {
+    if (!natural || i >= ev->nargs)
+        return err_at(&ev->errand.err, ERR_unknown_input, ev->request.wrt ? "/wrt" : "", "There is no argument %.100s.", text);
     return ev->wanted[ev->ninputs + (size_t)i] = true;
+}
+
+static bool want_numbered(Eval *ev, JsonNode node) {
+    uint64_t i;
+    char text[NUMBER_ROOM + 1];
+    const bool natural = json_natural(node, LIMIT_NUMERAL, &i);
+    text[number_print(text, node->valuedouble)] = 0;
+    return want_arg(ev, natural, natural ? i : 0, json_rounded(node) ? json_rounded(node) : text);
 }
 
 static bool want_listed(Eval *ev) {
@@ -158,7 +168,7 @@ static bool want_listed(Eval *ev) {
         char *end;
         unsigned long i = strtoul(name, &end, 10);
         bool number = *name >= '0' && *name <= '9' && !*end;
-        if (!(number ? want_arg(ev, (double)i) : want_name(ev, name))) return false;
+        if (!(number ? want_arg(ev, true, i, name) : want_name(ev, name))) return false;
     }
     return true;
 }
@@ -169,7 +179,7 @@ static bool read_wrt(Eval *ev) {
     if (!list) memset(ev->wanted, 1, vars(ev));
     for (JsonNode item = list ? json_items(&ev->json, list) : NULL; item; item = item->next) {
         bool ok = json_kind(item) == JSON_STRING   ? want_name(ev, item->valuestring)
-                  : json_kind(item) == JSON_NUMBER ? want_arg(ev, item->valuedouble)
+                  : json_kind(item) == JSON_NUMBER ? want_numbered(ev, item)
                                                    : err_at(&ev->errand.err, ERR_bad_request, "/wrt",
                                                              "wrt names inputs, and arguments by number.");
         if (!ok) return false;

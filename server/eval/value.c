@@ -101,6 +101,9 @@ static bool put_natural(const Want *w, double v, int64_t *out) {
     return true;
 }
 
+/* What would be another number than the one that was written. */
+static bool rounded(const Want *w) { return mismatch(w, "has a number that is no natural, or one beyond 2^53"); }
+
 static bool list_of_booleans(const Want *w, Json *json, JsonNode list, Value *out) {
     size_t n = json_count(json, list), i = 0;
     if (!take_discrete(w, true, out, n, true)) return false;
@@ -119,6 +122,7 @@ static bool list_of_naturals(const Want *w, Json *json, JsonNode list, Value *ou
         return false;
     }
     bool ok = t.rank == 1 || err_at(w->err, ERR_bad_tensor, w->pointer, "%s: values is a plain list.", w->name);
+    ok = ok && (!t.rounded || rounded(w));
     ok = ok && take_discrete(w, false, out, t.count, true);
     for (size_t i = 0; ok && i < t.count; i++) ok = put_natural(w, t.data[i], &((int64_t *)out->owned)[i]);
     tensor_release(&t);
@@ -164,7 +168,7 @@ static bool dense_of_json(const Want *w, const Json *json, JsonNode node, Value 
         return false;
     }
     if (w->form == VALUE_NUMBERS && t.rank == 1 && t.count) {
-        const bool ok = take_numbers(w, t.data, t.count, true, out);
+        const bool ok = t.rounded && w->type->kind != TYPE_REAL ? rounded(w) : take_numbers(w, t.data, t.count, true, out);
         tensor_release(&t);
         return ok;
     }
@@ -179,6 +183,7 @@ static bool read_json(const Want *w, Json *json, JsonNode node, Value *out) {
         *(uint8_t *)out->owned = cJSON_IsTrue(node);
         return true;
     case JSON_NUMBER:
+        if (json_rounded(node) && w->type->kind != TYPE_REAL) return rounded(w);
         if (w->form == VALUE_NUMBERS) return take_numbers(w, &node->valuedouble, 1, false, out);
         return take_discrete(w, false, out, 1, false) && put_natural(w, node->valuedouble, out->owned);
     case JSON_OBJECT: return list_of_values(w, json, node, out);

@@ -80,11 +80,10 @@ static char *patched(Posting *p) {
     bool ok = json_parse(&patch, (const char *)body->data, body->len, &p->errand.err) &&
               json_parse(&target, p->parent.spec, strlen(p->parent.spec), &p->errand.err);
     JsonNode step = ok && json_kind(patch.root) == JSON_OBJECT ? json_get(patch.root, "from_step") : NULL;
-    double v = step && json_kind(step) == JSON_NUMBER ? step->valuedouble : -1;
     p->has_step = step != NULL;
-    if (step && !(v >= 0 && v <= 9007199254740992.0 && v == (double)(uint64_t)v))
+    p->from_step = 0;
+    if (step && !json_natural(step, LIMIT_NUMERAL, &p->from_step))
         ok = err_at(&p->errand.err, ERR_bad_request, "/from_step", "from_step is the step of one of the run's checkpoints.");
-    if (ok) p->from_step = step ? (uint64_t)v : 0;
     if (ok) merge_patch(&text, &target, &patch, "from_step");
     json_release(&patch);
     json_release(&target);

@@ -269,6 +269,8 @@ static void test_decode(void **state) {
         const char *text, *pointer;
     } refused[] = {{"[1]", "/in"}, {"{}", "/in"}, {"{\"source\":1}", "/in/source"}, {"{\"source\":\"\",\"Source\":1}", "/in/Source"},
                    {"{\"source\":\"\",\"dim\":-1}", "/in/dim"}, {"{\"source\":\"\",\"dim\":1.5}", "/in/dim"}, {"{\"source\":\"\",\"dim\":1e17}", "/in/dim"},
+                   {"{\"source\":\"\",\"dim\":9007199254740993}", "/in/dim"}, {"{\"source\":\"\",\"dim\":0.99999999999999999999}", "/in/dim"},
+                   {"{\"source\":\"\",\"dim\":1e-400}", "/in/dim"}, {"{\"source\":\"\",\"dim\":9007199254740991.9}", "/in/dim"},
                    {"{\"source\":\"\",\"overflow\":\"wrap\"}", "/in/overflow"}, {"{\"source\":\"\",\"list\":{}}", "/in/list"},
                    {"{\"source\":\"\",\"decode\":null}", "/in/decode"}, {"{\"a/b\":0}", "/in/a~1b"}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -278,6 +280,42 @@ static void test_decode(void **state) {
         assert_int_equal(err.code, ERR_bad_request);
         assert_string_equal(err.pointer, refused[i].pointer);
         json_release(&json);
+    }
+}
+
+/* Naturals are read as they are written, wherever a double would be another number. */
+static void test_naturals(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is;
+        uint64_t n;
+        bool rounded;
+    } cases[] = {
+        {"0", true, 0, false}, {"7.0", true, 7, false}, {"7e0", true, 7, false}, {"70e-1", true, 7, false}, {"9007199254740992", true, UINT64_C(1) << 53, false},
+        {"9.007199254740992e15", true, UINT64_C(1) << 53, false}, {"1.00000000000000000000000000", true, 1, false},
+        {"9007199254740991.0000000000", true, (UINT64_C(1) << 53) - 1, false}, {"9007199254740993", false, 0, true}, {"9007199254740992.5", false, 0, true},
+        {"1.00000000000000000000000001", false, 0, true}, {"0.99999999999999999999", false, 0, true}, {"4503599627370497.0001", false, 0, true},
+        {"1e-400", false, 0, true}, {"-0.99999999999999999999", false, 0, true}, {"4503599627370497.5", false, 0, true}, {"2251799813685249.5", false, 0, false}, {"18446744073709551617", false, 0, false},
+        {"1e300", false, 0, false}, {"-1", false, 0, false}, {"0.1234567890123456789", false, 0, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int form = 0; form < 3; form++) { /* by itself, in an array that is cut out, in one that is not */
+            static const char *const forms[] = {"%s", "[%s]", "[%s,null]"};
+            char text[100];
+            Json json;
+            uint64_t n = 0;
+            snprintf(text, sizeof text, forms[form], cases[i].text);
+            must_parse(&json, text);
+            const JsonNode node = form ? json_items(&json, json.root) : json.root;
+            assert_non_null(node);
+            if (json_kind(node) != JSON_NUMBER || node->valuedouble != strtod(cases[i].text, NULL)) fail_msg("%s is read as %.17g", text, node->valuedouble);
+            if (json_natural(node, UINT64_C(1) << 53, &n) != cases[i].is || n != cases[i].n) fail_msg("%s", text);
+            if (cases[i].rounded != (json_rounded(node) != NULL)) fail_msg("%s", text);
+            if (json_rounded(node)) assert_string_equal(json_rounded(node), cases[i].text);
+            if (cases[i].is && cases[i].n) assert_false(json_natural(node, cases[i].n - 1, &n));
+            json_release(&json);
+        }
     }
 }
 
@@ -388,7 +426,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strictness),  cmocka_unit_test(test_messages), cmocka_unit_test(test_sizes), cmocka_unit_test(test_depth),
         cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_kinds),    cmocka_unit_test(test_items),
-        cmocka_unit_test(test_tensors),     cmocka_unit_test(test_decode),   cmocka_unit_test(test_writing),
+        cmocka_unit_test(test_tensors),     cmocka_unit_test(test_decode), cmocka_unit_test(test_naturals),   cmocka_unit_test(test_writing),
         cmocka_unit_test(test_number_round_trip), cmocka_unit_test(test_number_reading)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ static void test_numbers(void **state) {
     (void)state;
     check("{\"bind\":{\"m\":{\"constant\":[[1.50, 2e0],[\"NaN\",-0.1]]}},\"seed\":9007199254740991}", "{\"x\":[ 1, 2]}", NULL,
           "{\"bind\":{\"m\":{\"constant\":[[1.50, 2e0],[\"NaN\",-0.1]]}},\"seed\":9007199254740991,\"x\":[ 1, 2]}");
+    check("{\"seed\":1}", "{\"seed\":9007199254740993}", NULL, "{\"seed\":9007199254740993}"); /* refused later, not rounded now */
 }
 
 static void test_skip(void **state) {

@@ -103,6 +103,7 @@ static void test_refusals(void **state) {
         {"2", "1", ERR_shape_mismatch},             {"N[3]", "true", ERR_shape_mismatch},
         {"R[2]", "true", ERR_shape_mismatch},       {"N[3]", "3", ERR_nat_bound_exceeded},
         {"N[3]", "-1", ERR_shape_mismatch},         {"N[3]", "0.5", ERR_shape_mismatch},
+        {"N[3]", "0.99999999999999999999", ERR_shape_mismatch}, {"N[3]", "{\"values\":[1,0.99999999999999999999]}", ERR_shape_mismatch},
         {"N[3]", "{\"values\":[0,3]}", ERR_nat_bound_exceeded},
         {"2", "{\"values\":[]}", ERR_bad_tensor},   {"2", "{\"values\":[true,[1]]}", ERR_bad_tensor},
         {"2", "{\"value\":[true]}", ERR_bad_request}, {"2", "[]", ERR_bad_tensor},
