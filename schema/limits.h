@@ -52,6 +52,7 @@
 #define LIMIT_RUN_SOURCES 16    /* earlier runs that weights come from */
 #define LIMIT_RUN_KEYS 64       /* metrics of a run */
 #define LIMIT_RUN_KEPT 1000     /* checkpoints kept */
+#define LIMIT_RUN_SKIPPED 1000  /* steps one after the other that are skipped for what is not finite; then the run fails */
 #define LIMIT_COLUMNS 256       /* of a data set */
 #define LIMIT_ROW_RANK 8        /* axes of a column's row */
 #define LIMIT_RUN_ROWS ((uint64_t)1 << 28) /* of a data set: an epoch's order takes 1 GiB */

@@ -1,5 +1,6 @@
 /* link_run: what is bound to what, shapes, and the forward graph. */
 #include "compiler/training/link_inside.h"
+#include "schema/formats/elements.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +163,10 @@ static double *read_constant(Link *k, const SpecBind *bind, const Type *type, co
     tensor_release(&t);
     if (!fits) link_fail(k, ERR_shape_mismatch, pointer, "A value of type %s has shape %s.", type_text(k->cx, type), link_dims(k, dims));
     if (!finite) link_fail(k, ERR_bad_run, pointer, "A constant's numbers are finite.");
+    const size_t beyond = k->spec->dtype == DT_F32 ? elements_beyond_f32(data, type->dim) : type->dim;
+    if (beyond < type->dim)
+        link_fail(k, ERR_bad_run, pointer, "Element %zu is %.9g, and f32 ends at %.9g. Give the run \"dtype\": \"f64\".", beyond, data[beyond],
+                  (double)__FLT_MAX__);
     return data;
 }
 

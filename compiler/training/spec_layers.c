@@ -87,6 +87,7 @@ static void read_param(SpecReader *r, JsonNode node, const char *at, const Layer
     case PARAM_PAIR: read_pair(r, node, at, param, to); return;
     case PARAM_REAL:
         if (json_kind(node) != JSON_NUMBER) spec_fail(r, at, "\"%s\" must be a number.", param->name);
+        spec_fits(r, at, node->valuedouble);
         *to = node->valuedouble;
         return;
     case PARAM_FLAG:

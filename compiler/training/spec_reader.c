@@ -1,4 +1,5 @@
 #include "compiler/training/spec_reader.h"
+#include "schema/formats/elements.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +45,11 @@ void spec_decode(SpecReader *r, JsonNode object, const char *pointer, const Fiel
     if (json_decode(object, pointer, fields, out, r->err)) return;
     r->err->code = ERR_bad_run;
     longjmp(r->unwind, 1);
+}
+
+void spec_fits(SpecReader *r, const char *pointer, double v) {
+    if (r->spec->dtype == DT_F32 && element_beyond_f32(v))
+        spec_fail(r, pointer, "%.9g is too large: f32 ends at %.9g. Give the run \"dtype\": \"f64\".", v, (double)__FLT_MAX__);
 }
 
 static void list_names(const char *const *names, char *out, size_t room) {
@@ -122,6 +128,7 @@ SpecWeights spec_weights(SpecReader *r, JsonNode node, const char *pointer, cons
         spec_fail(r, spec_under(r, pointer, "name"), "The names of weights begin with \"bind.\" or \"nets.\".");
     if (json_get(node, "std") && (w.init != INIT_NORMAL || !(w.deviation > 0)))
         spec_fail(r, spec_under(r, pointer, "std"), "\"std\" is larger than 0 and goes with the init \"normal\".");
+    spec_fits(r, spec_under(r, pointer, "std"), w.deviation);
     return (SpecWeights){.init = w.init < 0 ? INIT_KAIMING : (InitKind)w.init, .deviation = w.deviation > 0 ? w.deviation : 1,
                          .run = w.run, .name = w.run && w.name ? w.name : name};
 }

@@ -21,6 +21,8 @@ const char *spec_item(SpecReader *r, const char *pointer, size_t index);
 char *spec_printf(SpecReader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* json_decode, refusing as bad_run. */
 void spec_decode(SpecReader *r, JsonNode object, const char *pointer, const Field *fields, void *out);
+/* A number that the run's dtype has no place for is refused. */
+void spec_fits(SpecReader *r, const char *pointer, double v);
 /* A choice among names: "adam" or {"adam": {…}}. The index into `names` (NULL at the end); body: what stands under the name, NULL for the
  * bare name; at: the body's pointer, or the name's. what: "an optimizer" */
 uint32_t spec_choice(SpecReader *r, JsonNode node, const char *pointer, const char *const *names, const char *what, JsonNode *body,

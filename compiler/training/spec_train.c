@@ -24,6 +24,8 @@ static void read_columns(SpecReader *r, JsonNode columns) {
         const char *pointer = spec_under(r, "/data/columns", node->string);
         *column = (SpecColumn){.name = node->string, .scale = 1, .pointer = pointer};
         spec_decode(r, node, pointer, fields, column);
+        spec_fits(r, spec_under(r, pointer, "scale"), column->scale);
+        spec_fits(r, spec_under(r, pointer, "shift"), column->shift);
         if (column->scale == 0) spec_fail(r, spec_under(r, pointer, "scale"), "A scale of 0 would make all data equal.");
     }
     if (n) qsort(s->columns, n, sizeof *s->columns, by_name);
@@ -67,6 +69,9 @@ static void check_optimizer(SpecReader *r, const SpecOptimizer *o, const char *a
     if (!(o->weight_decay >= 0)) spec_fail(r, spec_under(r, at, "weight_decay"), "\"weight_decay\" must not be negative.");
     if (!(o->eps >= 0)) spec_fail(r, spec_under(r, at, "eps"), "\"eps\" must not be negative.");
     if (!(o->momentum >= 0)) spec_fail(r, spec_under(r, at, "momentum"), "\"momentum\" must not be negative.");
+    const struct { const char *key; double v; } numbers[] = {{"lr", o->lr}, {"weight_decay", o->weight_decay}, {"eps", o->eps},
+                                                             {"momentum", o->momentum}, {"dampening", o->dampening}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) spec_fits(r, spec_under(r, at, numbers[i].key), numbers[i].v);
     if (o->nesterov && (!(o->momentum > 0) || o->dampening != 0))
         spec_fail(r, spec_under(r, at, "nesterov"), "\"nesterov\" needs a \"momentum\" larger than 0 and no \"dampening\".");
 }

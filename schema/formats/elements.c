@@ -71,3 +71,18 @@ ElementType element_of_dtype(DType dtype) {
 void elements_convert(ElementType type, bool big_endian, const unsigned char *from, size_t stride, size_t n, unsigned char *to) {
     types[type].convert(from, stride, n, big_endian, to);
 }
+
+/* Whole pieces are looked at without a branch. */
+size_t elements_beyond_f32(const void *doubles, size_t n) {
+    enum { PIECE = 64 };
+    for (size_t at = 0; at < n; at += PIECE) {
+        const size_t count = n - at < PIECE ? n - at : PIECE;
+        double v[PIECE];
+        int found = 0;
+        memcpy(v, (const char *)doubles + at * sizeof *v, count * sizeof *v);
+        for (size_t i = 0; i < count; i++) found |= element_beyond_f32(v[i]);
+        for (size_t i = 0; found && i < count; i++)
+            if (element_beyond_f32(v[i])) return at + i;
+    }
+    return n;
+}

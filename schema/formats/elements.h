@@ -24,4 +24,8 @@ const char *element_name(ElementType type);
 /* n elements, the first at `from` and each `stride` bytes behind the one before, as n of element_dtype(type) one behind the other, little-endian.
  * Neither side need be aligned. */
 void elements_convert(ElementType type, bool big_endian, const unsigned char *from, size_t stride, size_t n, unsigned char *to);
+/* Finite, and infinite as an f32: from half a place above FLT_MAX on. */
+static inline bool element_beyond_f32(double v) { return __builtin_fabs(v) >= 0x1.ffffffp127 && __builtin_fabs(v) <= __DBL_MAX__; }
+/* The first of n doubles that is finite, and infinite as an f32; n: there is none. They need not be aligned. */
+size_t elements_beyond_f32(const void *doubles, size_t n);
 #endif

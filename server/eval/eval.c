@@ -111,12 +111,12 @@ static void prepared(void *arg) {
 
 /* ---- the program ---- */
 
-/* Numbers that stay where they are cost nothing but a look at their shapes (and a copy of the body, when results need more room). */
+/* Numbers of the call's dtype that stay where they are cost nothing but a look at their shapes (and a copy of the body, when results need more room). */
 static bool all_in_place(const Eval *ev) {
     if (ev->kind != EVAL_VALUE || !ev->resolve.variant->noutputs || ev->errand.call->body.len > MOST_IN_PLACE) return false;
     for (size_t i = 0; i < ev->bulk.n; i++) {
         const BulkTensor *t = &ev->bulk.items[i];
-        if ((t->dtype != DT_F32 && t->dtype != DT_F64) || !bulk_plain(t) || t->offset % dtype_size(t->dtype)) return false;
+        if (t->dtype != (ev->request.f64 ? DT_F64 : DT_F32) || !bulk_plain(t) || t->offset % dtype_size(t->dtype)) return false;
     }
     return ev->bulk.n != 0;
 }

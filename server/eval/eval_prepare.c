@@ -205,8 +205,9 @@ static bool read_value(Eval *ev, size_t i) {
     if (absent) return tangent || err_at(&ev->errand.err, ERR_missing_input, pointer, "%s is missing.", name);
     if (!type->vector) return err_at(&ev->errand.err, ERR_not_tabulable, pointer, "%s is a smooth function, which no tensor can give.", name);
     const ValueForm form = form_of(ev, i);
-    if (g->tensor) return value_of_bulk(g->tensor, ev->errand.call->body.data, type, form, name, &ev->values[i], &ev->errand.err);
-    return value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->errand.err);
+    const bool read = g->tensor ? value_of_bulk(g->tensor, ev->errand.call->body.data, type, form, name, &ev->values[i], &ev->errand.err)
+                                : value_of_json(&ev->json, g->node, type, form, name, pointer, &ev->values[i], &ev->errand.err);
+    return read && (ev->request.f64 || value_fits_f32(&ev->values[i], name, g->node ? pointer : "", &ev->errand.err));
 }
 
 /* All batched values have the same rows. */

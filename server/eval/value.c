@@ -276,3 +276,22 @@ void value_copy(const Value *v, const void *data, void *to) {
     else if (v->tensor->dtype == v->dtype) bulk_convert(v->tensor, data, 0, v->tensor->count, to);
     else copy_widened(v, data, to);
 }
+
+bool value_fits_f32(const Value *v, const char *name, const char *pointer, Err *err) {
+    enum { PIECE = 1024 };
+    double piece[PIECE];
+    if (v->dtype != DT_F64 || (v->tensor && v->tensor->dtype != DT_F64)) return true; /* an integer is none so large */
+    const size_t n = v->rows * v->cols;
+    for (size_t done = 0; done < n; done += PIECE) {
+        const size_t count = n - done < PIECE ? n - done : PIECE;
+        if (v->tensor) bulk_convert(v->tensor, v->data, done, count, piece);
+        else memcpy(piece, (const char *)v->data + done * sizeof *piece, count * sizeof *piece);
+        const size_t i = elements_beyond_f32(piece, count);
+        if (i == count) continue;
+        char place[80] = "";
+        if (v->batched) snprintf(place, sizeof place, ", row %zu", (done + i) / v->cols);
+        return err_at(err, ERR_bad_tensor, pointer, "%s has %.9g (element %zu%s), and f32 ends at %.9g; ask for dtype f64.", name, piece[i],
+                       (done + i) % v->cols, place, (double)__FLT_MAX__);
+    }
+    return true;
+}

@@ -30,6 +30,8 @@ bool value_of_bulk(const BulkTensor *tensor, const unsigned char *body, const Ty
 void value_copy(const Value *v, const void *data, void *to);
 /* Every element of rows × cols is `v`. False when memory is short. */
 bool value_fill(Value *out, size_t rows, size_t cols, double v);
+/* Every number of it has its place in f32; bad_tensor names the first that has not. */
+bool value_fits_f32(const Value *v, const char *name, const char *pointer, Err *err);
 void value_release(Value *value);
 size_t value_bytes(const Value *value);
 #endif

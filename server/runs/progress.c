@@ -5,7 +5,12 @@
 #include <unistd.h>
 
 /* Measured now and then, and so never left out of the events; the others come with every step. */
-static bool is_rare(const char *key) { return strcmp(key, "train.loss") != 0 && strcmp(key, "train.grad_norm") != 0 && strcmp(key, "lr") != 0; }
+static bool is_rare(const char *key) {
+    static const char *const often[] = {"train.loss", "train.grad_norm", "lr", "train.skipped"};
+    for (size_t i = 0; i < sizeof often / sizeof *often; i++)
+        if (strcmp(key, often[i]) == 0) return false;
+    return true;
+}
 
 typedef struct {
     uint64_t step;

@@ -1,5 +1,8 @@
 #include "server/runs/run_check.h"
+#include "schema/formats/elements.h"
 #include "schema/formats/safetensors.h"
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,14 +17,19 @@ static bool no_memory(Err *err) { return err_set(err, ERR_internal, "Memory is s
 /* So far from 0 or 1 a scale with few digits may lead. */
 #define PROBABILITY_SLACK 1e-5
 
+/* CLASSES: from 0 to below `places`; PROBABILITIES: from 0 to 1 once scaled; NUMBERS: scaled, they have a place in the run's dtype. */
+typedef enum { CLASSES, PROBABILITIES, NUMBERS } ValuesKind;
+
 /* A column, and what its values are to be. */
 typedef struct {
     const RunDataFacts *data;
     int fd;
     const ColumnMsg *column;
     const char *pointer;
-    int64_t places;   /* classes: from 0 to below this; 0: probabilities */
-    SpecColumn used;  /* these: once scaled */
+    ValuesKind kind;
+    int64_t places;
+    SpecColumn used;
+    bool f64;         /* the run's dtype */
 } Values;
 
 static int64_t integer_at(const unsigned char *at, uint8_t dtype) {
@@ -40,13 +48,23 @@ static double number_at(const unsigned char *at, uint8_t dtype) {
 
 static double scaled_at(const Values *v, const unsigned char *at) { return number_at(at, v->column->dtype) * v->used.scale + v->used.shift; }
 
+static bool has_place(const Values *v, double number) { return isfinite(number) && (v->f64 || !element_beyond_f32(number)); }
+
+/* What is not finite in the file stays so: training names it (on_nonfinite). */
 static bool fits(const Values *v, const unsigned char *at) {
-    if (v->places) {
+    if (v->kind == CLASSES) {
         const int64_t place = integer_at(at, v->column->dtype);
         return place >= 0 && place < v->places;
     }
-    const double p = scaled_at(v, at);
-    return p >= -PROBABILITY_SLACK && p <= 1 + PROBABILITY_SLACK;
+    const double used = scaled_at(v, at);
+    if (v->kind == NUMBERS) return has_place(v, used) || !isfinite(number_at(at, v->column->dtype));
+    return used >= -PROBABILITY_SLACK && used <= 1 + PROBABILITY_SLACK;
+}
+
+/* No element of the column's dtype can leave the run's. */
+static bool always_fits(const Values *v) {
+    static const double largest[DT_COUNT] = {[DT_F32] = FLT_MAX, [DT_F64] = DBL_MAX, [DT_I64] = 0x1p63, [DT_U8] = UINT8_MAX, [DT_BOOL] = 1};
+    return v->kind == NUMBERS && has_place(v, largest[v->column->dtype] * fabs(v->used.scale) + fabs(v->used.shift));
 }
 
 static bool refuse(const Values *v, const unsigned char *at, uint64_t row, Err *err) {
@@ -54,7 +72,11 @@ static bool refuse(const Values *v, const unsigned char *at, uint64_t row, Err *
     const int len = (int)c->name_len;
     const char *name = (const char *)c->name, *data = v->data->name;
     const unsigned long long line = row;
-    if (v->places)
+    if (v->kind == NUMBERS)
+        return err_at(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" has %.9g in row %llu, %.9g once scaled, and %s.", len, name, data,
+                      number_at(at, c->dtype), line, scaled_at(v, at),
+                      v->f64 ? "f64 ends at 1.79769313e+308" : "f32 ends at 3.40282347e+38; give the run \"dtype\": \"f64\"");
+    if (v->kind == CLASSES)
         return err_at(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" has %lld in row %llu; here it is from 0 to %lld.", len, name,
                        data, (long long)integer_at(at, c->dtype), line, (long long)v->places - 1);
     return err_at(err, ERR_bad_run, v->pointer, "The column \"%.*s\" of \"%s\" is %g in row %llu; as a target of bce it is from 0 to 1.", len,
@@ -62,6 +84,7 @@ static bool refuse(const Values *v, const unsigned char *at, uint64_t row, Err *
 }
 
 static bool check_values(const Values *v, Err *err) {
+    if (!v->column || always_fits(v)) return true;
     const ColumnMsg *c = v->column;
     const size_t size = dtype_size((DType)c->dtype);
     const uint64_t row = column_elements(c), all = row * v->data->rows; /* of a file that is there */
@@ -77,19 +100,25 @@ static bool check_values(const Values *v, Err *err) {
     return ok;
 }
 
-/* The target of bce; and one integer a row is read as a basis vector, unless it is bound to a number. */
+/* The target of bce; one integer a row, which is read as a basis vector unless it is bound to a number; and numbers. */
 static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err) {
     const JsonNode name = json_get(node, "name"), type = json_get(node, "type"), shape = json_get(node, "shape");
     if (!name || !type || !shape || json_kind(name) != JSON_STRING || json_kind(type) != JSON_STRING) return true;
-    Values v = {&c->data->train, c->train, run_data_column(&c->data->train, name->valuestring), "/data/train", 0, spec_column(c->spec, name->valuestring)};
-    if (!json_get(node, "probability")) {
-        const JsonNode places = *type->valuestring == 'R' || json_count(json, shape) != 1 ? NULL : json_items(json, shape);
-        if (!places || !v.column || v.column->rank) return true;
+    Values v = {.data = &c->data->train, .fd = c->train, .column = run_data_column(&c->data->train, name->valuestring), .pointer = "/data/train", .kind = NUMBERS,
+                .used = spec_column(c->spec, name->valuestring), .f64 = c->spec->dtype == DT_F64};
+    const JsonNode places = *type->valuestring == 'R' || json_count(json, shape) != 1 ? NULL : json_items(json, shape);
+    if (json_get(node, "probability")) {
+        v.kind = PROBABILITIES;
+    } else if (places && v.column && !v.column->rank) {
+        v.kind = CLASSES;
         v.places = (int64_t)places->valuedouble;
     }
-    if (v.column && !check_values(&v, err)) return false;
-    v = (Values){&c->data->test, c->test, run_data_column(&c->data->test, name->valuestring), "/data/test", v.places, v.used};
-    return !v.column || check_values(&v, err);
+    if (!check_values(&v, err)) return false;
+    v.data = &c->data->test;
+    v.fd = c->test;
+    v.column = run_data_column(&c->data->test, name->valuestring);
+    v.pointer = "/data/test";
+    return check_values(&v, err);
 }
 
 /* ---- weights ---- */

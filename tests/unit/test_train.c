@@ -319,9 +319,11 @@ static void test_nonfinite(void **state) {
     seen_release(&seen);
     snprintf(spec, sizeof spec, zeros, ",\"on_nonfinite\":\"skip\"");
     run(1, &set, NULL, LINEAR, spec, NULL, UINT64_MAX, &seen);
-    assert_int_equal(seen.code, ERR_NONE);
+    assert_int_equal(seen.code, ERR_nonfinite); /* for nothing was trained */
+    assert_string_equal(seen.end, "The gradient of \"bind.f\" is not finite at step 3, the last, and all before it were skipped: nothing was trained.");
     assert_string_equal(seen.logs, "The gradient of \"bind.f\" is not finite at step 1: no update.\n"); /* said once */
-    assert_int_equal(seen.npoints, 0);
+    assert_int_equal(seen.npoints, 2);
+    assert_true(seen_at(&seen, "train.skipped", 1) == 1 && seen_at(&seen, "train.skipped", 2) == 2);
     tensor(seen_last(&seen), "bind.f", w, IN * OUT);
     for (int i = 0; i < IN * OUT; i++) assert_true(w[i] == 0);
     seen_release(&seen);
@@ -339,9 +341,13 @@ static void test_skip(void **state) {
     const char *spec = "{" LINEAR_HEAD "," DATA "," MSE ",\"batch_size\":1,\"epochs\":4,\"optimizer\":{\"adamw\":{}},\"on_nonfinite\":\"skip\"}";
     run(1, &set, NULL, LINEAR, spec, NULL, UINT64_MAX, &seen);
     assert_int_equal(seen.steps, 12);
-    size_t losses = 0;
-    for (size_t i = 0; i < seen.npoints; i++) losses += !strcmp(seen.points[i].key, "train.loss");
+    size_t losses = 0, skipped = 0;
+    for (size_t i = 0; i < seen.npoints; i++) {
+        losses += !strcmp(seen.points[i].key, "train.loss");
+        if (!strcmp(seen.points[i].key, "train.skipped")) assert_true(seen.points[i].value == (double)++skipped);
+    }
     assert_int_equal(losses, 8);
+    assert_int_equal(skipped, 4);
     assert_non_null(strstr(seen.logs, "The column \"x\" in this batch is not finite at step"));
     tensor(seen_last(&seen), "bind.f", w, IN * OUT);
     tensor(seen_last(&seen), "optimizer.v.bind.f", v, IN * OUT);
@@ -349,6 +355,30 @@ static void test_skip(void **state) {
     char note[20];
     assert_true(safetensors_note(seen_last(&seen)->file, seen_last(&seen)->len, "updates", note, sizeof note));
     assert_string_equal(note, "8");
+    assert_true(safetensors_note(seen_last(&seen)->file, seen_last(&seen)->len, "skipped", note, sizeof note));
+    assert_string_equal(note, "4");
+    seen_release(&seen);
+    set_release(&set);
+}
+
+/* What is skipped without an end fails; a run that is taken up in between goes on counting, and fails at the same step. */
+static void test_skip_ends(void **state) {
+    (void)state;
+    double x[] = {1, 2, 3}, y[] = {1, INFINITY};
+    TestSet set = {.rows = 1};
+    Seen seen, part;
+    set_column(&set, "x", DT_F64, (const uint64_t[]){3}, 1, x);
+    set_column(&set, "y", DT_F64, (const uint64_t[]){2}, 1, y);
+    const char *spec = "{" LINEAR_HEAD "," DATA "," MSE ",\"batch_size\":1,\"steps\":1000000000,\"optimizer\":\"sgd\",\"on_nonfinite\":\"skip\"}";
+    const char *end = "The column \"y\" in this batch is not finite at step 1000, and 999 steps before it were skipped already.";
+    run(1, &set, NULL, LINEAR, spec, NULL, UINT64_MAX, &seen);
+    assert_int_equal(seen.code, ERR_nonfinite);
+    assert_string_equal(seen.end, end);
+    assert_int_equal(seen_last(&seen)->step, 999);
+    run(1, &set, NULL, LINEAR, spec, seen_last(&seen), UINT64_MAX, &part);
+    assert_int_equal(part.code, ERR_nonfinite);
+    assert_string_equal(part.end, end);
+    seen_release(&part);
     seen_release(&seen);
     set_release(&set);
 }
@@ -479,7 +509,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_resume),  cmocka_unit_test(test_wide),
         cmocka_unit_test(test_stop),      cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_no_probability),
-        cmocka_unit_test(test_skip),      cmocka_unit_test(test_earlier),   cmocka_unit_test(test_refused), cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_skip),      cmocka_unit_test(test_skip_ends), cmocka_unit_test(test_earlier),   cmocka_unit_test(test_refused), cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ size_t checkpoint_bytes(const Checkpoint *c) {
 /* ---- writing ---- */
 
 static void put_header(const Checkpoint *c, BulkTensor *tensors, Buf *out) {
-    char step[24], updates[24];
+    char step[24], updates[24], skipped[24], in_a_row[24];
     for (uint32_t i = 0; i < c->n; i++) {
         const CheckpointTensor *t = &c->tensors[i];
         tensors[i] = (BulkTensor){.name = t->name, .dtype = c->f64 ? DT_F64 : DT_F32, .rank = t->rank, .count = t->size,
@@ -28,7 +28,10 @@ static void put_header(const Checkpoint *c, BulkTensor *tensors, Buf *out) {
     }
     snprintf(step, sizeof step, "%" PRIu64, c->step);
     snprintf(updates, sizeof updates, "%" PRIu64, c->updates);
-    const BulkNote notes[] = {{"step", step}, {"updates", updates}, {"spec_sha256", c->spec}, {"owes_evaluation", c->owes ? "1" : "0"}};
+    snprintf(skipped, sizeof skipped, "%" PRIu64, c->skipped);
+    snprintf(in_a_row, sizeof in_a_row, "%" PRIu64, c->skipped_in_a_row);
+    const BulkNote notes[] = {{"step", step}, {"updates", updates}, {"spec_sha256", c->spec}, {"owes_evaluation", c->owes ? "1" : "0"},
+                              {"skipped", skipped}, {"skipped_in_a_row", in_a_row}, {"trained", c->trained ? "1" : "0"}};
     safetensors_put_noted(out, tensors, c->n, notes, sizeof notes / sizeof *notes);
 }
 
@@ -115,6 +118,18 @@ static bool read_file(const unsigned char *file, size_t len, Bulk *bulk, Err *er
     return err_set(err, ERR_bad_run, "The checkpoint does not read: %.150s", why.message);
 }
 
+/* Files of before there were these notes have skipped nothing, as far as is known. */
+static void read_skipped(Checkpoint *c, const unsigned char *file, size_t len, bool same) {
+    uint64_t trained;
+    c->skipped = c->skipped_in_a_row = 0;
+    c->trained = false;
+    if (!same) return;
+    if (read_number(file, len, "skipped", &c->skipped) && read_number(file, len, "skipped_in_a_row", &c->skipped_in_a_row) &&
+        read_number(file, len, "trained", &trained))
+        c->trained = trained != 0;
+    else c->trained = c->step > 0;
+}
+
 bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool *fresh, Err *err) {
     Bulk bulk;
     uint64_t owes;
@@ -124,7 +139,8 @@ bool checkpoint_read(Checkpoint *c, const unsigned char *file, size_t len, bool 
         return err_set(err, ERR_bad_run, "The file is no run's checkpoint.");
     c->owes = owes != 0;
     if (!read_file(file, len, &bulk, err)) return false;
-    const bool ok = check(c, &bulk, !strcmp(spec, c->spec), fresh, err);
+    const bool same = !strcmp(spec, c->spec), ok = check(c, &bulk, same, fresh, err);
+    read_skipped(c, file, len, same);
     for (uint32_t i = 0; ok && i < c->n; i++) {
         const CheckpointTensor *t = &c->tensors[i];
         if (t->state && *fresh) memset(t->data, 0, t->size * element(c));

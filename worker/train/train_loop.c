@@ -9,7 +9,6 @@ typedef struct {
     const Spec *spec;
     Progress *progress;
     double rate;      /* the last point's */
-    uint64_t skipped; /* in a row */
     uint64_t saved;   /* step of the last checkpoint; UINT64_MAX: none */
 } LoopState;
 
@@ -99,17 +98,24 @@ static void name_culprit(LoopState *l, double loss, char *out, size_t room) {
     if (column != UINT32_MAX) snprintf(out, room, "The column \"%.100s\" in this batch", m->linked->slots[column].name);
     else if (!isfinite(loss)) snprintf(out, room, "The loss%s", l->spec->loss == LOSS_BCE ? " (bce takes an output from 0 to 1)" : "");
     else if (weight != UINT32_MAX) snprintf(out, room, "The gradient of \"%.100s\"", m->linked->weights[weight].name);
-    else snprintf(out, room, "The norm of the gradients");
+    else if (!isfinite(optim_norm(&l->l->model->optim))) snprintf(out, room, "The norm of the gradients");
+    else snprintf(out, room, "The learning rate");
 }
 
-/* Stops the run, or skips this step's update: said once, as long as it goes on. */
+/* Stops the run, or skips this step's update: said once, as long as it goes on, which is not for ever. */
 static bool handle_nonfinite(LoopState *l, double loss, Err *err) {
+    Checkpoint *file = &l->l->model->file;
     char what[160];
     const unsigned long long step = l->progress->step + 1;
-    if (l->spec->skip_nonfinite && l->skipped++) return true;
-    name_culprit(l, loss, what, sizeof what);
-    if (!l->spec->skip_nonfinite) return err_set(err, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
-    progress_say(l->progress, PROGRESS_LOG, "%s is not finite at step %llu: no update.", what, step);
+    const bool stop = !l->spec->skip_nonfinite, too_many = file->skipped_in_a_row + 1 >= LIMIT_RUN_SKIPPED;
+    const bool nothing = step == l->progress->steps && !file->trained, said = file->skipped_in_a_row > 0;
+    if (stop || too_many || nothing || !said) name_culprit(l, loss, what, sizeof what);
+    if (stop) return err_set(err, ERR_nonfinite, "%s is not finite at step %llu.", what, step);
+    if (too_many) return err_set(err, ERR_nonfinite, "%s is not finite at step %llu, and %d steps before it were skipped already.", what, step, LIMIT_RUN_SKIPPED - 1);
+    if (nothing) return err_set(err, ERR_nonfinite, "%s is not finite at step %llu, the last, and all before it were skipped: nothing was trained.", what, step);
+    if (!said) progress_say(l->progress, PROGRESS_LOG, "%s is not finite at step %llu: no update.", what, step);
+    file->skipped++;
+    file->skipped_in_a_row++;
     return true;
 }
 
@@ -120,6 +126,12 @@ static void report_step(LoopState *l, double loss, double norm, double rate) {
     l->rate = rate;
 }
 
+static void take_step(TrainModel *m, double rate, double scale) {
+    optim_step(&m->optim, rate, scale);
+    m->file.skipped_in_a_row = 0;
+    m->file.trained = true;
+}
+
 static bool step(LoopState *l, Err *err) {
     TrainLoop *loop = l->l;
     TrainModel *m = loop->model;
@@ -127,15 +139,13 @@ static bool step(LoopState *l, Err *err) {
     if (!feed_batch(loop->train, l->spec->seed, at, err) || !model_step(m, loop->train, loop->workspace, err)) return false;
     const double loss = model_loss(m), norm = optim_norm(&m->optim), clip = l->spec->clip_norm;
     const double rate = schedule_rate(&l->spec->schedule, l->spec->optimizer.lr, at, l->progress->steps);
-    const bool finite = isfinite(loss) && isfinite(norm);
+    const bool finite = isfinite(loss) && isfinite(norm) && isfinite(m->f64 ? rate : (double)(float)rate);
     if (!finite && !handle_nonfinite(l, loss, err)) return false;
-    if (finite) optim_step(&m->optim, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1); /* torch.nn.utils.clip_grad_norm_ */
+    if (finite) take_step(m, rate, clip > 0 && norm + 1e-6 > clip ? clip / (norm + 1e-6) : 1); /* torch.nn.utils.clip_grad_norm_ */
     l->progress->step++;
     l->progress->epoch = (double)l->progress->step / (double)(loop->train->rows / loop->train->room);
-    if (finite) {
-        l->skipped = 0;
-        report_step(l, loss, norm, rate);
-    }
+    if (finite) report_step(l, loss, norm, rate);
+    else progress_point(l->progress, "train.skipped", (double)m->file.skipped);
     return true;
 }
 

@@ -279,7 +279,10 @@ bool model_take(TrainModel *m, uint32_t weight, const unsigned char *file, size_
     const LinkWeight *w = &m->linked->weights[weight];
     double *values = malloc(w->size * sizeof *values);
     if (!values) return no_memory(err);
-    const bool ok = checkpoint_weight(file, len, w->from_name, w->dims, w->rank, values, err);
+    bool ok = checkpoint_weight(file, len, w->from_name, w->dims, w->rank, values, err);
+    const size_t beyond = ok && !m->f64 ? elements_beyond_f32(values, w->size) : w->size;
+    if (ok && beyond < w->size)
+        ok = err_set(err, ERR_bad_run, "The earlier run's weight \"%.100s\" has %.9g, which is beyond f32.", w->from_name, values[beyond]);
     for (size_t i = 0; ok && i < w->size; i++) set(m, weight, i, values[i]);
     free(values);
     return ok;
