@@ -11,7 +11,7 @@ typedef struct {
     uint32_t depth, room;
     Usage *states;   /* of iterations whose step is complete and whose count is to come: the state variable's */
     uint32_t nstates, states_room;
-    uint32_t *step_of; /* by node: the binder of the iteration whose step it is; TERM_NONE */
+    uint32_t *early; /* by node: the parent whose rule says of this child what need not wait for the others (judge_early); TERM_NONE */
 } Checker;
 
 static const char *name_of(const Checker *c, uint32_t binder) { return sym_name(c->cx, c->p->binders[binder].name); }
@@ -168,7 +168,6 @@ static const Type *check_var(Checker *c, uint32_t node) {
 }
 
 static const Type *check_if(Checker *c, const TermNode *t) {
-    expect(c, t->kid[0], type_bool(c->cx), "The condition", "A condition is a boolean.");
     expect(c, t->kid[2], type_at(c, t->kid[1]), "The else branch", "Both branches have one type.");
     UsageSet otherwise = pop(c), then = pop(c), condition = pop(c);
     push(c, usage_add(c->pool, condition, usage_join(c->pool, then, otherwise)));
@@ -183,10 +182,6 @@ static const Type *check_fun(Checker *c, const TermNode *t) {
 
 static const Type *check_app(Checker *c, const TermNode *t) {
     const Type *f = type_at(c, t->kid[0]);
-    if (!type_is_arrow(f))
-        cx_fail(c->cx, ERR_not_a_function, AT(AT_NODE, t->kid[0]),
-                "Only a function can be applied: remove the argument, or parenthesise.",
-                "This is applied to an argument, and has type %s.", brief(c->cx, f));
     expect(c, t->kid[1], f->dom, "The argument", NULL);
     UsageSet argument = pop(c), function = pop(c);
     if (f->kind == TYPE_SMOOTH) usage_scale(c->pool, &argument, (Cause){ERR_linear_smooth, TERM_NONE, TERM_NONE});
@@ -205,11 +200,6 @@ static const Type *check_let(Checker *c, const TermNode *t) {
 
 static const Type *check_iter(Checker *c, const TermNode *t) {
     const Type *state = type_at(c, t->kid[0]);
-    if (!state->vector)
-        cx_fail(c->cx, ERR_not_a_vector, AT(AT_NODE, t->kid[0]), "Iterate over values or linear functions.",
-                "The state of an iteration has type %s, which contains a smooth arrow and is no vector type.",
-                brief(c->cx, state));
-    expect(c, t->kid[1], state, "The step", "A step gives the type of the base.");
     expect(c, t->kid[2], type_nat(c->cx, 0), "The count", "A count is a natural.");
     UsageSet count = pop(c), step = pop(c), base = pop(c);
     Usage y = c->states[--c->nstates];
@@ -218,6 +208,37 @@ static const Type *check_iter(Checker *c, const TermNode *t) {
     push(c, usage_add(c->pool, usage_add(c->pool, base, step), count));
     c->out->binders[t->binder] = state;
     return state;
+}
+
+static void judge_function(Checker *c, uint32_t node) {
+    const Type *f = type_at(c, node);
+    if (!type_is_arrow(f))
+        cx_fail(c->cx, ERR_not_a_function, AT(AT_NODE, node), "Only a function can be applied: remove the argument, or parenthesise.",
+                "This is applied to an argument, and has type %s.", brief(c->cx, f));
+}
+
+static void judge_base(Checker *c, uint32_t node) {
+    const Type *state = type_at(c, node);
+    if (!state->vector)
+        cx_fail(c->cx, ERR_not_a_vector, AT(AT_NODE, node), "Iterate over values or linear functions.",
+                "The state of an iteration has type %s, which contains a smooth arrow and is no vector type.", brief(c->cx, state));
+}
+
+/* The step is the scope of the state variable, and ends before the count begins. */
+static void judge_step(Checker *c, const TermNode *t) {
+    push_state(c, judge_bound(c, &c->stack[c->depth - 1], t->binder));
+    expect(c, t->kid[1], type_at(c, t->kid[0]), "The step", "A step gives the type of the base.");
+}
+
+/* What is wrong with a node as its parent's child is said on leaving it, before anything behind it is looked at: errors come in the order of the nodes
+ * that they are about. The last children's are their parents' to say, at once. */
+static void judge_early(Checker *c, uint32_t node) {
+    if (c->early[node] == TERM_NONE) return;
+    const TermNode *parent = &c->p->nodes[c->early[node]];
+    if (parent->kind == TERM_IF) expect(c, node, type_bool(c->cx), "The condition", "A condition is a boolean.");
+    else if (parent->kind == TERM_APP) judge_function(c, node);
+    else if (node == parent->kid[0]) judge_base(c, node);
+    else judge_step(c, parent);
 }
 
 static const Type *check_node(Checker *c, uint32_t node) {
@@ -244,10 +265,13 @@ static void prepare(Checker *c) {
     c->out->types = ARENA_ARRAY(arena, const Type *, p->nnodes);
     c->out->binders = ARENA_ARRAY(arena, const Type *, p->nbinders);
     c->out->grades = ARENA_ARRAY(arena, Grade, p->nbinders);
-    c->step_of = ARENA_ARRAY(arena, uint32_t, p->nnodes);
-    for (uint32_t n = 0; n < p->nnodes; n++) c->step_of[n] = TERM_NONE;
-    for (uint32_t n = 0; n < p->nnodes; n++)
-        if (p->nodes[n].kind == TERM_ITER) c->step_of[p->nodes[n].kid[1]] = p->nodes[n].binder;
+    c->early = ARENA_ARRAY(arena, uint32_t, p->nnodes);
+    for (uint32_t n = 0; n < p->nnodes; n++) c->early[n] = TERM_NONE;
+    for (uint32_t n = 0; n < p->nnodes; n++) {
+        const TermNode *t = &p->nodes[n];
+        if (t->kind == TERM_IF || t->kind == TERM_APP || t->kind == TERM_ITER) c->early[t->kid[0]] = n;
+        if (t->kind == TERM_ITER) c->early[t->kid[1]] = n;
+    }
     for (uint32_t b = 0; b < p->nbinders; b++) {
         c->out->binders[b] = p->binders[b].type;
         c->out->grades[b] = p->binders[b].smooth ? GRADE_OMEGA : GRADE_ONE;
@@ -259,8 +283,7 @@ Checked *check_program(Cx *cx, const Program *p) {
     prepare(&c);
     for (uint32_t n = 0; n < p->nnodes; n++) {
         c.out->types[n] = check_node(&c, n);
-        /* The step is the scope of the state variable, and ends before the count begins. */
-        if (c.step_of[n] != TERM_NONE) push_state(&c, judge_bound(&c, &c.stack[c.depth - 1], c.step_of[n]));
+        judge_early(&c, n);
     }
     for (uint32_t b = 0; b < p->context; b++) judge_declared(&c, &c.stack[0], b);
     return c.out;

@@ -124,6 +124,7 @@ class Checker:
         self.fresh += 1
         return {**scope, name: (self.fresh, t)}, self.fresh
 
+    # Reading: errors come in post-order of the offending nodes, so a premise is judged as soon as the subterm that it is about is through.
     def check(self, e, scope):
         return getattr(self, "check_" + e[0])(e, scope)
 
@@ -150,9 +151,9 @@ class Checker:
 
     def check_if(self, e, scope):
         c, uc = self.check(e[1], scope)
+        self.want(c, BOOL)
         a, ua = self.check(e[2], scope)
         b, ub = self.check(e[3], scope)
-        self.want(c, BOOL)
         self.want(b, a)
         return a, add(uc, joined(ua, ub))
 
@@ -165,9 +166,9 @@ class Checker:
 
     def check_app(self, e, scope):
         f, uf = self.check(e[1], scope)
-        a, ua = self.check(e[2], scope)
         if not is_arrow(f):
             raise Fault("not_a_function")
+        a, ua = self.check(e[2], scope)
         self.want(a, f[1])
         return f[2], add(uf, times("linear_smooth", ua) if f[0] == "smooth" else ua)
 
@@ -183,15 +184,15 @@ class Checker:
     def check_iter(self, e, scope):
         _, base, name, step, count = e
         t, ub = self.check(base, scope)
+        if not is_vector(t):
+            raise Fault("not_a_vector")
         inner, y = self.bind(scope, name, t)
         s, us = self.check(step, inner)
         g = us.pop(y, None)
         if g is None:
             raise Fault("linear_unused")
-        c, uc = self.check(count, scope)
-        if not is_vector(t):
-            raise Fault("not_a_vector")
         self.want(s, t)
+        c, uc = self.check(count, scope)
         self.want(c, NAT)
         self.types[id(e)] = t
         return t, add(add(times(g, ub), times("linear_in_step", us)), uc)

@@ -83,6 +83,14 @@ static const Case cases[] = {
     {"[x 2] (\\ y 2 true)", "linear_unused", AT_BINDER, 1},
     {"(if (\\ y 2 true) z true)", "linear_unused", AT_BINDER, 0},
     {"[z 2] [a 2] true", "linear_unused", AT_BINDER, 0},
+    /* what is wrong with a condition, function, base or step is said before what is wrong behind it */
+    {"(if 1 z true)", "type_mismatch", AT_NODE, 0},
+    {"(if (if 1 z true) w true)", "type_mismatch", AT_NODE, 0},
+    {"(if z 1 true)", "unbound_variable", AT_NODE, 0},
+    {"(true z)", "not_a_function", AT_NODE, 0},
+    {"(iter (\\ !x 2 x) f z 2)", "not_a_vector", AT_NODE, 1},
+    {"(iter 0 y (\\ !x 2 y) z)", "type_mismatch", AT_NODE, 2},
+    {"(iter 0 y true z)", "linear_unused", AT_BINDER, 0},
     {"[z 2] [a (!2 -o 2)] true", "linear_unused", AT_BINDER, 0},
 };
 
