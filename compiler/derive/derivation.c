@@ -9,16 +9,35 @@ uint32_t derive_slot(Derivation *d, SlotRole role, uint32_t index, const Dims *d
     return rewrite_reshape(d->rw, rewrite_node(d->rw, OP_input, NULL, 0, &flat, &slot, 1), dims);
 }
 
+/* Whether the node is finite when the graph's inputs are: made of inputs and constants without a product of two values that vary, unless these are an
+ * if's coefficients, whose products are taken to stay finite. What a step is given may be anything. */
+static bool is_tame(const Derivation *d, uint32_t node) {
+    const GNode *n = derive_node(d, node);
+    const OpFamily family = op_row(n->op)->family;
+    bool constant = false;
+    if (n->op == OP_input) {
+        const SlotRole role = d->from->slots[derive_attr(d, node, 0)].role;
+        return role != SLOT_STATE && role != SLOT_CAPTURE;
+    }
+    for (uint32_t k = 0; k < n->nin; k++) {
+        constant = constant || op_row(derive_node(d, derive_input(d, node, k))->op)->family == FAMILY_constant;
+        if (!d->tame[derive_input(d, node, k)]) return false;
+    }
+    return family == FAMILY_constant || family == FAMILY_move || n->op == OP_add || n->op == OP_if || (n->op == OP_contract && constant);
+}
+
 Derivation *derivation_new(Cx *cx, const Graph *from, const bool *differentiated) {
     Derivation *d = ARENA_NEW(&cx->arena, Derivation);
     *d = (Derivation){.rw = rewrite_new(cx, from), .from = from};
     d->slope = ARENA_ARRAY(&cx->arena, uint32_t, from->nnodes);
     d->active = ARENA_ARRAY(&cx->arena, bool, from->nnodes);
+    d->tame = ARENA_ARRAY(&cx->arena, bool, from->nnodes);
     d->reader = ARENA_ARRAY(&cx->arena, uint32_t, from->nslots);
     for (uint32_t i = 0; i < from->nslots; i++) d->reader[i] = SLOPE_NONE;
     for (uint32_t i = 0; i < from->nnodes; i++) {
         d->rw->moved[i] = rewrite_copy(d->rw, i);
         d->slope[i] = SLOPE_NONE;
+        d->tame[i] = is_tame(d, i);
         if (derive_node(d, i)->op == OP_input) {
             d->reader[derive_attr(d, i, 0)] = i;
             d->active[i] = !differentiated || differentiated[derive_attr(d, i, 0)];

@@ -13,6 +13,7 @@ typedef struct {
     Rewrite *rw;      /* the primal is copied first; slopes are added behind it */
     const Graph *from;
     bool *active;     /* by node of from */
+    bool *tame;       /* by node of from: finite when the graph's inputs are (derivation.c) */
     uint32_t *slope;  /* by node of from: its cotangent or tangent in the new graph, SLOPE_NONE = zero */
     uint32_t *reader; /* by slot: its input node, SLOPE_NONE when nothing reads it */
 } Derivation;

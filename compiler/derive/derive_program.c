@@ -65,6 +65,13 @@ static uint32_t put_contract(Derivation *d, uint32_t a, const LabelList *la, uin
     return rewrite_node(d->rw, OP_contract, (uint32_t[]){a, b}, 2, &dims, attrs, n);
 }
 
+/* Branch k's value as the coefficient's derivative takes it: not at all where it is not finite (language.md §5). */
+static uint32_t branch_value(Derivation *d, uint32_t y, uint32_t k) {
+    uint32_t value = derive_primal(d, y, k);
+    Dims dims = derive_dims(d, y, k);
+    return d->tame[derive_input(d, y, k)] ? value : rewrite_node(d->rw, OP_finite, &value, 1, &dims, NULL, 0);
+}
+
 /* y[o,d] = c[o,0]·a[d] + c[o,1]·b[d]: ā = Σₒ c₀·ȳ, b̄ = Σₒ c₁·ȳ, c̄₀ = Σ_d ȳ·a, c̄₁ = Σ_d ȳ·b. */
 void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
     Dims cond = derive_dims(d, y, 0), branch = derive_dims(d, y, 1), outer = cond;
@@ -80,7 +87,7 @@ void vjp_if(Derivation *d, uint32_t y, uint32_t yb) {
             derive_give(d, y, 1 + k, put_contract(d, c, &lo, yb, &ly, &ld));
         }
         if (derive_wants(d, y, 0)) {
-            uint32_t c = put_contract(d, yb, &ly, d->rw->moved[derive_input(d, y, 1 + k)], &ld, &lo);
+            uint32_t c = put_contract(d, yb, &ly, branch_value(d, y, 1 + k), &ld, &lo);
             derive_give(d, y, 0, rewrite_node(d->rw, OP_scatter, &c, 1, &cond, at, 2));
         }
     }
@@ -132,6 +139,19 @@ uint32_t jvp_multilinear(Derivation *d, uint32_t y) {
         sum = sum == NONE ? part : rewrite_node(d->rw, OP_add, (uint32_t[]){sum, part}, 2, &dims, NULL, 0);
     }
     return sum;
+}
+
+/* ẏ = ċ₀·a + ċ₁·b + c₀·ȧ + c₁·ḃ */
+uint32_t jvp_if(Derivation *d, uint32_t y) {
+    Dims dims = dims_of(d->from, y), branch = derive_dims(d, y, 1);
+    uint32_t c = derive_tangent(d, y, 0), a = derive_tangent(d, y, 1), b = derive_tangent(d, y, 2), parts[2], n = 0;
+    if (c != NONE) parts[n++] = rewrite_node(d->rw, OP_if, (uint32_t[]){c, branch_value(d, y, 1), branch_value(d, y, 2)}, 3, &dims, NULL, 0);
+    if (a != NONE || b != NONE) {
+        a = a != NONE ? a : derive_zero(d, &branch);
+        b = b != NONE ? b : derive_zero(d, &branch);
+        parts[n++] = rewrite_node(d->rw, OP_if, (uint32_t[]){derive_primal(d, y, 0), a, b}, 3, &dims, NULL, 0);
+    }
+    return n == 1 ? parts[0] : rewrite_node(d->rw, OP_add, parts, 2, &dims, NULL, 0);
 }
 
 /* Nodes without inputs have no tangent but by their slot. */

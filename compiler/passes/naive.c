@@ -1,5 +1,6 @@
 #include "compiler/passes/naive.h"
 #include "compiler/passes/naive_row.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +15,16 @@ struct NaiveRun {
     size_t rows;
     const NaiveInput *inputs;
     NaiveValue *values; /* by node */
+    NaiveCare care;
 };
 
 static double *doubles(size_t n) { return calloc(n + 1, sizeof(double)); }
+
+static bool all_finite(const double *x, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
 
 /* y[o,to,i] += x[o,from,i] */
 static void add_slice(AxisView ys, double *y, size_t to, AxisView xs, const double *x, size_t from) {
@@ -118,34 +126,56 @@ bool naive_add(const Row *r) {
 bool naive_if(const Row *r) {
     const size_t d = arg(r, 1)->size;
     for (size_t i = 0; i < r->n->size; i++)
-        r->y[i] = r->x[0][2 * (i / d)] * r->x[1][i % d] + r->x[0][2 * (i / d) + 1] * r->x[2][i % d];
+        r->y[i] = times(r, r->x[0][2 * (i / d)], r->x[1][i % d]) + times(r, r->x[0][2 * (i / d) + 1], r->x[2][i % d]);
     return true;
 }
 
-/* An operand's position under the values of all labels. */
-static size_t labelled(const Graph *g, const GNode *n, const int64_t *labels, const size_t *value) {
-    size_t flat = 0;
-    for (uint32_t i = 0; i < n->rank; i++) flat = flat * node_dims(g, n)[i] + value[labels[i]];
-    return flat;
+/* A label of a contraction: how far apart its values lie in x, in y and in the result; 0 where it does not stand. */
+typedef struct {
+    size_t extent, step[3];
+} Label;
+
+static void add_label(Label *labels, const Graph *g, const GNode *n, const int64_t *names, int operand) {
+    size_t step = 1;
+    for (uint32_t i = n->rank; i--; step *= node_dims(g, n)[i]) {
+        labels[names[i]].extent = node_dims(g, n)[i];
+        labels[names[i]].step[operand] = step;
+    }
 }
 
-/* Counts through all values of all labels. */
+/* Through all values of all labels but the last, which is the inner loop. */
 bool naive_contract(const Row *r) {
-    const GNode *a = arg(r, 0), *b = arg(r, 1);
-    const int64_t *la = node_attrs(r->g, r->n) + 3, *lb = la + a->rank, *ly = lb + b->rank;
-    size_t extent[OP_LABELS], value[OP_LABELS] = {0};
-    for (int l = 0; l < OP_LABELS; l++) extent[l] = 1;
-    for (uint32_t i = 0; i < a->rank; i++) extent[la[i]] = node_dims(r->g, a)[i];
-    for (uint32_t i = 0; i < b->rank; i++) extent[lb[i]] = node_dims(r->g, b)[i];
-    for (int l = 0; l < OP_LABELS;) {
-        r->y[labelled(r->g, r->n, ly, value)] += r->x[0][labelled(r->g, a, la, value)] * r->x[1][labelled(r->g, b, lb, value)];
-        for (l = 0; l < OP_LABELS && ++value[l] == extent[l]; l++) value[l] = 0;
+    const GNode *operands[3] = {arg(r, 0), arg(r, 1), r->n};
+    const int64_t *names = node_attrs(r->g, r->n) + 3;
+    Label all[OP_LABELS] = {0}, used[3 * LIMIT_GRAPH_RANK + 1] = {{.extent = 1}};
+    size_t n = 1, value[3 * LIMIT_GRAPH_RANK + 1] = {0}, at[3] = {0};
+    for (int k = 0; k < 3; names += operands[k]->rank, k++) add_label(all, r->g, operands[k], names, k);
+    for (int l = 0; l < OP_LABELS; l++)
+        if (all[l].extent) used[n++] = all[l];
+    const Label inner = used[--n];
+    for (size_t l = 0; l < n || n == 0;) {
+        for (size_t i = 0; i < inner.extent; i++)
+            r->y[at[2] + i * inner.step[2]] += times(r, r->x[0][at[0] + i * inner.step[0]], r->x[1][at[1] + i * inner.step[1]]);
+        for (l = 0; l < n; l++) {
+            const bool over = ++value[l] == used[l].extent;
+            for (int k = 0; k < 3; k++) at[k] = over ? at[k] - (used[l].extent - 1) * used[l].step[k] : at[k] + used[l].step[k];
+            if (!over) break;
+            value[l] = 0;
+        }
+        if (n == 0) break;
     }
     return true;
 }
 
+/* What takes no part in another's result is not asked how large it is. */
+bool naive_finite(const Row *r) {
+    return (r->care && !all_finite(r->x[0], r->n->size)) || naive_first(r);
+}
+
+static bool evaluate(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs, NaiveCare care);
+
 /* Runs a step graph on one row: its slots from states, captures and the cotangent, its outputs copied to outs[] (sizes as there). */
-static bool run_step(const Graph *sub, double *const *states, const double *const *captures, const double *cotangent, double *const *outs) {
+static bool run_step(const Row *r, const Graph *sub, double *const *states, const double *const *captures, const double *cotangent, double *const *outs) {
     NaiveInput *inputs = calloc(sub->nslots + (size_t)1, sizeof *inputs);
     NaiveOutput *outputs = calloc(sub->noutputs + (size_t)1, sizeof *outputs);
     bool ok = inputs && outputs;
@@ -155,7 +185,7 @@ static bool run_step(const Graph *sub, double *const *states, const double *cons
         if (s->role == SLOT_CAPTURE) inputs[i].data = captures[s->index];
         if (s->role == SLOT_COTANGENT) inputs[i].data = cotangent;
     }
-    ok = ok && naive_eval(sub, 1, inputs, outputs);
+    ok = ok && evaluate(sub, 1, inputs, outputs, r->care);
     for (uint32_t i = 0; ok && i < sub->noutputs; i++) memcpy(outs[i], outputs[i].data, outputs[i].size * sizeof(double));
     if (ok) naive_release(outputs, sub->noutputs);
     free(inputs);
@@ -183,9 +213,9 @@ static double **copies(const Row *r, uint32_t first, uint32_t n) {
 }
 
 /* y[o,d] += n[o,i]·s[d], for one i of k */
-static void read_out(double *y, const double *n, size_t outer, size_t k, size_t i, const double *s, size_t size) {
+static void read_out(const Row *r, double *y, const double *n, size_t outer, size_t k, size_t i, const double *s, size_t size) {
     for (size_t o = 0; o < outer; o++)
-        for (size_t d = 0; d < size; d++) y[o * size + d] += n[o * k + i] * s[d];
+        for (size_t d = 0; d < size; d++) y[o * size + d] += times(r, n[o * k + i], s[d]);
 }
 
 bool naive_iter(const Row *r) {
@@ -196,10 +226,12 @@ bool naive_iter(const Row *r) {
     for (size_t i = 0; ok && i < k; i++) {
         for (uint32_t j = 0; j < a.readouts; j++) {
             const uint32_t count = (uint32_t)a.reads[2 * j], comp = (uint32_t)a.reads[2 * j + 1];
-            read_out(r->y, r->x[count], outer, k, i, s[comp], arg(r, a.counts + comp)->size);
+            const size_t size = arg(r, a.counts + comp)->size;
+            if (count && r->care && !all_finite(s[comp], size)) continue; /* a count's tangent (ops.def) */
+            read_out(r, r->y, r->x[count], outer, k, i, s[comp], size);
         }
         if (i + 1 == k) break; /* as many steps as are read */
-        ok = run_step(r->g->subs[r->n->sub], s, r->x + a.counts + a.comps, NULL, next);
+        ok = run_step(r, r->g->subs[r->n->sub], s, r->x + a.counts + a.comps, NULL, next);
         double **swap = s;
         s = next;
         next = swap;
@@ -220,19 +252,20 @@ typedef struct {
 } Backward;
 
 /* d_state += Σ_o n[o,i]·ȳ[o,·];  d_count[o,i] = <ȳ[o,·], s_i> */
-static void read_back(const Backward *b, size_t i) {
+static void read_back(const Row *r, const Backward *b, size_t i) {
     const double *s = b->states + i * b->size;
+    const bool known = !r->care || all_finite(s, b->size);
     for (size_t o = 0; o < b->outer; o++)
         for (size_t d = 0; d < b->size; d++) {
-            b->d_state[d] += b->count[o * b->k + i] * b->cotangent[o * b->size + d];
-            b->d_count[o * b->k + i] += b->cotangent[o * b->size + d] * s[d];
+            b->d_state[d] += times(r, b->count[o * b->k + i], b->cotangent[o * b->size + d]);
+            if (known) b->d_count[o * b->k + i] += times(r, b->cotangent[o * b->size + d], s[d]);
         }
 }
 
 /* d_state becomes the cotangent of the state before step i; outs: room for the VJP's outputs. */
 static bool step_back(const Row *r, const Backward *b, size_t i, double **outs) {
     double *state = b->states + (i - 1) * b->size;
-    if (!run_step(r->g->subs[r->n->sub + 1], &state, b->capture, b->d_state, outs)) return false;
+    if (!run_step(r, r->g->subs[r->n->sub + 1], &state, b->capture, b->d_state, outs)) return false;
     memcpy(b->d_state, outs[0], b->size * sizeof(double));
     for (uint32_t j = 0; j < b->captures; j++)
         for (size_t e = 0; e < arg(r, 2 + j)->size; e++) b->d_captures[j][e] += outs[1 + j][e];
@@ -243,7 +276,7 @@ static bool forward_states(const Row *r, const Backward *b) {
     memcpy(b->states, r->x[1], b->size * sizeof(double));
     for (size_t i = 1; i < b->k; i++) {
         double *before = b->states + (i - 1) * b->size, *after = before + b->size;
-        if (!run_step(r->g->subs[r->n->sub], &before, b->capture, NULL, &after)) return false;
+        if (!run_step(r, r->g->subs[r->n->sub], &before, b->capture, NULL, &after)) return false;
     }
     return true;
 }
@@ -258,9 +291,9 @@ bool naive_iter_vjp(const Row *r) {
     double **outs = copies(r, 1, 1 + b.captures), *part = b.d_state + b.size;
     bool ok = b.states && b.d_captures && outs && forward_states(r, &b);
     for (uint32_t j = 0; ok && j < b.captures; part += arg(r, 2 + j)->size, j++) b.d_captures[j] = part;
-    for (size_t i = 0; ok && i < b.k; i++) read_out(part, b.count, b.outer, b.k, i, b.states + i * b.size, b.size);
+    for (size_t i = 0; ok && i < b.k; i++) read_out(r, part, b.count, b.outer, b.k, i, b.states + i * b.size, b.size);
     for (size_t i = b.k; ok && i--;) {
-        read_back(&b, i);
+        read_back(r, &b, i);
         ok = i == 0 || step_back(r, &b, i, outs);
     }
     free(b.states);
@@ -326,8 +359,9 @@ static bool eval_node(NaiveRun *run, uint32_t id) {
             const NaiveValue *in = &run->values[node_ins(run->g, n)[i]];
             x[i] = in->data + (in->batched ? row * in->size : 0);
         }
-        ok = kernels[n->op](&(Row){.run = run, .g = run->g, .n = n, .row = row, .x = x, .y = v->data + row * v->size});
+        ok = kernels[n->op](&(Row){.run = run, .g = run->g, .n = n, .row = row, .x = x, .y = v->data + row * v->size, .care = run->care});
     }
+    for (size_t i = 0; ok && run->care == CARE_F32 && i < elements; i++) v->data[i] = (float)v->data[i];
     free(x);
     return ok;
 }
@@ -348,14 +382,20 @@ static bool take_outputs(const NaiveRun *run, NaiveOutput *outputs) {
 }
 
 /* Recursion through steps is at most LIMIT_GRAPH_DEPTH deep. */
-bool naive_eval(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs) {
-    NaiveRun run = {.g = g, .rows = rows, .inputs = inputs, .values = calloc(g->nnodes + (size_t)1, sizeof(NaiveValue))};
+static bool evaluate(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs, NaiveCare care) {
+    NaiveRun run = {.g = g, .rows = rows, .inputs = inputs, .care = care, .values = calloc(g->nnodes + (size_t)1, sizeof(NaiveValue))};
     bool ok = run.values;
     for (uint32_t id = 0; ok && id < g->nnodes; id++) ok = eval_node(&run, id);
     ok = ok && take_outputs(&run, outputs);
     for (uint32_t id = 0; run.values && id < g->nnodes; id++) free(run.values[id].data);
     free(run.values);
     return ok;
+}
+
+bool naive_eval(const Graph *g, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs) { return evaluate(g, rows, inputs, outputs, CARE_NONE); }
+
+bool naive_eval_careful(const Graph *g, bool f64, size_t rows, const NaiveInput *inputs, NaiveOutput *outputs) {
+    return evaluate(g, rows, inputs, outputs, f64 ? CARE_F64 : CARE_F32);
 }
 
 void naive_release(NaiveOutput *outputs, uint32_t count) {

@@ -37,7 +37,7 @@ bool naive_map(const Row *r) {
 bool naive_map_vjp(const Row *r) {
     const Function f = (Function)attr(r, 0);
     for (size_t i = 0; i < r->n->size; i++)
-        r->y[i] = slope(f, r->x[0][i], r->x[1][i], r->x[2][i], attr_real(attr(r, 1)), attr_real(attr(r, 2)));
+        if (!r->care || r->x[2][i] != 0) r->y[i] = slope(f, r->x[0][i], r->x[1][i], r->x[2][i], attr_real(attr(r, 1)), attr_real(attr(r, 2)));
     return true;
 }
 
@@ -57,12 +57,12 @@ bool naive_softmax(const Row *r) {
 }
 
 /* softmax, J = diag(y) − y·yᵀ: y·(c − Σ y·c). log-softmax, J = I − 1·exp(y)ᵀ: c − Σ exp(y)·c; transposed: c − exp(y)·Σ c. */
-static void softmax_back(const double *y, const double *c, double *out, size_t n, size_t stride, bool logs, bool transpose) {
+static void softmax_back(const Row *r, const double *y, const double *c, double *out, size_t n, size_t stride, bool logs, bool transpose) {
     double sum = 0;
-    for (size_t j = 0; j < n; j++) sum += c[j * stride] * (!logs ? y[j * stride] : transpose ? 1 : exp(y[j * stride]));
+    for (size_t j = 0; j < n; j++) sum += times(r, c[j * stride], !logs ? y[j * stride] : transpose ? 1 : exp(y[j * stride]));
     for (size_t j = 0; j < n; j++) {
         const double v = y[j * stride], d = c[j * stride];
-        out[j * stride] = !logs ? v * (d - sum) : transpose ? d - exp(v) * sum : d - sum;
+        out[j * stride] = !logs ? times(r, v, d - sum) : transpose ? d - times(r, exp(v), sum) : d - sum;
     }
 }
 
@@ -71,7 +71,7 @@ bool naive_softmax_vjp(const Row *r) {
     for (size_t o = 0; o < s.outer; o++)
         for (size_t i = 0; i < s.inner; i++) {
             const size_t from = at(s, o, 0, i);
-            softmax_back(r->x[0] + from, r->x[1] + from, r->y + from, s.extent, s.inner, attr(r, 1), attr(r, 2));
+            softmax_back(r, r->x[0] + from, r->x[1] + from, r->y + from, s.extent, s.inner, attr(r, 1), attr(r, 2));
         }
     return true;
 }
@@ -196,9 +196,9 @@ static void convolve(const Row *r, const GNode *nx, const GNode *nw, const GNode
                     const int64_t h = i * attr(r, 0) + a - attr(r, 2), v = j * attr(r, 1) + b - attr(r, 3);
                     if (!inside(x, h, v)) continue;
                     const size_t ex = pixel(x, c, h, v), ew = pixel(w, p * x.planes + c, a, b), ey = pixel(y, p, i, j);
-                    if (wanted == CONV_Y) r->y[ey] += left[ex] * right[ew];
-                    if (wanted == CONV_X) r->y[ex] += left[ey] * right[ew];
-                    if (wanted == CONV_W) r->y[ew] += left[ey] * right[ex];
+                    if (wanted == CONV_Y) r->y[ey] += times(r, left[ex], right[ew]);
+                    if (wanted == CONV_X) r->y[ex] += times(r, left[ey], right[ew]);
+                    if (wanted == CONV_W) r->y[ew] += times(r, left[ey], right[ex]);
                 }
 }
 

@@ -4,6 +4,8 @@
 #include "schema/graph/ops.h"
 
 typedef struct NaiveRun NaiveRun;
+/* naive.h; of a careful evaluation also to what its values are rounded. */
+typedef enum { CARE_NONE, CARE_F32, CARE_F64 } NaiveCare;
 
 /* One row of one node. */
 typedef struct {
@@ -13,7 +15,11 @@ typedef struct {
     size_t row;
     const double **x; /* the inputs' rows */
     double *y;        /* zeroed */
+    NaiveCare care;
 } Row;
+
+/* a·b; with care, 0 takes nothing. */
+static inline double times(const Row *r, double a, double b) { return r->care && (a == 0 || b == 0) ? 0 : a * b; }
 
 static inline const GNode *arg(const Row *r, uint32_t i) { return &r->g->nodes[node_ins(r->g, r->n)[i]]; }
 static inline int64_t attr(const Row *r, uint32_t i) { return node_attrs(r->g, r->n)[i]; }

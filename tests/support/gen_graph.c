@@ -141,15 +141,24 @@ typedef struct {
     uint32_t ncomps, ncaps, comps[3], caps[3]; /* sizes */
 } StepShape;
 
+/* A VJP's output: zero where the cotangent is, as iter_vjp may rely on. Σₐ cotangent[a] · some[a,e], either way round. */
+static uint32_t pulled_back(Gen *gen, uint32_t cotangent, uint32_t length, uint32_t size) {
+    const bool turned = rng_below(gen->r, 2);
+    uint32_t pair[] = {cotangent, some(gen, turned ? (uint32_t[]){size, length} : (uint32_t[]){length, size}, 2)};
+    return add_node(gen->g, OP_contract, pair, 2, &size, 1, turned ? (int64_t[]){1, 2, 1, 0, 1, 0, 1} : (int64_t[]){1, 2, 1, 0, 0, 1, 1}, 7);
+}
+
 /* A step graph, or (vjp) any graph in the form of its VJP. */
 static Graph *gen_step(Rng *r, const StepShape *s, bool vjp, int depth) {
     Gen gen = {.g = graph_new(), .r = r};
     for (uint32_t c = 0; c < s->ncomps; c++) gen.nodes[gen.n++] = t_input(gen.g, SLOT_STATE, c, s->comps[c]);
     for (uint32_t j = 0; j < s->ncaps; j++) gen.nodes[gen.n++] = t_input(gen.g, SLOT_CAPTURE, j, s->caps[j]);
-    if (vjp) gen.nodes[gen.n++] = t_input(gen.g, SLOT_COTANGENT, 0, s->comps[0]);
+    const uint32_t cotangent = vjp ? t_input(gen.g, SLOT_COTANGENT, 0, s->comps[0]) : 0;
+    if (vjp) gen.nodes[gen.n++] = cotangent;
     gen_body(&gen, 1 + rng_below(r, 3), depth + 1);
-    for (uint32_t c = 0; c < s->ncomps; c++) graph_output(gen.g, OUT_STATE, c, some(&gen, &s->comps[c], 1));
-    for (uint32_t j = 0; vjp && j < s->ncaps; j++) graph_output(gen.g, OUT_CAPTURE, j, some(&gen, &s->caps[j], 1));
+    for (uint32_t c = 0; c < s->ncomps; c++)
+        graph_output(gen.g, OUT_STATE, c, vjp ? pulled_back(&gen, cotangent, s->comps[c], s->comps[c]) : some(&gen, &s->comps[c], 1));
+    for (uint32_t j = 0; vjp && j < s->ncaps; j++) graph_output(gen.g, OUT_CAPTURE, j, pulled_back(&gen, cotangent, s->comps[0], s->caps[j]));
     return gen.g;
 }
 

@@ -1,4 +1,4 @@
-/* Template of iter.c. */
+/* Template of iter.c. No more steps are run than lead to what some row's count takes. */
 
 typedef struct {
     const REAL *data;
@@ -13,18 +13,30 @@ static void K(copy_out)(REAL *y, K(Rows) a, size_t n, size_t rows) {
     for (size_t r = 0; r < rows; r++) memcpy(y + r * n, a.data + r * a.stride, n * sizeof *y);
 }
 
-/* y [outer,n] = or += c[o·k + i] · s [n], a row each */
-static void K(read_out)(REAL *y, size_t rows, size_t outer, size_t n, K(Rows) c, size_t k, size_t i, K(Rows) s, bool add) {
+/* y [outer,n] += c[o·k + i] · s [n], a row each. What a row does not take (language.md §5) it gets nothing of, however long others make the
+ * iteration. */
+static void K(read_out)(REAL *y, size_t rows, size_t outer, size_t n, K(Rows) c, size_t k, size_t i, K(Rows) s) {
     for (size_t r = 0; r < rows; r++) {
         const REAL *state = s.data + r * s.stride;
         for (size_t o = 0; o < outer; o++, y += n) {
             REAL f = c.data[r * c.stride + o * k + i];
-            if (!add)
-                for (size_t e = 0; e < n; e++) y[e] = f * state[e];
-            else
-                for (size_t e = 0; e < n; e++) y[e] += f * state[e];
+            if (f == 0) continue;
+            for (size_t e = 0; e < n; e++) y[e] += f * state[e];
         }
     }
+}
+
+/* How many states of k the counts of some row take: all up to the last coefficient that is not 0. 0: none. */
+static size_t K(states_taken)(size_t rows, size_t outer, K(Rows) c, size_t k) {
+    size_t most = 0;
+    if (!c.stride) rows = 1;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t o = 0; o < outer && most < k; o++) {
+            const REAL *count = c.data + r * c.stride + o * k;
+            for (size_t i = k; i > most; i--)
+                if (count[i - 1] != 0) most = i;
+        }
+    return most;
 }
 
 static void K(iter_read)(Exec *x, const Step *s, void *const *now, size_t i) {
@@ -35,24 +47,36 @@ static void K(iter_read)(Exec *x, const Step *s, void *const *now, size_t i) {
         size_t n = d->sizes[read->comp];
         K(Rows) state = {now[read->comp], d->state_batched ? n : 0};
         K(read_out)
-        (x->at[s->out], s->out_batched ? x->rows : 1, read->outer, n, K(rows_of)(x, read->count, read->outer * read->k), read->k,
-         i, state, i > 0 || r > 0);
+        (x->at[s->out], s->out_batched ? x->rows : 1, read->outer, n, K(rows_of)(x, read->count, read->outer * read->k), read->k, i, state);
     }
+}
+
+/* Steps that lead to a state which some row takes. */
+static size_t K(iter_steps)(const Exec *x, const IterDetail *d) {
+    size_t most = 1;
+    for (uint32_t r = 0; r < d->nreads; r++) {
+        const Readout *read = &d->reads[r];
+        size_t taken = K(states_taken)(x->rows, read->outer, K(rows_of)(x, read->count, read->outer * read->k), read->k);
+        most = taken > most ? taken : most;
+    }
+    return most - 1;
 }
 
 void K(kernel_iter)(Exec *x, const Step *s) {
     const IterDetail *d = s->iter;
     Exec sub = sub_exec(x, &d->step, d->state_batched);
     void **now = x->at + x->plan->nvalues + d->now;
+    const size_t steps = K(iter_steps)(x, d);
+    memset(x->at[s->out], 0, (s->out_batched ? x->rows : 1) * s->size * sizeof(REAL));
     bind_captures(x, &sub, d->captures);
     for (uint32_t c = 0; c < d->ncomps; c++) {
         now[c] = x->at[d->states[2 * c]];
         K(copy_out)(now[c], K(rows_of)(x, d->bases[c], d->sizes[c]), d->sizes[c], sub.rows);
     }
-    if (d->steps) exec_state_phase(&sub, PHASE_ONCE);
+    if (steps) exec_state_phase(&sub, PHASE_ONCE);
     for (size_t i = 0;; i++) {
         K(iter_read)(x, s, now, i);
-        if (i == d->steps) return;
+        if (i == steps) return;
         bind_slots(&sub, SLOT_STATE, now);
         for (uint32_t c = 0; c < d->ncomps; c++) now[c] = x->at[d->states[2 * c + (i + 1) % 2]];
         bind_outputs(&sub, OUT_STATE, now);
@@ -64,6 +88,7 @@ void K(kernel_iter)(Exec *x, const Step *s) {
 typedef struct {
     Exec sub;
     const IterVjpDetail *d;
+    size_t k;          /* states that are taken */
     size_t n, segment; /* elements of a state, all rows; which segment is there */
     REAL *states, *marks;
 } K(States);
@@ -76,7 +101,7 @@ static void K(states_step)(K(States) *a, REAL *from, REAL *to) {
 
 /* From its first state on. */
 static void K(states_fill)(K(States) *a, size_t segment) {
-    size_t left = a->d->k - segment * a->d->segment, count = left < a->d->segment ? left : a->d->segment;
+    size_t left = a->k - segment * a->d->segment, count = left < a->d->segment ? left : a->d->segment;
     a->segment = segment;
     if (a->marks) memcpy(a->states, a->marks + segment * a->n, a->n * sizeof(REAL));
     for (size_t i = 1; i < count; i++) K(states_step)(a, a->states + (i - 1) * a->n, a->states + i * a->n);
@@ -90,25 +115,33 @@ static REAL *K(states_at)(K(States) *a, size_t i) {
 /* The result gains what the states of the segment that is there give. */
 static void K(states_read)(Exec *x, const K(States) *a) {
     const IterVjpDetail *d = a->d;
-    size_t first = a->segment * d->segment, end = first + d->segment < d->k ? first + d->segment : d->k;
+    size_t first = a->segment * d->segment, end = first + d->segment < a->k ? first + d->segment : a->k;
     K(Rows) count = K(rows_of)(x, d->count, d->outer * d->k);
     for (size_t i = first; d->result != VALUE_NONE && i < end; i++) {
         K(Rows) state = {a->states + (i - first) * a->n, d->state_batched ? d->size : 0};
-        K(read_out)(x->at[d->result], d->batched ? x->rows : 1, d->outer, d->size, count, d->k, i, state, i > 0);
+        K(read_out)(x->at[d->result], d->batched ? x->rows : 1, d->outer, d->size, count, d->k, i, state);
     }
+}
+
+/* Where the count's own cotangent is asked for all states are, else those that some row takes. */
+static size_t K(states_wanted)(const Exec *x, const IterVjpDetail *d) {
+    size_t taken = d->count_bar != VALUE_NONE ? d->k : K(states_taken)(x->rows, d->outer, K(rows_of)(x, d->count, d->outer * d->k), d->k);
+    return taken ? taken : 1;
 }
 
 /* Forwards once: leaves the last segment. */
 static K(States) K(states_run)(Exec *x, const IterVjpDetail *d, size_t rows) {
     K(States) a = {.sub = sub_exec(x, &d->step, d->state_batched),
                    .d = d,
+                   .k = K(states_wanted)(x, d),
                    .n = rows * d->size,
                    .states = x->at[d->states],
                    .marks = d->marks == VALUE_NONE ? NULL : x->at[d->marks]};
-    size_t last = (d->k - 1) / d->segment;
+    size_t last = (a.k - 1) / d->segment;
+    if (d->result != VALUE_NONE) memset(x->at[d->result], 0, (d->batched ? x->rows : 1) * d->outer * d->size * sizeof(REAL));
     bind_captures(x, &a.sub, d->captures);
     K(copy_out)(a.marks ? a.marks : a.states, K(rows_of)(x, d->base, d->size), d->size, rows);
-    if (d->k > 1) exec_state_phase(&a.sub, PHASE_ONCE);
+    if (a.k > 1) exec_state_phase(&a.sub, PHASE_ONCE);
     for (size_t i = 0; i < last; i++) {
         K(states_fill)(&a, i);
         K(states_read)(x, &a);
@@ -130,13 +163,14 @@ static void K(vjp_count)(const IterVjpDetail *d, REAL *bar, size_t rows, K(Rows)
         }
 }
 
-/* s̄ += Σ_o n[o,i] · ȳ[o,·] */
+/* s̄ += Σ_o n[o,i] · ȳ[o,·]. Before its first the cotangent is 0, be it +0 or what longer rows have made of it: adding 0 makes them one. */
 static void K(vjp_inject)(const IterVjpDetail *d, REAL *bar, size_t rows, K(Rows) y, K(Rows) count, size_t i) {
     for (size_t r = 0; r < rows; r++, bar += d->size)
         for (size_t o = 0; o < d->outer; o++) {
             const REAL *a = y.data + r * y.stride + o * d->size;
             REAL f = count.data[r * count.stride + o * d->k + i];
-            for (size_t e = 0; e < d->size; e++) bar[e] += f * a[e];
+            if (f == 0) continue;
+            for (size_t e = 0; e < d->size; e++) bar[e] = (bar[e] + 0) + f * a[e];
         }
 }
 
@@ -156,18 +190,18 @@ void K(kernel_iter_vjp)(Exec *x, const Step *s) {
     bind_captures(x, &sub, d->captures);
     bind_capture_bars(x, &sub, d->capture_bar);
     K(vjp_clear)(x, d, rows);
-    if (d->k > 1) exec_state_phase(&sub, PHASE_ONCE);
+    if (states.k > 1) exec_state_phase(&sub, PHASE_ONCE);
     K(Rows) y = K(rows_of)(x, d->cotangent, d->outer * d->size), count = K(rows_of)(x, d->count, d->outer * d->k);
     REAL *bar = x->at[d->adjoint[0]];
     memset(bar, 0, rows * d->size * sizeof *bar);
-    for (size_t i = d->k; i-- > 0;) {
+    for (size_t i = states.k; i-- > 0;) {
         if (d->count_bar != VALUE_NONE)
             K(vjp_count)(d, x->at[d->count_bar], rows, y, (K(Rows)){K(states_at)(&states, i), d->state_batched ? d->size : 0}, i);
         K(vjp_inject)(d, bar, rows, y, count, i);
         if (!i) break;
         bind_slots(&sub, SLOT_STATE, (void *[]){K(states_at)(&states, i - 1)});
         bind_slots(&sub, SLOT_COTANGENT, (void *[]){bar});
-        bar = x->at[d->adjoint[(d->k - i) % 2]];
+        bar = x->at[d->adjoint[(states.k - i) % 2]];
         bind_outputs(&sub, OUT_STATE, (void *[]){bar});
         exec_state_phase(&sub, PHASE_EACH);
     }

@@ -6,7 +6,8 @@
  * A row's bits depend on nothing but the row: every element of a product is one chain of multiply-adds in the order of the summed
  * axis, however many rows there are (in products a row, whatever BLAS does with that shape); only sums over rows know of tiles.
  * NaN and infinity go through every product as IEEE says: nothing is skipped because it is zero, but where a max pool or the relu before it lets no
- * gradient through (peaks.c). */
+ * gradient through (peaks.c), and where a count does not take an iteration's state (iter.c). What language.md §5 wants besides is seen to afterwards
+ * (worker/protocol/careful.h). */
 #ifndef CAJAL_KERNELS_H
 #define CAJAL_KERNELS_H
 #include "worker/kernels/exec_state.h"

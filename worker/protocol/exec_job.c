@@ -1,4 +1,5 @@
 #include "worker/protocol/exec_job.h"
+#include "worker/protocol/careful.h"
 #include "worker/protocol/interpret.h"
 #include "schema/base/time.h"
 #include <stdlib.h>
@@ -72,7 +73,8 @@ static bool execute(ExecJob *job, Cache *cache, Workspace *w) {
     ok = ok && set_inputs(job, g, inputs, flags) && set_outputs(job, g, outputs, wanted);
     const Plan *plan =
         ok ? loaded_plan(loaded, (PlanSpec){.f64 = m->dtype == DT_F64, .batched = flags, .wanted = wanted}, job->err) : NULL;
-    ok = plan && exec_run(plan, inputs, outputs, m->rows, 0, w, job->err);
+    ok = plan && exec_run(plan, inputs, outputs, m->rows, 0, w, job->err) &&
+         careful_mend(g, m->dtype == DT_F64, inputs, outputs, m->rows, job->err);
     workspace_trim(w);
     free(inputs);
     free(outputs);
