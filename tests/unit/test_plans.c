@@ -50,7 +50,7 @@ static void run_case(const Planned *c, uint64_t seed, const NaiveOutput *want, b
                                 .cols = c->g->slots[s].size};
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         assert_int_equal(plan->outputs[o].batched, want[o].batched);
-        const size_t bytes = want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan);
+        const size_t elements = want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan);
         const size_t align = seed / 3 % 2 ? sizeof(void *) : 64; /* at 64 shared ones are made in place */
         assert_int_equal(posix_memalign(&got[o], align, bytes), 0);
         outputs[o] = (ExecOutput){got[o], want[o].batched};
@@ -60,6 +60,20 @@ static void run_case(const Planned *c, uint64_t seed, const NaiveOutput *want, b
     compare(c, seed, want, got, f64, tile);
     for (uint32_t o = 0; o < c->g->noutputs; o++) free(got[o]);
     plan_free(plan);
+}
+
+/* Care changes nothing where everything is finite. */
+static void compare_careful(const Planned *c, uint64_t seed, const NaiveInput *inputs, const NaiveOutput *want) {
+    NaiveOutput careful[3];
+    assert_true(naive_eval_careful(c->g, true, c->rows, inputs, careful));
+    for (uint32_t o = 0; o < c->g->noutputs; o++) {
+        const size_t elements = want[o].size * (want[o].batched ? c->rows : 1);
+        for (size_t i = 0; isfinite(largest(&want[o], c->rows)) && i < elements; i++)
+            if (careful[o].data[i] != want[o].data[i])
+                fail_msg("seed %llu, output %u, element %zu: %g with care, %g without", (unsigned long long)seed, o, i, careful[o].data[i],
+                         want[o].data[i]);
+    }
+    naive_release(careful, c->g->noutputs);
 }
 
 static double any_number(void *r) { return gen_number(r); }
@@ -80,6 +94,7 @@ static void test_random(void **state) {
         NaiveOutput want[3];
         for (uint32_t s = 0; s < c.g->nslots; s++) inputs[s] = (NaiveInput){c.data[s], c.batched[s]};
         assert_true(naive_eval(c.g, c.rows, inputs, want));
+        compare_careful(&c, seed, inputs, want);
         run_case(&c, seed, want, true, 0, &w);
         run_case(&c, seed, want, true, 1 + seed % 4, &w);
         run_case(&c, seed, want, false, 1 + seed % 3, &w);
