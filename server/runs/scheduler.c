@@ -24,6 +24,7 @@ typedef struct Turn {
     Task task;
     bool opened;             /* by the launch's thread */
     bool cancelled, stopping;
+    bool ran;                /* when the service ended the last time */
     Timer stop;
     ProgressEnd end;             /* what the worker said last, or how it died */
     bool died;
@@ -40,7 +41,7 @@ struct Scheduler {
     Pool *pool;
     bool draining;
     Timer rest;
-    Turn *first, *last; /* in order of creation */
+    Turn *first, *last; /* in the order of their turns */
     size_t count;
     Map turns;           /* by id */
     RunClaims claims;
@@ -54,9 +55,14 @@ static Turn *turn_of(const Scheduler *s, const char *id) { return map_get(&s->tu
 
 /* ---- the queue ---- */
 
+/* What ran when the service ended goes on first; then the order is that of creation. */
+static bool is_before(const Turn *turn, const Turn *other) {
+    return turn->ran != other->ran ? turn->ran : turn->t->seq < other->t->seq;
+}
+
 static void insert(Scheduler *s, Turn *turn) {
     Turn *before = s->last;
-    while (before && before->t->seq > turn->t->seq) before = before->prev;
+    while (before && is_before(turn, before)) before = before->prev;
     turn->prev = before;
     turn->next = before ? before->next : s->first;
     *(turn->prev ? &turn->prev->next : &s->first) = turn;
@@ -261,15 +267,17 @@ static void launch(Turn *turn, Worker *worker) {
     tasks_add(server->tasks, &turn->task);
 }
 
-/* What is written by now may be gone on from: not before. */
-static Turn *first_waiting(const Scheduler *s) {
-    Turn *turn = s->first;
-    while (turn && (turn->phase != WAITING || training_busy(turn->t))) turn = turn->next;
+static bool is_free(Worker *worker) { return pool_takes(worker) && !worker->data; }
+
+/* The first that waits, from `turn` on. */
+static Turn *waiting_from(Turn *turn) {
+    while (turn && turn->phase != WAITING) turn = turn->next;
     return turn;
 }
 
+/* A free worker for each that waits, in their order. What is being written may not be gone on from before that is done: until then its worker stays
+ * free, and nobody behind it has its turn. */
 static void next(Scheduler *s) {
-    Turn *turn;
     if (s->draining) return;
     if (!s->count) {
         if (!s->rest.on) loop_timer(s->server->loop, &s->rest, loop_now() + REST_NS);
@@ -277,10 +285,12 @@ static void next(Scheduler *s) {
     }
     loop_untimer(s->server->loop, &s->rest);
     pool_start(s->pool);
-    for (int i = 0; i < pool_size(s->pool); i++) {
+    Turn *turn = waiting_from(s->first);
+    for (int i = 0; i < pool_size(s->pool) && turn; i++) {
         Worker *worker = pool_worker(s->pool, i);
-        if (!pool_takes(worker) || worker->data || !(turn = first_waiting(s))) continue;
-        launch(turn, worker);
+        if (!is_free(worker)) continue;
+        if (!training_busy(turn->t)) launch(turn, worker);
+        turn = waiting_from(turn->next);
     }
 }
 
@@ -344,7 +354,7 @@ static ErrCode enter(Scheduler *s, const StoredRun *run, Turn **out) {
     Training *t = turn ? training_new(s->server, run) : NULL;
     ErrCode code = ERR_internal;
     if (t) {
-        *turn = (Turn){.scheduler = s, .t = t};
+        *turn = (Turn){.scheduler = s, .t = t, .ran = run->progress.state == RUN_RUNNING};
         code = !claim_all(turn, run) ? ERR_conflict : map_put(&s->turns, run->id, strlen(run->id), turn) ? ERR_NONE : ERR_internal;
     }
     if (code) {
@@ -450,11 +460,11 @@ static void add_id(void *arg, const char *id) {
 static bool load(Scheduler *s, const char *id) {
     StoredRun run;
     if (store_run_get(s->server->store, id, &run) != ERR_NONE) return true;
-    bool ran = run.progress.state == RUN_RUNNING;
     Turn *turn;
     const bool entered = enter(s, &run, &turn) == ERR_NONE;
-    if (entered && ran) training_lost_attempt(turn->t);
-    if (entered && ran) training_set_state(turn->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
+    if (entered && turn->ran) training_lost_attempt(turn->t);
+    if (entered && turn->ran)
+        training_set_state(turn->t, RUN_QUEUED, ERR_NONE, "The service was started again; the run goes on from its last checkpoint.");
     stored_run_release(&run);
     return entered;
 }

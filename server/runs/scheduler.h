@@ -1,4 +1,5 @@
-/* Queued and running runs: who trains when. Runs get their turn in the order of their creation, each a worker process of its own, at idle priority.
+/* Queued and running runs: who trains when. Runs get their turn in the order of their creation (those that ran when the service ended before all
+ * others), each a worker process of its own, at idle priority.
  *
  * The processes are a second pool, started when there is something to train, and ended soon after the last run. A run goes on from its last
  * good checkpoint after whatever ended it: its worker's death (at most SCHEDULER_RETRIES times without a new checkpoint; then it fails), the

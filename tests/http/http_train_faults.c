@@ -205,6 +205,45 @@ static void test_daemon_restarted(void **state) {
     buf_release(&weights);
 }
 
+/* Which of the runs is running; waits until one is. */
+static int wait_running(Ask *a, char ids[][TOY_ID], int n) {
+    char route[128];
+    for (int tries = 0; tries < 12000; tries++, usleep(5000))
+        for (int i = 0; i < n; i++) {
+            ask(a, 200, toy_route(route, "GET", ids[i], ""), NULL);
+            if (strcmp(ask_text(a, "state"), "running") == 0) return i;
+        }
+    fail_msg("no run runs");
+    return -1;
+}
+
+/* What ran goes on first: neither a younger run nor an older one that was resumed meanwhile takes its place. */
+static void test_turn_kept(void **state) {
+    Group *g = *state;
+    Ask *a = &g->ask;
+    enum { RUNS = 4, LONG = 1000000000 };
+    char ids[RUNS][TOY_ID], route[128];
+    for (int i = 0; i < RUNS; i++) toy_post(a, LONG, LONG, ids[i]);
+    assert_int_equal(wait_running(a, ids, RUNS), 0);
+    ask(a, 200, toy_route(route, "POST", ids[0], "/cancel"), NULL);
+    assert_int_equal(wait_running(a, ids, RUNS), 1);
+    ask(a, 202, toy_route(route, "POST", ids[0], "/resume"), NULL);
+    for (int i = 0; i < 4; i++) {
+        daemon_stop(&a->daemon, i % 2 ? SIGKILL : SIGTERM);
+        ask_start(a, NULL);
+        assert_int_equal(wait_running(a, ids, RUNS), 1);
+    }
+    /* Nor when its worker dies. */
+    assert_int_equal(0, kill(wait_trainer(a, 0), SIGKILL));
+    for (int i = 0, n = 1; n < 6; i++, usleep(5000)) {
+        assert_true(i < 12000);
+        ask(a, 200, toy_route(route, "GET", ids[1], ""), NULL);
+        n = cJSON_GetArraySize(ask_find(a, "attempts"));
+    }
+    assert_int_equal(wait_running(a, ids, RUNS), 1);
+    for (int i = RUNS; i--;) ask(a, 200, toy_route(route, "POST", ids[i], "/cancel"), NULL);
+}
+
 static void test_cancelled_and_resumed(void **state) {
     Group *g = *state;
     char id[TOY_ID], route[128];
@@ -332,6 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_undisturbed),        cmocka_unit_test(test_worker_killed),
         cmocka_unit_test(test_daemon_killed),      cmocka_unit_test(test_daemon_restarted),
+        cmocka_unit_test(test_turn_kept),
         cmocka_unit_test(test_cancelled_and_resumed), cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_hopeless),
         cmocka_unit_test(test_disk_full),
