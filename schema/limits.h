@@ -53,6 +53,9 @@
 #define LIMIT_RUN_KEYS 64       /* metrics of a run */
 #define LIMIT_RUN_KEPT 1000     /* checkpoints kept */
 #define LIMIT_RUN_SKIPPED 1000  /* steps one after the other that are skipped for what is not finite; then the run fails */
+#define LIMIT_RUN_POINTS ((uint64_t)4 << 20) /* in the database: 64 MiB. All keys have the same share, but none more than an eighth; beyond, half of a key's go */
+#define LIMIT_RUN_EVENT_BYTES ((uint64_t)16 << 20) /* in the database; beyond, the oldest go */
+#define LIMIT_RUN_EVENT_ROWS ((uint64_t)65536)
 #define LIMIT_COLUMNS 256       /* of a data set */
 #define LIMIT_ROW_RANK 8        /* axes of a column's row */
 #define LIMIT_RUN_ROWS ((uint64_t)1 << 28) /* of a data set: an epoch's order takes 1 GiB */

@@ -12,28 +12,25 @@ static bool is_rare(const char *key) {
     return true;
 }
 
-typedef struct {
-    uint64_t step;
-    bool wanted[LIMIT_RUN_KEYS], rare;
-} Gathered;
-
 /* All points go to the metrics; events tell of the last step of what came together, and of each step at which something rare was measured. */
 static void take_points(Training *t, const ProgressMsg *m) {
-    Gathered g = {0};
+    TrainingMetric g = {0};
+    bool rare = false;
     double per_step = m->step ? m->epoch / (double)m->step : 0;
     for (uint32_t i = 0; i < m->npoints; i++) {
         const PointMsg *p = &m->points[i];
         if (p->step != g.step) {
-            if (g.rare) training_metric(t, g.step, (double)g.step * per_step, g.wanted);
-            g = (Gathered){.step = p->step};
+            if (rare) training_metric(t, &g);
+            g = (TrainingMetric){.step = p->step, .epoch = (double)p->step * per_step};
+            rare = false;
         }
         training_point(t, (const char *)p->key, p->key_len, (Point){p->step, p->value});
         uint32_t k = training_key(t, (const char *)p->key, p->key_len);
         if (k == LIMIT_RUN_KEYS) continue;
         g.wanted[k] = true;
-        g.rare |= is_rare(t->keys[k]);
+        rare |= is_rare(t->keys[k]);
     }
-    training_metric(t, g.step, (double)g.step * per_step, g.wanted);
+    training_metric(t, &g);
 }
 
 static bool take_area(Training *t, Frame *frame, const ProgressMsg *m) {

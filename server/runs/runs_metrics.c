@@ -21,7 +21,8 @@ static void release(void *arg) { buf_release(&((MetricsQuery *)arg)->out); }
 
 static const ErrandKind kind = {.size = sizeof(MetricsQuery), .release = release};
 
-static void put_json(Buf *out, const char *key, const Thinner *t) {
+/* stride: of so many points that came one was kept; and those are thinned for the answer. */
+static void put_json(Buf *out, const char *key, const Thinner *t, uint64_t stride) {
     if (out->data[out->len - 1] != '{') buf_putc(out, ',');
     json_put_string(out, key);
     buf_puts(out, ":{\"steps\":[");
@@ -31,7 +32,7 @@ static void put_json(Buf *out, const char *key, const Thinner *t) {
         if (i) buf_putc(out, ',');
         json_put_double(out, t->points[i].value);
     }
-    buf_puts(out, "]}");
+    buf_printf(out, "],\"stride\":%llu}", (unsigned long long)stride);
 }
 
 static void put_csv(Buf *out, const char *key, const Thinner *t) {
@@ -50,11 +51,11 @@ static bool read_metrics(void *arg) {
     else buf_printf(&q->out, "{\"id\":\"%s\",\"metrics\":{", q->id);
     for (size_t i = 0; i < q->nkeys && !code && !q->out.failed; i++) {
         Thinner t;
-        bool damaged;
-        code = store_run_points(call->server->store, q->seq, q->keys[i], q->from, q->most, &t, &damaged);
-        q->damaged |= damaged;
+        RunPoints about;
+        code = store_run_points(call->server->store, q->seq, q->keys[i], q->from, q->most, &t, &about);
+        q->damaged |= about.damaged;
         if (csv) put_csv(&q->out, q->keys[i], &t);
-        else put_json(&q->out, q->keys[i], &t);
+        else put_json(&q->out, q->keys[i], &t, about.stride);
         thin_release(&t);
     }
     if (!csv) buf_puts(&q->out, q->damaged ? "},\"damaged\":true}" : "}}");

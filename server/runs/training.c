@@ -8,11 +8,12 @@
 #include <unistd.h>
 
 #define AGAIN_NS ((int64_t)1000000000) /* between attempts to write */
-/* Of events and points that wait to be written: more means that the disk does not follow. */
-enum { MOST_UNWRITTEN = 64 << 20 };
+/* Points that wait to be written: 48 MiB, seconds of the fastest training. More means that the disk does not follow. */
+enum { MOST_POINTS = 1 << 21 };
 
 static void start_flush(Training *t);
 static void start_write(Training *t);
+static void put_rest(Training *t);
 
 /* ---- life ---- */
 
@@ -172,6 +173,7 @@ static void start_flush(Training *t) {
     bool again = t->now.dirty;
     if ((!again && !t->next.dirty) || !t->server->tasks) return;
     if (!again) {
+        put_rest(t);
         t->now = t->next;
         t->next = (Unwritten){0};
     }
@@ -199,7 +201,6 @@ void training_save(Training *t, bool now) {
 void training_event(Training *t, RunEventKind kind, const char *members) {
     RunEvents *out = &t->next.events;
     run_events_add(out, ++t->events, kind, members);
-    if (out->lines.len + t->next.npoints * sizeof(KeyedPoint) > MOST_UNWRITTEN) say_trouble(t, ERR_internal, "The disk does not follow.");
     training_save(t, false);
 }
 
@@ -207,6 +208,10 @@ void training_log(Training *t, const char *format, ...) {
     char text[1000];
     Buf members;
     va_list args;
+    if (t->next.logs++ >= TRAINING_EVENTS) {
+        t->next.unsaid++;
+        return;
+    }
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
@@ -237,15 +242,15 @@ void training_set_state(Training *t, RunState state, ErrCode code, const char *r
     training_save(t, true);
 }
 
-void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[LIMIT_RUN_KEYS]) {
+static void put_metric(Training *t, const TrainingMetric *m) {
     Buf members;
     bool first = true;
     buf_init(&members);
-    buf_printf(&members, ",\"step\":%llu,\"epoch\":", (unsigned long long)step);
-    json_put_double(&members, epoch);
+    buf_printf(&members, ",\"step\":%llu,\"epoch\":", (unsigned long long)m->step);
+    json_put_double(&members, m->epoch);
     buf_puts(&members, ",\"values\":{");
     for (uint32_t k = 0; k < t->nkeys; k++) {
-        if (!wanted[k]) continue;
+        if (!m->wanted[k]) continue;
         if (!first) buf_putc(&members, ',');
         first = false;
         json_put_string(&members, t->keys[k]);
@@ -255,6 +260,26 @@ void training_metric(Training *t, uint64_t step, double epoch, const bool wanted
     buf_putc(&members, '}');
     if (!first) training_event(t, EVENT_METRIC, buf_text(&members));
     buf_release(&members);
+}
+
+void training_metric(Training *t, const TrainingMetric *m) {
+    Unwritten *u = &t->next;
+    if (u->metrics == TRAINING_EVENTS) {
+        u->held = *m;
+        return;
+    }
+    u->metrics++;
+    put_metric(t, m);
+}
+
+/* What found no room: the newest of the metrics, and how much was not logged. */
+static void put_rest(Training *t) {
+    const Unwritten *u = &t->next;
+    char members[100];
+    if (u->held.step) put_metric(t, &u->held);
+    snprintf(members, sizeof members, ",\"text\":\"%llu lines more are left out.\"", (unsigned long long)u->unsaid);
+    if (u->unsaid) training_event(t, EVENT_LOG, members);
+    t->next.held.step = t->next.unsaid = 0;
 }
 
 /* ---- progress ---- */
@@ -325,11 +350,37 @@ uint32_t training_key(Training *t, const char *key, size_t len) {
     return t->nkeys++;
 }
 
+/* Behind the first n, which are no more than those that have been looked at. Empties the bucket. */
+static size_t keep_points(Unwritten *u, size_t n, uint32_t key, SeriesSummary *bucket) {
+    Point kept[2];
+    const size_t nkept = series_keep(bucket, kept);
+    for (size_t i = 0; i < nkept; i++) u->points[n++] = (KeyedPoint){key, kept[i]};
+    *bucket = (SeriesSummary){0};
+    return n;
+}
+
+/* As the database keeps fewer (series.h): of each key two of four. They stay in their order. */
+static void halve_points(Training *t) {
+    Unwritten *u = &t->next;
+    SeriesSummary buckets[LIMIT_RUN_KEYS] = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < u->npoints; i++) {
+        const uint32_t key = u->points[i].key;
+        series_add(&buckets[key], u->points[i].point);
+        if (buckets[key].n == 4) n = keep_points(u, n, key, &buckets[key]);
+    }
+    for (uint32_t key = 0; key < t->nkeys; key++)
+        if (buckets[key].n) n = keep_points(u, n, key, &buckets[key]);
+    u->npoints = n;
+    training_log(t, "The disk does not follow: of the metrics half is left out.");
+}
+
 void training_point(Training *t, const char *key, size_t len, Point point) {
     Unwritten *u = &t->next;
     uint32_t k = training_key(t, key, len);
     if (k == LIMIT_RUN_KEYS || point.step > INT64_MAX) return;
     t->values[k] = point.value;
+    if (u->npoints == MOST_POINTS) halve_points(t);
     if (u->npoints == u->room) {
         size_t room = u->room ? u->room * 2 : 1024, bytes;
         KeyedPoint *points = __builtin_mul_overflow(room, sizeof *points, &bytes) ? NULL : realloc(u->points, bytes);

@@ -1,7 +1,8 @@
 /* A run that is queued or running, as the daemon has it in memory: its progress, and what of it is not in the database yet.
  *
  * Events and points collect for a moment (TRAINING_FLUSH_NS) and are written together, in one transaction with the record (a flush); only then is
- * anybody told (committed). A checkpoint goes to its file first, in the order they came, and its row with the next flush; the worker is told of
+ * anybody told (committed). What a flush has of metric and log events is bounded (of more metric events the last one is told, log lines are counted), and
+ * so are the points that wait while nothing can be written: of each two only one is kept then. A checkpoint goes to its file first, in the order they came, and its row with the next flush; the worker is told of
  * each (saved), so that one which is ahead of the disk waits for it.
  * All in the loop's thread; files and database on task threads.
  * Ownership: a Training is its maker's (training_free), who does not free it while training_busy. */
@@ -14,11 +15,21 @@
 #include "server/store/store_runs.h"
 
 #define TRAINING_FLUSH_NS ((int64_t)200000000)
-enum { TRAINING_CHECKPOINTS = 64 }; /* in one flush */
+enum { TRAINING_CHECKPOINTS = 64, TRAINING_EVENTS = 512 }; /* in one flush; of metrics, and of log lines */
+
+/* A metric event: the step, and of which keys. */
+typedef struct {
+    uint64_t step;
+    double epoch;
+    bool wanted[LIMIT_RUN_KEYS];
+} TrainingMetric;
 
 /* What the next flush writes. */
 typedef struct {
     RunEvents events;
+    size_t metrics, logs;     /* events of these kinds */
+    TrainingMetric held;      /* the last one that found no room; step 0: none */
+    uint64_t unsaid;          /* log lines that found none */
     Buf attempts;
     char *latest, *versions, *reason;
     KeyedPoint *points;
@@ -102,7 +113,7 @@ void training_resume_at(Training *t, uint64_t step);
 /* Keys that are new beyond LIMIT_RUN_KEYS, or no good, are left out. */
 void training_point(Training *t, const char *key, size_t len, Point point);
 /* A metric event of the given keys' last values. */
-void training_metric(Training *t, uint64_t step, double epoch, const bool wanted[LIMIT_RUN_KEYS]);
+void training_metric(Training *t, const TrainingMetric *metric);
 uint32_t training_key(Training *t, const char *key, size_t len); /* LIMIT_RUN_KEYS: none */
 void training_set_versions(Training *t, const char *json, size_t len);
 /* Takes the descriptor over. False: the worker did not wait for those before. */

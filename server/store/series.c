@@ -34,15 +34,51 @@ static void join(SeriesSummary *to, const SeriesSummary *next) {
     if (replaces(next->most.value, to->most.value, false)) to->most = next->most;
 }
 
-static void join_point(SeriesSummary *to, Point p) { join(to, &(SeriesSummary){1, p, p, p, p}); }
+void series_add(SeriesSummary *bucket, Point p) { join(bucket, &(SeriesSummary){1, p, p, p, p}); }
 
 SeriesSummary series_summary(const void *block, size_t len) {
     SeriesSummary s = {0};
-    for (size_t i = 0; i < len / SERIES_POINT_BYTES; i++) join_point(&s, series_point(block, i));
+    for (size_t i = 0; i < len / SERIES_POINT_BYTES; i++) series_add(&s, series_point(block, i));
     return s;
 }
 
-/* ---- thinning ---- */
+/* ---- what is kept ---- */
+
+size_t series_keep(const SeriesSummary *b, Point out[2]) {
+    Point one = b->least, other = b->most;
+    if (one.step == other.step) other = b->first.step == one.step ? b->last : b->first;
+    out[0] = one.step <= other.step ? one : other;
+    out[1] = one.step <= other.step ? other : one;
+    return one.step == other.step ? 1 : 2;
+}
+
+void series_halve(Buf *out, const void *block, size_t len) {
+    SeriesSummary bucket = {0};
+    Point kept[2];
+    for (size_t i = 0, n = len / SERIES_POINT_BYTES; i < n; i++) {
+        series_add(&bucket, series_point(block, i));
+        if (bucket.n < 4 && i + 1 < n) continue;
+        const size_t nkept = series_keep(&bucket, kept);
+        for (size_t k = 0; k < nkept; k++) series_put(out, kept[k]);
+        bucket = (SeriesSummary){0};
+    }
+}
+
+void series_put_bucket(Buf *out, const SeriesSummary *b) {
+    buf_u64(out, b->n);
+    const Point points[] = {b->first, b->last, b->least, b->most};
+    for (size_t i = 0; i < 4; i++) series_put(out, points[i]);
+}
+
+bool series_get_bucket(SeriesSummary *b, const void *bytes, size_t len) {
+    if (len != sizeof(uint64_t) + (size_t)4 * SERIES_POINT_BYTES) return false;
+    Reader r = reader_of(bytes, len);
+    const unsigned char *points = (const unsigned char *)bytes + sizeof(uint64_t);
+    *b = (SeriesSummary){read_u64(&r), series_point(points, 0), series_point(points, 1), series_point(points, 2), series_point(points, 3)};
+    return true;
+}
+
+/* ---- thinning for those who look ---- */
 
 static void emit(Thinner *t, Point p) {
     if (t->n && t->points[t->n - 1].step == p.step) return;

@@ -1,7 +1,7 @@
-/* A run's metrics: points (step, value) of a key in blocks, and thinned for those who look at them. Pure.
+/* A run's metrics: points (step, value) of a key in blocks, thinned when there are too many to be kept, and for those who look at them. Pure.
  *
- * Thinning keeps the first and the last point, and of each bucket between the least and the greatest, in order of their steps: no peak is lost.
- * What is not finite is kept when nothing else is in its bucket. Ownership: a Thinner owns its points (thin_release). */
+ * Thinning keeps of each bucket the least and the greatest point, in order of their steps: no peak is lost. For those who look the first and the last
+ * point are kept, too. What is not finite is kept when nothing else is in its bucket. Ownership: a Thinner owns its points (thin_release). */
 #ifndef CAJAL_SERIES_H
 #define CAJAL_SERIES_H
 #include "schema/base/buf.h"
@@ -23,6 +23,15 @@ void series_put(Buf *out, Point point);
 /* The i-th point of a block of `len` bytes; i < len / SERIES_POINT_BYTES. */
 Point series_point(const void *block, size_t i);
 SeriesSummary series_summary(const void *block, size_t len);
+
+/* A bucket, zeroed when empty: one more point; and the two of its points (one, if it has no more) that are kept: returns how many. */
+void series_add(SeriesSummary *bucket, Point point);
+size_t series_keep(const SeriesSummary *bucket, Point out[2]);
+/* Appends half of a block's points: two of each four, and of what is left over. */
+void series_halve(Buf *out, const void *block, size_t len);
+/* A bucket as bytes. False: these are none. */
+void series_put_bucket(Buf *out, const SeriesSummary *bucket);
+bool series_get_bucket(SeriesSummary *bucket, const void *bytes, size_t len);
 
 typedef struct {
     Point *points; /* the answer */

@@ -1,6 +1,8 @@
 /* The database's rows of runs' events. An event has a number, counted from 1 in its run, a kind, and a line of JSON that says all of it.
  *
  * A row holds consecutive events of one kind, a few tens of kilobytes of them at most, for each of those who watch a run holds some of them.
+ * A run's events are bounded (LIMIT_RUN_EVENT_BYTES, _ROWS): of more the oldest go, metrics and checkpoints before what is logged, and that before
+ * states; whoever reads on from before them is told so, by an event of kind "gap" with the number of the last one missing.
  * Ownership, errors, threads: as in store_runs.h; a RunEvents owns its buffers (run_events_release). */
 #ifndef CAJAL_STORE_EVENTS_H
 #define CAJAL_STORE_EVENTS_H

@@ -1,6 +1,6 @@
 /* The database's rows of runs: records and checkpoints; store_points.h has their metrics, store_events.h their events.
  *
- * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_points, store_run_get_aside and store_run_exists, which
+ * Ownership, errors: as in store.h. Reads are made in the loop's thread, but for store_run_get_aside and store_run_exists, which
  * take the writer's lock and are for any thread; writes by any thread. What a run's progress comes to is written in one transaction
  * (store_run_flush): whoever sees an event sees its points and its checkpoint. */
 #ifndef CAJAL_STORE_RUNS_H

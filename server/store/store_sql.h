@@ -107,6 +107,12 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(events_known, reader, "SELECT events FROM runs WHERE seq = ?1") \
     STATEMENT(put_events, writer, "INSERT INTO run_events (run, first, last, kind, lines, checksum)" \
               " VALUES (?1, ?2, ?3, ?4, ?5, blake_parts(?1, ?2, ?3, ?4, ?5))") \
+    STATEMENT(run_take, writer, "SELECT event_rows, event_bytes FROM runs WHERE seq = ?1") \
+    STATEMENT(set_take, writer, "UPDATE runs SET event_rows = ?2, event_bytes = ?3 WHERE seq = ?1") \
+    STATEMENT(events_take, writer, "SELECT count(*), coalesce(sum(length(CAST(lines AS BLOB))), 0) FROM run_events WHERE run = ?1") \
+    STATEMENT(drop_events, writer, "DELETE FROM run_events WHERE run = ?1" \
+              " AND last <= (SELECT last FROM run_events WHERE run = ?1 ORDER BY last LIMIT 1 OFFSET ?2)" \
+              " AND CASE kind WHEN 'metric' THEN 0 WHEN 'checkpoint' THEN 0 WHEN 'log' THEN 1 ELSE 2 END <= ?3") \
     STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum, damaged FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
     STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum, c.damaged FROM runs r LEFT JOIN run_checkpoints c" \
               " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1 ORDER BY c.step DESC LIMIT 1") \
@@ -115,12 +121,19 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(prune_checkpoint, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step = ?2") \
     STATEMENT(drop_checkpoints, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step > ?2") \
     STATEMENT(drop_points, writer, "DELETE FROM run_points WHERE run = ?1 AND first > ?2") \
-    STATEMENT(run_keys, reader, "SELECT DISTINCT key FROM run_points WHERE run = ?1 ORDER BY key") \
-    STATEMENT(run_keys_now, writer, "SELECT DISTINCT key FROM run_points WHERE run = ?1") \
+    STATEMENT(run_keys, reader, "SELECT key FROM run_series WHERE run = ?1 ORDER BY key") \
+    STATEMENT(run_keys_now, writer, "SELECT key FROM run_series WHERE run = ?1") \
+    STATEMENT(run_series, writer, "SELECT stride, n, bucket, checksum = blake_parts(?1, ?2, stride, n, bucket) FROM run_series" \
+              " WHERE run = ?1 AND key = ?2") \
+    STATEMENT(put_series, writer, "INSERT OR REPLACE INTO run_series (run, key, stride, n, bucket, checksum)" \
+              " VALUES (?1, ?2, ?3, ?4, ?5, blake_parts(?1, ?2, ?3, ?4, ?5))") \
     STATEMENT(run_count, writer, "SELECT coalesce(sum(n), 0) FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3") \
     STATEMENT(run_points, writer, "SELECT " POINTS_SUMMED ", id, head_sum = blake_parts(?1, ?2, " POINTS_SUMMED ")" \
               " FROM run_points WHERE run = ?1 AND key = ?2 AND last >= ?3 ORDER BY first") \
     STATEMENT(block_points, writer, "SELECT points, blake(points) = ?2 FROM run_points WHERE id = ?1") \
+    STATEMENT(next_points, writer, "SELECT id, last, points, head_sum = blake_parts(?1, ?2, " POINTS_SUMMED ") AND points_sum = blake(points)" \
+              " FROM run_points WHERE run = ?1 AND key = ?2 AND first > ?3 ORDER BY first") \
+    STATEMENT(delete_points, writer, "DELETE FROM run_points WHERE id = ?1") \
     STATEMENT(last_points, writer, "SELECT id, n, points, head_sum = blake_parts(?1, ?2, " POINTS_SUMMED ") AND points_sum = blake(points)" \
               " FROM run_points WHERE run = ?1 AND key = ?2 ORDER BY first DESC LIMIT 1") \
     STATEMENT(put_points, writer, "INSERT OR REPLACE INTO run_points (id, run, key, " POINTS_SUMMED ", points, head_sum)" \

@@ -180,7 +180,9 @@ static void add_points(Box *box, uint32_t key, uint64_t from, uint64_t to) {
 
 static size_t count_points(const Box *box, const char *key, uint64_t most, bool *damaged) {
     Thinner t;
-    assert_int_equal(store_run_points(box->store, box->seq, key, 0, most, &t, damaged), ERR_NONE);
+    RunPoints about;
+    assert_int_equal(store_run_points(box->store, box->seq, key, 0, most, &t, &about), ERR_NONE);
+    *damaged = about.damaged;
     for (size_t i = 0; i < t.n; i++) assert_true(t.points[i].value == 1 / (double)t.points[i].step);
     const size_t n = t.n;
     thin_release(&t);
@@ -221,10 +223,16 @@ static void test_points(void **state) {
     /* A block of one key is none of another, nor of another run. */
     meddle(box, "UPDATE run_points SET key = 'accuracy' WHERE key = 'loss' AND first = 1025");
     points_are(box, "accuracy", 10, true);
+    /* What is known of a key besides its blocks. */
+    meddle(box, "UPDATE run_points SET key = 'loss' WHERE key = 'accuracy' AND first = 1025");
+    meddle(box, "UPDATE run_series SET n = 7 WHERE key = 'accuracy'");
+    points_are(box, "accuracy", 10, true);
+    add_points(box, 1, 11, 11);
+    points_are(box, "accuracy", 11, false);
     /* A damaged block is not built upon. */
     meddle(box, "UPDATE run_points SET points = zeroblob(length(points)) WHERE key = 'accuracy' AND first = 1");
-    add_points(box, 1, 11, 20);
-    assert_int_equal(count_points(box, "accuracy", 100000, &damaged), 10);
+    add_points(box, 1, 12, 20);
+    assert_int_equal(count_points(box, "accuracy", 100000, &damaged), 9);
     assert_true(damaged);
 }
 
