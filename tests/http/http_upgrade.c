@@ -36,7 +36,9 @@ static void make_older(const Ask *a) {
                               "DROP TABLE run_events; ALTER TABLE old RENAME TO run_events; PRAGMA user_version = 4;"
                               /* of version 6 */
                               "ALTER TABLE runs DROP COLUMN head_sum; ALTER TABLE runs DROP COLUMN progress_sum; ALTER TABLE run_checkpoints DROP COLUMN damaged;"
-                              "ALTER TABLE run_points DROP COLUMN head_sum; ALTER TABLE run_points DROP COLUMN points_sum; DROP TABLE contents";
+                              "ALTER TABLE run_points DROP COLUMN head_sum; ALTER TABLE run_points DROP COLUMN points_sum; DROP TABLE contents;"
+                              /* of version 7 */
+                              "DROP TABLE run_series; ALTER TABLE runs DROP COLUMN event_rows; ALTER TABLE runs DROP COLUMN event_bytes";
     char path[200], *why = NULL;
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/data/cajal.db", a->daemon.dir);
