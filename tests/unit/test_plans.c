@@ -50,9 +50,9 @@ static void run_case(const Planned *c, uint64_t seed, const NaiveOutput *want, b
                                 .cols = c->g->slots[s].size};
     for (uint32_t o = 0; o < c->g->noutputs; o++) {
         assert_int_equal(plan->outputs[o].batched, want[o].batched);
-        const size_t elements = want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan);
+        const size_t bytes = want[o].size * (want[o].batched ? c->rows : 1) * plan_element(plan);
         const size_t align = seed / 3 % 2 ? sizeof(void *) : 64; /* at 64 shared ones are made in place */
-        assert_int_equal(posix_memalign(&got[o], align, elements), 0);
+        assert_int_equal(posix_memalign(&got[o], align, bytes), 0);
         outputs[o] = (ExecOutput){got[o], want[o].batched};
     }
     if (!exec_run(plan, inputs, outputs, c->rows, tile, w, &err))
