@@ -50,9 +50,12 @@ static void take_event(Watch *w, const char *kind, const cJSON *event) {
 }
 
 static void take_line(Watch *w) {
-    if (!w->line.len) return; /* a heartbeat */
-    if (w->json) printf("%s\n", buf_text(&w->line));
     cJSON *event = cJSON_Parse(buf_text(&w->line));
+    if (strcmp(cli_member_text(event, "event"), "heartbeat") == 0) {
+        cJSON_Delete(event);
+        return;
+    }
+    if (w->json) printf("%s\n", buf_text(&w->line));
     const cJSON *seq = cli_member(event, "seq");
     if (cJSON_IsNumber(seq)) snprintf(w->last, sizeof w->last, "%.0f", seq->valuedouble);
     take_event(w, cli_member_text(event, "event"), event);

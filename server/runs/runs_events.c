@@ -4,13 +4,13 @@
  * daemon or to the connection in between. A reader that is slow has one small buffer, and more is read when it has taken that. */
 #include "server/runs/run_find.h"
 #include "server/runs/scheduler.h"
+#include "schema/base/time.h"
 #include "server/routes.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_BYTES = 64 * 1024 };
-#define BEAT_NS ((int64_t)15000000000)
+enum { READ_BYTES = 64 * 1024, BEAT_SECONDS = 15, MOST_BEAT_SECONDS = 3600 };
 
 typedef struct {
     Call *call;
@@ -19,6 +19,7 @@ typedef struct {
     Buf out;
     size_t sent;
     Timer beat;
+    int64_t pause;   /* nanoseconds from one heartbeat to the next */
     RunWatch watch;
 } Watcher;
 
@@ -51,16 +52,18 @@ static ptrdiff_t read_events(void *arg, char *to, size_t room) {
     return (ptrdiff_t)n;
 }
 
-/* Nothing happens: a comment, so that nobody in between takes the connection for dead. */
+/* Nothing happens: a comment, or a line that is no event of the run, so that nobody in between takes the connection for dead. */
 static void on_beat(void *arg) {
     Watcher *w = arg;
-    if (w->sse && w->sent == w->out.len) {
+    if (w->sent == w->out.len) {
         buf_clear(&w->out);
         w->sent = 0;
-        buf_puts(&w->out, ":\n\n");
+        buf_puts(&w->out, w->sse ? ":\n" : "{\"event\":\"heartbeat\",\"time\":");
+        if (!w->sse) time_put_json(&w->out, time_epoch_us());
+        buf_puts(&w->out, w->sse ? "\n" : "}\n");
         call_stream_more(w->call);
     }
-    loop_timer(w->call->server->loop, &w->beat, loop_now() + BEAT_NS);
+    loop_timer(w->call->server->loop, &w->beat, loop_now() + w->pause);
 }
 
 static void on_closed(void *arg) {
@@ -74,7 +77,7 @@ static void on_closed(void *arg) {
 
 static void on_changed(void *arg) { call_stream_more(((Watcher *)arg)->call); }
 
-static void stream(Call *call, int64_t seq, uint64_t after) {
+static void stream(Call *call, int64_t seq, uint64_t after, int64_t pause) {
     Server *server = call->server;
     Watcher *w = call_alloc(call, 1, sizeof *w);
     if (!w) {
@@ -82,11 +85,11 @@ static void stream(Call *call, int64_t seq, uint64_t after) {
         return;
     }
     *w = (Watcher){.call = call, .after = after, .sse = call->form == FORM_SSE, .watch = {.seq = seq, .changed = on_changed, .arg = w},
-                   .beat = {.fire = on_beat, .arg = w}};
+                   .beat = {.fire = on_beat, .arg = w}, .pause = pause};
     buf_init(&w->out);
     call_keep(call);
     scheduler_watch(server->scheduler, &w->watch);
-    loop_timer(server->loop, &w->beat, loop_now() + BEAT_NS);
+    loop_timer(server->loop, &w->beat, loop_now() + pause);
     call_answer_stream(call, form_type(call->form), &(Stream){.read = read_events, .closed = on_closed, .arg = w});
 }
 
@@ -103,11 +106,11 @@ static bool read_after(Call *call, uint64_t *out) {
 
 void handle_run_events(Call *call) {
     StoredRun run;
-    uint64_t after;
-    if (!read_after(call, &after) || !run_find(call, store_run_head, &run)) return;
+    uint64_t after, beat;
+    if (!read_after(call, &after) || !call_query_uint(call, "heartbeat", BEAT_SECONDS, 1, MOST_BEAT_SECONDS, &beat) || !run_find(call, store_run_head, &run)) return;
     const bool over = !scheduler_find(call->server->scheduler, run.id);
     /* 204 tells an EventSource not to come again. */
     if (over && call->form == FORM_SSE && after >= run.progress.events) call_answer(call, 204, NULL, &(Buf){0});
-    else stream(call, run.seq, after);
+    else stream(call, run.seq, after, (int64_t)beat * 1000000000);
     stored_run_release(&run);
 }

@@ -242,6 +242,30 @@ static void test_live(void **state) {
     buf_release(&seen);
 }
 
+/* While nothing happens, which is as long as a run waits for its turn. */
+static void test_heartbeat(void **state) {
+    Ask *a = *state;
+    static const char *const forms[][2] = {{"Accept: text/event-stream\r\n", "\r\n:\n\n"}, {"Accept: application/x-ndjson\r\n", "{\"event\":\"heartbeat\",\"time\":\"20"}};
+    char first[TOY_ID], id[TOY_ID], path[128], route[128];
+    toy_post(a, 1000000000, 1000000000, first);
+    toy_wait(a, first, "running");
+    toy_post(a, 1000000000, 1000000000, id);
+    snprintf(path, sizeof path, "/runs/%s/events?heartbeat=1", id);
+    for (int form = 0; form < 2; form++) {
+        Buf seen;
+        buf_init(&seen);
+        int fd = raw_open(a->daemon.url);
+        raw_request(fd, "GET", path, forms[form][0], NULL);
+        for (int i = 0; i < 600 && !strstr(buf_text(&seen), forms[form][1]); i++) receive(fd, &seen, 100);
+        if (!strstr(buf_text(&seen), forms[form][1])) fail_msg("no heartbeat in %s", buf_text(&seen));
+        close(fd);
+        buf_release(&seen);
+    }
+    ask_refused(a, "bad_request", toy_route(route, "GET", id, "/events?heartbeat=0"), NULL);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    ask(a, 200, toy_route(route, "POST", first, "/cancel"), NULL);
+}
+
 static void test_metrics(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[200];
@@ -528,7 +552,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_not_found),         cmocka_unit_test(test_record),
         cmocka_unit_test(test_list),         cmocka_unit_test(test_queue),             cmocka_unit_test(test_events),
-        cmocka_unit_test(test_live),         cmocka_unit_test(test_metrics),           cmocka_unit_test(test_many_points),
+        cmocka_unit_test(test_live), cmocka_unit_test(test_heartbeat),         cmocka_unit_test(test_metrics),           cmocka_unit_test(test_many_points),
         cmocka_unit_test(test_fork),         cmocka_unit_test(test_weights_of_another), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_serving_binary), cmocka_unit_test(test_serving_dtypes), cmocka_unit_test(test_beside_training), cmocka_unit_test(ask_ends_well),
     };
