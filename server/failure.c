@@ -1,4 +1,5 @@
 #include "server/failure.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,3 +38,13 @@ void failure_release(Failure *f) {
 }
 
 At failure_at(uint8_t kind, uint32_t index) { return kind <= AT_PLACE ? AT((AtKind)kind, index) : AT_NOWHERE; }
+
+static bool is_descriptors(int cause) { return cause == EMFILE || cause == ENFILE; }
+
+ErrCode failure_short(int cause) { return is_descriptors(cause) ? ERR_queue_full : ERR_internal; }
+
+const char *failure_short_text(int cause) {
+    return is_descriptors(cause) ? "The service has no file descriptor left for this at the moment." : "Memory is short.";
+}
+
+bool failure_short_err(Err *err, int cause) { return err_set(err, failure_short(cause), "%s", failure_short_text(cause)); }

@@ -20,4 +20,9 @@ void failure_copy(Failure *to, const Failure *from);
 void failure_release(Failure *f); /* harmless on a zeroed one; leaves one */
 /* A place as frames have it. */
 At failure_at(uint8_t kind, uint32_t index);
+
+/* What is short, by the errno of what could not be made. File descriptors, of which there may be some in a moment: queue_full; else memory: internal. */
+ErrCode failure_short(int cause);
+const char *failure_short_text(int cause); /* a sentence */
+bool failure_short_err(Err *err, int cause); /* false */
 #endif

@@ -10,6 +10,7 @@
 #include "server/runs/scheduler.h"
 #include "server/version.h"
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -44,8 +45,14 @@ static int worker_count(const Config *config, const Machine *machine) {
     return n > 0 ? n : 1;
 }
 
-/* Descriptors that are nobody's connection: the database, workers, data sets and areas under way. */
-enum { RESERVED_DESCRIPTORS = 512, LEAST_CONNECTIONS = 64 };
+/* Descriptors that are nobody's connection: the database, workers, data sets and areas under way. The last of them are no request's either: runs and the
+ * database go on whatever is asked for. */
+enum { RESERVED_DESCRIPTORS = 512, LEAST_CONNECTIONS = 64, LAST_DESCRIPTORS = 128 };
+
+static int most_fd(const Machine *machine) {
+    const uint64_t last = machine->descriptors / 4 < LAST_DESCRIPTORS ? machine->descriptors / 4 : LAST_DESCRIPTORS;
+    return machine->descriptors < INT_MAX ? (int)(machine->descriptors - last) : INT_MAX;
+}
 
 /* As many connections as there are descriptors for. */
 static void fit_connections(Config *config, const Machine *machine, const Log *log) {
@@ -115,7 +122,7 @@ static bool start(Daemon *d, char *why, size_t room) {
         !(s->bulk = tasks_new(s->loop, 1)))
         return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_compiler);
-    shm_pool_init(&s->shm_pool, s->loop, s->tasks);
+    shm_pool_init(&s->shm_pool, s->loop, s->tasks, s->most_fd);
     s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
     s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;
     if (!s->dataset_files || !worker_path(config, path)) return false;
@@ -180,6 +187,7 @@ int main(int argc, char **argv) {
     metrics_init(&d.metrics);
     fit_connections(&config, &d.machine, &d.server.log);
     d.server.most_held = d.machine.memory / 2 < LIMIT_BODIES_BYTES ? (size_t)(d.machine.memory / 2) : LIMIT_BODIES_BYTES;
+    d.server.most_fd = most_fd(&d.machine);
     bool ok = start(&d, why, sizeof why);
     if (ok) {
         say_ready(&d.server);

@@ -39,6 +39,7 @@ typedef struct Server {
     bool draining;   /* new requests are refused */
     Parties parties; /* who asks */
     size_t held;     /* bytes of bodies, values and answers in flight (call_hold) */
+    int most_fd;      /* descriptors from this one on are neither a connection's nor a request's */
     size_t most_held; /* what they may take together; one party half of it */
 } Server;
 #endif

@@ -90,7 +90,7 @@ static bool open_content(DatasetFiles *c, const char *sha256, Dataset *out, Err 
     FileName name;
     file_name(sha256, name);
     int fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(err, ERR_internal, "The stored file of the data set cannot be opened: %s.", strerror(errno));
+    if (fd < 0) return err_set(err, file_code(errno), "The stored file of the data set cannot be opened: %s.", strerror(errno));
     if (!dataset_read(fd, out, err)) {
         close(fd);
         return false;

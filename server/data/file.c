@@ -1,4 +1,5 @@
 #include "server/data/file.h"
+#include "server/failure.h"
 #include <errno.h>
 #include <unistd.h>
 
@@ -13,4 +14,4 @@ bool file_write(int fd, const void *bytes, size_t len) {
     return true;
 }
 
-ErrCode file_code(int cause) { return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_storage_full : ERR_internal; }
+ErrCode file_code(int cause) { return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_storage_full : failure_short(cause); }

@@ -7,6 +7,6 @@
 
 /* Writes all at the descriptor's place. False with errno. */
 bool file_write(int fd, const void *bytes, size_t len);
-/* What an errno of writing means to a client: storage_full when the disk or a quota is, else internal. */
+/* What an errno of writing means to a client: storage_full when the disk or a quota is, else as failure_short has it. */
 ErrCode file_code(int cause);
 #endif

@@ -1,5 +1,6 @@
 #include "server/eval/eval.h"
 #include "schema/limits.h"
+#include <errno.h>
 #include <string.h>
 
 /* Bytes of a body that may be prepared in the loop when its tensors stay in place: by then a thread costs little beside all else. */
@@ -77,6 +78,11 @@ static void executed(void *arg, const JobResult *result) {
     const ExecutedMsg *m = result->executed;
     if (m->code) {
         errand_fail(ev, m->code < ERR_COUNT ? (ErrCode)m->code : ERR_internal, "%.*s", (int)m->message_len, (const char *)m->message);
+        return;
+    }
+    if (result->frame && result->frame->area >= 0 && !shm_pool_admits(&ev->errand.call->server->shm_pool, result->frame->area)) {
+        failure_short_err(&ev->errand.err, errno);
+        errand_refuse(ev);
         return;
     }
     if (!take_results(ev, result->frame, m)) {

@@ -1,6 +1,7 @@
 #include "server/eval/eval.h"
 #include "schema/formats/number.h"
 #include "schema/limits.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -432,18 +433,19 @@ static bool fits_json(Eval *ev) {
 }
 
 /* Where the results and the values that do not lie there already go: behind a binary body in its own area, in a new area, or (few bytes) in
- * memory that travels in the frame. */
+ * memory that travels in the frame. NULL with errno. */
 static unsigned char *open_area(Eval *ev) {
     Body *body = &ev->errand.call->body;
     if (body->area.fd >= 0) {
-        if (!area_grow(&body->area, body->len, ev->area_size)) return NULL;
+        if (!body_area_grow(body->shm_pool, &body->area, body->len, ev->area_size)) return NULL;
         ev->area = body->area;
         body->area.fd = -1;
         body->data = NULL;
         return ev->area.data;
     }
+    errno = ENOMEM;
     if (ev->results_at <= WIRE_INLINE_AREA) return call_alloc(ev->errand.call, ev->results_at + 1, 1);
-    return area_create(&ev->area, ev->area_size) ? ev->area.data : NULL;
+    return shm_pool_make(body->shm_pool, ev->area_size, &ev->area) ? ev->area.data : NULL;
 }
 
 static unsigned char *place_values(Eval *ev, const TensorMsg *tensors, const Value *const *from, uint32_t n) {
@@ -509,7 +511,7 @@ static bool make_run(Eval *ev) {
     uint32_t n = collect_tensors(ev, tensors, from);
     if (!lay_out(ev, tensors, from, n) || !fits_json(ev)) return false;
     unsigned char *base = place_values(ev, tensors, from, n);
-    if (!base) return no_memory(ev);
+    if (!base) return failure_short_err(&ev->errand.err, errno);
     if (ev->area.fd < 0) ev->inline_values = base;
     else clear_zero_results(ev, base);
     set_run(ev, tensors, n, results);

@@ -1,5 +1,6 @@
 #include "server/http/admit.h"
 #include "schema/limits.h"
+#include "server/failure.h"
 #include "server/http/access.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ static void begin_body(Call *call, uint64_t declared) {
     size_t cap = kind == BODY_JSON ? LIMIT_JSON_BYTES : (size_t)call->server->config->max_body;
     ErrCode code = body_begin(&call->body, kind, declared, cap);
     if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", cap);
-    else if (code) call_fail(call, code, "Memory is short.");
+    else if (code) call_fail(call, code, "%s", failure_short_text(errno));
 }
 
 static void refuse_route(Call *call, const char *url, unsigned methods) {

@@ -1,5 +1,7 @@
 #include "server/http/body.h"
 #include "schema/limits.h"
+#include "server/failure.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -34,7 +36,7 @@ static size_t with_results(BodyKind kind, size_t len) {
 static bool in_area(BodyKind kind) { return kind & (BODY_BINARY | BODY_DATA); }
 
 static bool new_area(const Body *body, size_t size, Area *out) {
-    return body->shm_pool ? shm_pool_take(body->shm_pool, size, out) : area_create(out, size);
+    return body->shm_pool ? shm_pool_take(body->shm_pool, size, out) : shm_pool_make(NULL, size, out);
 }
 
 ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {
@@ -45,7 +47,7 @@ ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {
     if (in_area(kind) && room > WIRE_INLINE_AREA) {
         if (!new_area(body, with_results(kind, room), &body->area)) {
             body->area.fd = -1;
-            return ERR_internal;
+            return failure_short(errno);
         }
         body->data = body->area.data;
         body->room = body->area.size;
@@ -53,13 +55,13 @@ ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap) {
     }
     body->data = malloc(room);
     body->room = body->data ? room : 0;
-    return body->data ? ERR_NONE : ERR_internal;
+    return body->data ? ERR_NONE : failure_short(errno);
 }
 
-bool area_grow(Area *area, size_t keep, size_t size) {
+bool body_area_grow(const ShmPool *pool, Area *area, size_t keep, size_t size) {
     if (size <= area->size) return true;
     Area bigger;
-    if (!area_create(&bigger, size)) return false;
+    if (!shm_pool_make(pool, size, &bigger)) return false;
     memcpy(bigger.data, area->data, keep);
     area_release(area);
     *area = bigger;
@@ -70,7 +72,7 @@ static bool grow(Body *body, size_t need) {
     size_t room = body->room < SIZE_MAX / 2 ? body->room * 2 : body->room;
     if (room < need) room = need;
     if (body->area.fd >= 0) {
-        if (!area_grow(&body->area, body->len, room)) return false;
+        if (!body_area_grow(body->shm_pool, &body->area, body->len, room)) return false;
         body->data = body->area.data;
     } else if (in_area(body->kind) && room > WIRE_INLINE_AREA) {
         Area area;
@@ -91,7 +93,7 @@ static bool grow(Body *body, size_t need) {
 
 ErrCode body_add(Body *body, const void *bytes, size_t len) {
     if (len > body->cap - body->len) return ERR_body_too_large;
-    if (len > body->room - body->len && !grow(body, body->len + len)) return ERR_internal;
+    if (len > body->room - body->len && !grow(body, body->len + len)) return failure_short(errno);
     memcpy(body->data + body->len, bytes, len);
     body->len += len;
     return ERR_NONE;

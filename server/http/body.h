@@ -1,7 +1,7 @@
 /* A request's body as it comes in. JSON is collected in ordinary memory; a binary body of any size goes straight into the shared memory
  * that the worker will read (an Area), with room behind it for the results, so that tensors are not copied.
  *
- * Errors: body_begin and body_add return ERR_NONE, ERR_body_too_large, or ERR_internal when memory is short. */
+ * Errors: body_begin and body_add return ERR_NONE, ERR_body_too_large, or with errno what failure.h says of what is short. */
 #ifndef CAJAL_BODY_H
 #define CAJAL_BODY_H
 #include "schema/errors.h"
@@ -27,6 +27,6 @@ void body_init(Body *body);
 ErrCode body_begin(Body *body, BodyKind kind, uint64_t declared, size_t cap);
 ErrCode body_add(Body *body, const void *bytes, size_t len);
 void body_release(Body *body);
-/* Makes the area at least `size` bytes, keeping its first `keep`. False when memory is short. */
-bool area_grow(Area *area, size_t keep, size_t size);
+/* Makes the area at least `size` bytes, keeping its first `keep`. False with errno: memory or descriptors are short. */
+bool body_area_grow(const ShmPool *pool, Area *area, size_t keep, size_t size);
 #endif

@@ -58,8 +58,8 @@ static void end(Connection *c) {
     shutdown(c->watch.fd, SHUT_RDWR);
 }
 
-/* Those that have never asked for anything go first. False: there is no idle one to be had at the moment. */
-static bool shed(Connections *all) {
+/* Those that have never asked for anything go first. */
+bool connections_shed(Connections *all) {
     const Party *largest = parties_largest(all->parties);
     const int64_t now = loop_now();
     Connection *oldest = NULL;
@@ -79,7 +79,7 @@ static void on_sweep(void *arg) {
         next = c->next;
         if (!c->used || now - c->since >= IDLE_NS) end(c);
     }
-    for (size_t n = excess(all); n && shed(all);) n--;
+    for (size_t n = excess(all); n && connections_shed(all);) n--;
     if (all->idle) loop_timer(all->loop, &all->sweep, now + (excess(all) ? SPARE_NS : SWEEP_NS));
 }
 
@@ -106,7 +106,7 @@ Connection *connection_open(Connections *all, int fd, const struct sockaddr *add
     c->party->connections++;
     all->count++;
     connection_idle(c);
-    c->surplus = excess(all) && !shed(all);
+    c->surplus = excess(all) && !connections_shed(all);
     const int64_t soon = loop_now() + SPARE_NS;
     if (c->surplus && (!all->sweep.on || all->sweep.due > soon)) loop_timer(all->loop, &all->sweep, soon);
     return c;

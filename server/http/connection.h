@@ -39,6 +39,9 @@ struct Connection {
 void connections_init(Connections *all, Loop *loop, Parties *parties, size_t most, void (*gone)(Connection *c));
 void connections_release(Connections *all);
 
+/* Ends an idle one of the party with the most. False: there is none to be had at the moment. */
+bool connections_shed(Connections *all);
+
 /* The socket is the caller's. NULL: it cannot be watched, and so not be served. */
 Connection *connection_open(Connections *all, int fd, const struct sockaddr *address);
 void connection_close(Connection *c);

@@ -1,10 +1,12 @@
 #include "server/http/http.h"
 #include "schema/limits.h"
+#include "server/failure.h"
 #include "server/http/access.h"
 #include "server/http/admit.h"
 #include "server/http/connection.h"
 #include "server/http/listen.h"
 #include "server/http/respond.h"
+#include <errno.h>
 #include <limits.h>
 #include <microhttpd.h>
 #include <sodium.h>
@@ -27,7 +29,8 @@ struct Http {
     Server *server;
     struct MHD_Daemon *mhd;
     Watch watch;
-    bool loopback, closed; /* closed: a connection was, since libmicrohttpd began to run */
+    Listener listener;
+    bool loopback;
     uint16_t port;
     Connections connections;
     size_t inflight;
@@ -64,6 +67,8 @@ static void on_gone(Connection *c) {
     stream_more(c->streaming);
 }
 
+static bool has_room(const Http *http) { return http->connections.count < http->connections.most + SPARE_CONNECTIONS; }
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
     Http *http = arg;
     Connection *c = *context;
@@ -73,10 +78,29 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         /* Who cannot be watched cannot be served. */
         if (!*context) shutdown(fd, SHUT_RDWR);
     } else {
-        http->closed = true;
         if (c) connection_close(c);
         *context = NULL;
+        if (http->listener.paused && has_room(http)) listener_go_on(&http->listener);
     }
+}
+
+/* libmicrohttpd closes it when it does not take it. */
+static void on_accepted(void *arg, int fd, const struct sockaddr *address, socklen_t len) {
+    Http *http = arg;
+    if (fd >= http->server->most_fd) {
+        /* The last descriptors are for what is under way. */
+        close(fd);
+        connections_shed(&http->connections);
+        return;
+    }
+    MHD_add_connection(http->mhd, fd, address, len);
+    if (!has_room(http)) listener_pause(&http->listener);
+}
+
+static void on_no_descriptor(void *arg) {
+    Http *http = arg;
+    log_put(&http->server->log, LOG_WARN, "no file descriptor", "connections=%zu", http->connections.count);
+    connections_shed(&http->connections);
 }
 
 static Connection *connection_of_mhd(struct MHD_Connection *connection) {
@@ -289,7 +313,7 @@ static void take_body(Http *http, Call *call, const char *data, size_t len) {
             ErrCode code = body_add(&call->body, data, len);
             http->server->metrics->bytes_in += len;
             if (code == ERR_body_too_large) call_fail(call, code, "A body of this kind may have at most %zu bytes.", call->body.cap);
-            else if (code) call_fail(call, code, "Memory is short.");
+            else if (code) call_fail(call, code, "%s", failure_short_text(errno));
         }
         return;
     }
@@ -412,19 +436,18 @@ Http *http_new(Server *server, char *why, size_t room) {
     randombytes_buf(raw, sizeof raw);
     sodium_bin2hex(http->id_prefix, sizeof http->id_prefix, raw, sizeof raw);
     int fd = listen_on(host, port, &http->port, why, room);
+    http->listener = (Listener){.loop = server->loop, .watch.fd = -1, .take = on_accepted, .full = on_no_descriptor, .arg = http};
     if (fd >= 0)
-        http->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, http,
-                                     MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, fd,
-                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        http->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_access, http,
+                                     MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
                                      MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config->max_connections + SPARE_CONNECTIONS,
                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-    if (!http->mhd) {
-        if (fd >= 0) {
-            snprintf(why, room, "libmicrohttpd does not start");
-            close(fd);
-        }
+    if (!http->mhd || !listener_start(&http->listener, fd)) {
+        if (fd >= 0) snprintf(why, room, "libmicrohttpd does not start");
+        if (fd >= 0) close(fd);
+        if (http->mhd) MHD_stop_daemon(http->mhd);
         free(http);
         return NULL;
     }
@@ -448,16 +471,13 @@ int http_turn(Http *http) {
         MHD_run(http->mhd);
     } while (++turns < least || (http->more && turns < BODY_TURNS));
     http->late = false;
-    /* With room for connections again, libmicrohttpd does not listen before it is next run. */
-    for (; http->closed; MHD_run(http->mhd)) http->closed = false;
     if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
     if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 void http_quiesce(Http *http) {
-    int fd = MHD_quiesce_daemon(http->mhd);
-    if (fd >= 0) close(fd);
+    listener_stop(&http->listener);
     http->grace = (Timer){.fire = on_grace, .arg = http};
     loop_timer(http->server->loop, &http->grace, loop_now() + GRACE_NS);
     wake_streams(http, false);
@@ -474,6 +494,7 @@ void http_free(Http *http) {
     http_turn(http);
     loop_unwatch(http->server->loop, &http->watch);
     loop_untimer(http->server->loop, &http->grace);
+    listener_stop(&http->listener);
     MHD_stop_daemon(http->mhd);
     connections_release(&http->connections);
     free(http);

@@ -1,4 +1,5 @@
 #include "server/http/shm_pool.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -38,13 +39,28 @@ static void let_go(void *arg) {
     pool->n = pool->bytes = 0;
 }
 
-void shm_pool_init(ShmPool *pool, Loop *loop, Tasks *tasks) {
-    *pool = (ShmPool){.loop = loop, .tasks = tasks, .idle = {.fire = let_go, .arg = pool}};
+void shm_pool_init(ShmPool *pool, Loop *loop, Tasks *tasks, int most_fd) {
+    *pool = (ShmPool){.loop = loop, .tasks = tasks, .most_fd = most_fd, .idle = {.fire = let_go, .arg = pool}};
 }
 
 void shm_pool_release(ShmPool *pool) {
     let_go(pool);
     if (pool->loop) loop_untimer(pool->loop, &pool->idle);
+}
+
+/* The kernel gives the lowest descriptor that is free: a high one says that all below are taken. */
+bool shm_pool_admits(const ShmPool *pool, int fd) {
+    if (!pool || !pool->most_fd || fd < pool->most_fd) return true;
+    errno = EMFILE;
+    return false;
+}
+
+bool shm_pool_make(const ShmPool *pool, size_t size, Area *out) {
+    if (!area_create(out, size)) return false;
+    if (shm_pool_admits(pool, out->fd)) return true;
+    area_release(out);
+    errno = EMFILE;
+    return false;
 }
 
 bool shm_pool_take(ShmPool *pool, size_t size, Area *out) {
@@ -55,7 +71,7 @@ bool shm_pool_take(ShmPool *pool, size_t size, Area *out) {
         pool->bytes -= out->size;
         return true;
     }
-    return area_create(out, size);
+    return shm_pool_make(pool, size, out);
 }
 
 void shm_pool_give(ShmPool *pool, Area *area) {

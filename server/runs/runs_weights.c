@@ -1,9 +1,11 @@
 /* GET /runs/{id}/weights: a checkpoint's weights, without the optimizer's state. */
 #include "schema/formats/safetensors.h"
+#include "server/failure.h"
 #include "server/http/errand.h"
 #include "server/runs/run_find.h"
 #include "server/runs/runfile.h"
 #include "server/routes.h"
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,7 +50,8 @@ static bool copy_weights(WeightsQuery *w, const Bulk *bulk, size_t n, const unsi
     size_t size = 0, at = 0; /* no more than the file's */
     for (size_t i = 0; i < n; i++) size += bulk->items[i].bytes;
     safetensors_put_header(&w->head, bulk->items, n);
-    if (w->head.failed || !area_create(&w->area, size ? size : 1)) return err_set(&w->errand.err, ERR_internal, "Memory is short.");
+    errno = ENOMEM;
+    if (w->head.failed || !shm_pool_make(&w->errand.call->server->shm_pool, size ? size : 1, &w->area)) return failure_short_err(&w->errand.err, errno);
     for (size_t i = 0; i < n; i++) {
         memcpy((char *)w->area.data + at, file + bulk->items[i].offset, bulk->items[i].bytes);
         at += bulk->items[i].bytes;

@@ -25,7 +25,7 @@ static void test_given_is_taken_again(void **state) {
     Loop *loop = loop_new();
     ShmPool pool;
     Area a, b, c;
-    shm_pool_init(&pool, loop, NULL);
+    shm_pool_init(&pool, loop, NULL, 0);
     assert_true(shm_pool_take(&pool, MB, &a));
     int fd = a.fd;
     shm_pool_give(&pool, &a);
@@ -50,7 +50,7 @@ static void test_little_is_kept(void **state) {
     Loop *loop = loop_new();
     ShmPool pool;
     Area a[2 * SHM_POOL_KEPT];
-    shm_pool_init(&pool, loop, NULL);
+    shm_pool_init(&pool, loop, NULL, 0);
     for (int i = 0; i < 2 * SHM_POOL_KEPT; i++) assert_true(shm_pool_take(&pool, 4096, &a[i]));
     for (int i = 0; i < 2 * SHM_POOL_KEPT; i++) shm_pool_give(&pool, &a[i]);
     assert_int_equal(SHM_POOL_KEPT, pool.n);
@@ -73,7 +73,7 @@ static void test_nothing_is_kept_for_long(void **state) {
     Loop *loop = loop_new();
     ShmPool pool;
     Area a;
-    shm_pool_init(&pool, loop, NULL);
+    shm_pool_init(&pool, loop, NULL, 0);
     assert_true(shm_pool_take(&pool, 4096, &a));
     shm_pool_give(&pool, &a);
     int64_t began = loop_now();
@@ -91,7 +91,7 @@ static void test_bodies_share(void **state) {
     ShmPool pool;
     Body body;
     static unsigned char bytes[100000];
-    shm_pool_init(&pool, loop, NULL);
+    shm_pool_init(&pool, loop, NULL, 0);
     for (int round = 0; round < 3; round++) {
         body_init(&body);
         body.shm_pool = &pool;

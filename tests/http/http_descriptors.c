@@ -1,0 +1,91 @@
+/* File descriptors run out: nothing turns without doing anything, nobody is told that memory is short, and what waits goes on when there are some again.
+ *
+ * The limit of the running daemon is set below what it has open, so that the very next descriptor is refused. */
+#include "tests/support/raw.h"
+#include "tests/support/toy.h"
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static int setup(void **state) {
+    if (ask_setup(state) != 0) return -1;
+    toy_data(*state);
+    return 0;
+}
+
+/* Of the daemon, the soft one; its limit before. */
+static rlim_t limit(const Ask *a, rlim_t to) {
+    struct rlimit was, now;
+    assert_int_equal(prlimit(a->daemon.pid, RLIMIT_NOFILE, NULL, &was), 0);
+    now = (struct rlimit){.rlim_cur = to, .rlim_max = was.rlim_max};
+    assert_int_equal(prlimit(a->daemon.pid, RLIMIT_NOFILE, &now, NULL), 0);
+    return was.rlim_cur;
+}
+
+/* Clock ticks of processor time that the daemon has used. */
+static unsigned long ticks(const Ask *a) {
+    char path[64];
+    unsigned long user = 0, system = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)a->daemon.pid);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system), 2);
+    fclose(f);
+    return user + system;
+}
+
+static void test_connections_wait(void **state) {
+    Ask *a = *state;
+    ClientResponse answer = {0};
+    const rlim_t before = limit(a, 3);
+    int fd = raw_open(a->daemon.url); /* in the kernel's queue */
+    raw_request(fd, "GET", "/livez", "", NULL);
+    while (!daemon_logged(&a->daemon, "no file descriptor")) usleep(5000);
+    const unsigned long used = ticks(a);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 1000), 0); /* nobody is heard, and nobody sent away */
+    assert_true(ticks(a) - used < (unsigned long)sysconf(_SC_CLK_TCK) / 2);
+    limit(a, before);
+    assert_true(raw_answer(fd, &answer));
+    assert_int_equal(answer.status, 200);
+    client_response_release(&answer);
+    close(fd);
+}
+
+/* A body that needs shared memory. */
+static void test_requests_are_told(void **state) {
+    Ask *a = *state;
+    enum { COUNT = 40000 };
+    char hash[80], route[200];
+    const char *const npy[] = {"Content-Type: application/x-npy", NULL};
+    Buf body;
+    ask_compile(a, "{'source': '\\\\x:!R[40000]. x'}", hash);
+    buf_init(&body);
+    buf_put(&body, "\x93NUMPY\1\0\x76\0", 10);
+    buf_printf(&body, "%-117s\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (40000,), }");
+    for (int i = 0; i < COUNT; i++) buf_u32(&body, 0);
+    snprintf(route, sizeof route, "POST /eval?program=%s", hash);
+    const rlim_t before = limit(a, 3);
+    ask_bytes(a, 503, route, npy, body.data, body.len);
+    limit(a, before);
+    ask_is_problem(a, "queue_full");
+    ask_body_has(a, "The service has no file descriptor left for this at the moment.");
+    ask_bytes(a, 200, route, npy, body.data, body.len);
+    buf_release(&body);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_connections_wait),
+        cmocka_unit_test(test_requests_are_told),
+        cmocka_unit_test(ask_ends_well),
+    };
+    return cmocka_run_group_tests(tests, setup, ask_teardown);
+}
