@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "schema/protocol/build.h"
 #include "schema/graph/graph.h"
+#include "server/runs/purge.h"
 #include "server/runs/runfile.h"
 #include "server/http/http.h"
 #include "server/programs/program.h"
@@ -130,6 +131,7 @@ static bool start(Daemon *d, char *why, size_t room) {
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
     s->programs = programs_new(s);
+    if (!(s->purge = purge_new(s))) return false;
     runfile_sweep(config->data, s->store);
     pool.workers = (int)config->runs;
     pool.threads = d->machine.cores;
@@ -151,6 +153,7 @@ static void stop(Daemon *d) {
     tasks_free(s->bulk);
     s->tasks = s->bulk = s->shm_pool.tasks = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
+    purge_free(s->purge);
     scheduler_free(s->scheduler);
     dispatch_free(s->dispatch);
     programs_free(s->programs);

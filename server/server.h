@@ -16,6 +16,7 @@
 
 typedef struct Http Http;
 typedef struct Programs Programs;
+typedef struct Purge Purge;
 typedef struct Scheduler Scheduler;
 struct Call;
 
@@ -33,6 +34,7 @@ typedef struct Server {
     Dispatch *dispatch;
     Programs *programs;
     Scheduler *scheduler;
+    Purge *purge;
     Http *http;
     struct Call *spare_calls; /* list (call.h) */
     size_t nspare_calls;

@@ -1,6 +1,7 @@
 /* DELETE /runs/{id} */
 #include "server/data/dataset_files.h"
 #include "server/http/errand.h"
+#include "server/runs/purge.h"
 #include "server/runs/run_facts.h"
 #include "server/runs/run_find.h"
 #include "server/runs/run_wait.h"
@@ -34,7 +35,10 @@ static bool delete_run(void *arg) {
     return true;
 }
 
-static void deleted(void *arg) { errand_answer(arg, 204, NULL, &(Buf){0}); }
+static void deleted(void *arg) {
+    purge_begin(((RunDeletion *)arg)->errand.call->server->purge);
+    errand_answer(arg, 204, NULL, &(Buf){0});
+}
 
 static void note_data(RunDeletion *d, const StoredRun *run) {
     RunFacts facts;

@@ -81,7 +81,8 @@ sqlite3 *store_connect(const char *dir, bool writer, char *why, size_t room) {
     bool ok = sqlite3_open_v2(path, &db, flags, NULL) == SQLITE_OK && sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK && store_sums_register(db);
     if (!ok) snprintf(why, room, "cannot open %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
     if (ok && writer) {
-        ok = run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON");
+        ok = run(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
+                     " PRAGMA journal_size_limit = 16777216");
         if (!ok) snprintf(why, room, "cannot use %s: %s", path, sqlite3_errmsg(db));
         ok = ok && migrate(db, why, room);
     }

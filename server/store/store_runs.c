@@ -208,21 +208,9 @@ static ErrCode flush(Store *store, const RunFlush *f) {
     return code ? code : put_progress(store, f);
 }
 
-/* Ends the transaction that `begin` was the outcome of. */
-static ErrCode end(Store *store, ErrCode begin, ErrCode code) {
-    if (begin) return begin;
-    if (!code) code = store_outcome(store, store->commit, "commit");
-    /* A full disk ends a transaction by itself. */
-    if (code && !sqlite3_get_autocommit(store->writer)) store_outcome(store, store->rollback, "rollback");
-    return code;
-}
-
 ErrCode store_run_flush(Store *store, const RunFlush *f) {
-    pthread_mutex_lock(&store->lock);
-    ErrCode begin = store_outcome(store, store->begin, "begin");
-    ErrCode code = end(store, begin, begin ? begin : flush(store, f));
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    const ErrCode code = store_begin(store);
+    return code ? code : store_end(store, flush(store, f));
 }
 
 static ErrCode add_data(Store *store, const char *id, const RunData *data) {
@@ -257,11 +245,8 @@ static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata
 }
 
 ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const RunEvents *events) {
-    pthread_mutex_lock(&store->lock);
-    ErrCode begin = store_outcome(store, store->begin, "begin");
-    ErrCode code = end(store, begin, begin ? begin : add(store, r, data, ndata, begin_at, events));
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    const ErrCode code = store_begin(store);
+    return code ? code : store_end(store, add(store, r, data, ndata, begin_at, events));
 }
 
 static ErrCode look(Store *store, const char *id) {
@@ -299,9 +284,6 @@ ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
 }
 
 ErrCode store_run_delete(Store *store, const char *id) {
-    pthread_mutex_lock(&store->lock);
-    ErrCode begin = store_outcome(store, store->begin, "begin");
-    ErrCode code = end(store, begin, begin ? begin : delete(store, id));
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    const ErrCode code = store_begin(store);
+    return code ? code : store_end(store, delete(store, id));
 }

@@ -79,7 +79,7 @@ typedef struct {
     size_t npruned;
 } RunFlush;
 ErrCode store_run_flush(Store *store, const RunFlush *flush);
-/* ERR_not_found, ERR_conflict: it is queued or running. */
+/* It is not there any more; its rows go later (store_purge.h). ERR_not_found, ERR_conflict: it is queued or running. */
 ErrCode store_run_delete(Store *store, const char *id);
 
 /* Steps of the checkpoints, ascending. */

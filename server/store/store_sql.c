@@ -42,3 +42,18 @@ ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what) {
     if (done) return ERR_NONE;
     return code == SQLITE_FULL || code == SQLITE_TOOBIG ? ERR_storage_full : ERR_internal;
 }
+
+ErrCode store_begin(Store *store) {
+    pthread_mutex_lock(&store->lock);
+    ErrCode code = store_outcome(store, store->begin, "begin");
+    if (code) pthread_mutex_unlock(&store->lock);
+    return code;
+}
+
+ErrCode store_end(Store *store, ErrCode code) {
+    if (!code) code = store_outcome(store, store->commit, "commit");
+    /* A full disk ends a transaction by itself. */
+    if (code && !sqlite3_get_autocommit(store->writer)) store_outcome(store, store->rollback, "rollback");
+    pthread_mutex_unlock(&store->lock);
+    return code;
+}

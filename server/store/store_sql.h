@@ -72,8 +72,10 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     "seq, id, name, program, forked_from, created, state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code, " \
     RUN_INTACT
 
+/* A deleted run has its row until all others of it are gone (store_purge.h). */
+#define RUN_THERE " AND state <> 'deleted'"
 #define WHOLE_RUN \
-    "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum = blake_parts(id, spec, program, canonical, facts, link) FROM runs r WHERE id = ?1"
+    "SELECT " RUN_COLUMNS ", spec, facts, canonical, link, checksum = blake_parts(id, spec, program, canonical, facts, link) FROM runs r WHERE id = ?1" RUN_THERE
 
 #define RUN_STATEMENTS(STATEMENT) \
     STATEMENT(begin, writer, "BEGIN IMMEDIATE") \
@@ -81,11 +83,11 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(rollback, writer, "ROLLBACK") \
     STATEMENT(run, reader, WHOLE_RUN) \
     STATEMENT(run_aside, writer, WHOLE_RUN) \
-    STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE id = ?1") \
-    STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2") \
+    STATEMENT(run_head, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE id = ?1" RUN_THERE) \
+    STATEMENT(run_list, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1" RUN_THERE " ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_active, reader, "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY seq") \
-    STATEMENT(run_there, writer, "SELECT 1 FROM runs WHERE id = ?1") \
+    STATEMENT(run_there, writer, "SELECT 1 FROM runs WHERE id = ?1" RUN_THERE) \
     STATEMENT(program_held, writer, "SELECT 1 FROM runs WHERE program = ?1 AND state IN ('queued', 'running') LIMIT 1") \
     STATEMENT(add_run, writer, "INSERT INTO runs (state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code," \
               " id, name, spec, program, facts, forked_from, canonical, link, created, checksum)" \
@@ -97,7 +99,13 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(run_progress, writer, "UPDATE runs SET state = ?1, reason = ?2, started = ?3, ended = ?4, step = ?5, steps = ?6, epoch = ?7," \
               " latest = ?8, versions = ?9, attempts = ?10, events = ?11, code = ?12," \
               " progress_sum = blake_parts(seq, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) WHERE seq = ?13") \
-    STATEMENT(delete_run, writer, "DELETE FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running')") \
+    STATEMENT(delete_run, writer, "UPDATE runs SET state = 'deleted' WHERE id = ?1 AND state NOT IN ('queued', 'running', 'deleted')") \
+    STATEMENT(runs_deleted, reader, "SELECT id FROM runs WHERE state = 'deleted'") \
+    STATEMENT(purge_next, writer, "SELECT seq FROM runs WHERE state = 'deleted' LIMIT 1") \
+    STATEMENT(purge_points, writer, "DELETE FROM run_points WHERE id IN (SELECT id FROM run_points WHERE run = ?1 LIMIT 128)") \
+    STATEMENT(purge_events, writer, "DELETE FROM run_events WHERE rowid IN (SELECT rowid FROM run_events WHERE run = ?1 LIMIT 64)") \
+    STATEMENT(purge_run, writer, "DELETE FROM runs WHERE seq = ?1") \
+    STATEMENT(free_pages, writer, "PRAGMA freelist_count") \
     STATEMENT(add_run_data, writer, "INSERT OR REPLACE INTO run_data (run, dataset, sha256, held)" \
               " SELECT ?1, name, sha256, 1 FROM datasets WHERE name = ?2 AND sha256 = ?3") \
     STATEMENT(hold_run_data, writer, "UPDATE run_data SET held = ?2 WHERE run = ?1 AND held <> ?2") \
@@ -115,7 +123,7 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
               " AND CASE kind WHEN 'metric' THEN 0 WHEN 'checkpoint' THEN 0 WHEN 'log' THEN 1 ELSE 2 END <= ?3") \
     STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum, damaged FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
     STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum, c.damaged FROM runs r LEFT JOIN run_checkpoints c" \
-              " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1 ORDER BY c.step DESC LIMIT 1") \
+              " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1" RUN_THERE " ORDER BY c.step DESC LIMIT 1") \
     STATEMENT(put_checkpoint, writer, "INSERT OR REPLACE INTO run_checkpoints (run, step, bytes, checksum) VALUES (?1, ?2, ?3, ?4)") \
     STATEMENT(mark_checkpoint, writer, "UPDATE run_checkpoints SET damaged = ?3 WHERE run = ?1 AND step = ?2 AND damaged <> ?3") \
     STATEMENT(prune_checkpoint, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step = ?2") \
@@ -162,6 +170,9 @@ StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what);
 /* Steps a write and finishes it. */
 ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what);
 void store_finish(sqlite3_stmt *s);
+/* A transaction: takes the lock, and gives it back at its end or when it cannot begin. `code` is what came of it so far; what is not ERR_NONE undoes it. */
+ErrCode store_begin(Store *store);
+ErrCode store_end(Store *store, ErrCode code);
 
 /* The text must last until the statement is finished. */
 void store_bind_text(sqlite3_stmt *s, int i, const char *text);

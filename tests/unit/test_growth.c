@@ -1,4 +1,5 @@
 /* A run that never ends: what the database keeps of its metrics and events is bounded, and is the same however it came. */
+#include "server/store/store_purge.h"
 #include "server/store/store_runs.h"
 #include <math.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 static const Log quiet = {.level = LOG_LEVELS, .fd = 2};
@@ -270,6 +272,80 @@ static void test_all_events_are_bounded(void **state) {
     assert_in_range(number(box, "SELECT count(*) FROM run_events"), LIMIT_RUN_EVENT_ROWS / 4, LIMIT_RUN_EVENT_ROWS * 3 / 4);
 }
 
+/* ---- deletion ---- */
+
+static int64_t file_size(const Box *box, const char *name) {
+    char path[100];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", box->dir, name);
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+static void no_run(void *arg, const char *id) {
+    (void)arg;
+    fail_msg("the run %s is still there", id);
+}
+
+static void one_run(void *arg, const char *id) {
+    assert_string_equal(id, "r");
+    ++*(int *)arg;
+}
+
+static bool is_q(void *arg, const StoredRun *run) {
+    assert_string_equal(run->id, "q");
+    return arg == NULL;
+}
+
+static void check_gone(const Box *box) {
+    StoredRun run;
+    RunCheckpoint c;
+    bool more;
+    assert_int_equal(store_run_head(box->store, "r", &run), ERR_not_found);
+    assert_int_equal(store_run_exists(box->store, "r"), ERR_not_found);
+    assert_int_equal(store_run_delete(box->store, "r"), ERR_not_found);
+    assert_int_equal(store_run_checkpoint(box->store, "r", false, 0, &c), ERR_not_found);
+    assert_int_equal(store_runs(box->store, RUN_STATES, INT64_MAX, 10, is_q, NULL, &more), ERR_NONE);
+}
+
+/* A run of 100 MB goes at once for everybody, its rows in pieces: the file never grows for it, what is written beside it stays small, a restart in the
+ * middle changes nothing, and the space returns. */
+static void test_deletion_returns_space(void **state) {
+    Box *box = *state;
+    int ids = 0;
+    bool more = true;
+    char why[300] = "";
+    assert_int_equal(sqlite3_exec(box->beside, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+                                               " INSERT INTO run_points (run, key, first, last, least, most, n, points_sum, head_sum, points)"
+                                               " SELECT 1 + (i > 2900), 'loss', i, i, i, i, 1, x'', x'', zeroblob(16384) FROM n;"
+                                               "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)"
+                                               " INSERT INTO run_events (run, first, last, kind, lines) SELECT 1, i, i, 'log', hex(zeroblob(16384)) FROM n;"
+                                               "UPDATE runs SET state = 'done'; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL), SQLITE_OK);
+    const int64_t full = file_size(box, "cajal.db");
+    assert_true(full > 90 << 20);
+    assert_int_equal(store_run_delete(box->store, "r"), ERR_NONE);
+    check_gone(box);
+    for (int i = 0; i < 5; i++) assert_int_equal(store_purge(box->store, &more), ERR_NONE);
+    assert_true(more);
+    store_close(box->store);
+    box->store = store_open(box->dir, "v1", 1 << 20, &quiet, why, sizeof why);
+    assert_non_null(box->store);
+    check_gone(box);
+    assert_int_equal(store_purge_runs(box->store, one_run, &ids), ERR_NONE);
+    assert_int_equal(ids, 1);
+    int pieces = 0;
+    for (; more; pieces++) {
+        assert_int_equal(store_purge(box->store, &more), ERR_NONE);
+        assert_true(file_size(box, "cajal.db") <= full);
+        assert_true(file_size(box, "cajal.db-wal") < 20 << 20);
+    }
+    assert_in_range(pieces, 20, 400);
+    assert_int_equal(store_purge_runs(box->store, no_run, NULL), ERR_NONE);
+    assert_true(file_size(box, "cajal.db") < 3 << 20);
+    assert_int_equal(number(box, "SELECT count(*) FROM run_points"), 100);
+    assert_int_equal(store_purge(box->store, &more), ERR_NONE);
+    assert_false(more);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_points_are_bounded, make, drop),
@@ -278,6 +354,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_all_keys_together, make, drop),
         cmocka_unit_test_setup_teardown(test_events_are_bounded, make, drop),
         cmocka_unit_test_setup_teardown(test_all_events_are_bounded, make, drop),
+        cmocka_unit_test_setup_teardown(test_deletion_returns_space, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
