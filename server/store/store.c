@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "server/store/store_open.h"
 #include "server/store/store_sql.h"
+#include "server/store/store_vacuum.h"
 #include "schema/base/time.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
     snprintf(store->version, sizeof store->version, "%s", version);
     store->claim = store_claim(dir, why, room);
     store->writer = store->claim >= 0 ? store_connect(dir, true, why, room) : NULL;
+    if (store->writer) store_make_shrinkable(store->writer, dir, log);
     store->reader = store->writer ? store_connect(dir, false, why, room) : NULL;
     bool ok = store->reader != NULL;
 #define STATEMENT(name, connection, sql) \

@@ -346,6 +346,27 @@ static void test_deletion_returns_space(void **state) {
     assert_false(more);
 }
 
+/* A file of an earlier version is made anew, once. */
+static void test_older_files_are_made_anew(void **state) {
+    Box *box = *state;
+    char why[300] = "";
+    store_close(box->store);
+    assert_int_equal(sqlite3_exec(box->beside, "PRAGMA auto_vacuum = NONE; VACUUM; INSERT INTO run_points (run, key, first, last, least, most, n, points_sum,"
+                                               " head_sum, points) VALUES (1, 'loss', 1, 1, 1, 1, 1, x'', x'', zeroblob(10000000)); DELETE FROM run_points;"
+                                               " PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(number(box, "PRAGMA auto_vacuum"), 0);
+    assert_true(file_size(box, "cajal.db") > 10000000);
+    sqlite3_close(box->beside);
+    box->store = store_open(box->dir, "v1", 1 << 20, &quiet, why, sizeof why);
+    assert_non_null(box->store);
+    char path[100];
+    snprintf(path, sizeof path, "%s/cajal.db", box->dir);
+    assert_int_equal(sqlite3_open(path, &box->beside), SQLITE_OK);
+    assert_int_equal(number(box, "PRAGMA auto_vacuum"), 2);
+    assert_int_equal(number(box, "SELECT count(*) FROM runs"), 2);
+    assert_true(file_size(box, "cajal.db") < 1000000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_points_are_bounded, make, drop),
@@ -355,6 +376,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_events_are_bounded, make, drop),
         cmocka_unit_test_setup_teardown(test_all_events_are_bounded, make, drop),
         cmocka_unit_test_setup_teardown(test_deletion_returns_space, make, drop),
+        cmocka_unit_test_setup_teardown(test_older_files_are_made_anew, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
