@@ -9,16 +9,20 @@
 static void release(void *arg) {
     Eval *ev = arg;
     ShmPool *pool = &ev->errand.call->server->shm_pool;
-    for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     if (ev->area.fd >= 0) {
         /* A worker that still runs the job writes to it. */
         if (ev->errand.abandoned) shm_pool_discard(pool, &ev->area);
         else shm_pool_give(pool, &ev->area);
     }
     if (ev->result_area.fd >= 0) shm_pool_discard(pool, &ev->result_area);
+    resolve_release(&ev->resolve);
+}
+
+static void scrap(void *arg) {
+    Eval *ev = arg;
+    for (size_t i = 0; ev->values && i < 2 * ((size_t)ev->ninputs + ev->nargs) + 1; i++) value_release(&ev->values[i]);
     buf_release(&ev->head);
     bulk_release(&ev->bulk);
-    resolve_release(&ev->resolve);
     frontend_release(&ev->frontend);
     json_release(&ev->json);
 }
@@ -29,7 +33,7 @@ static void refuse(void *arg) {
     else frontend_refuse(&ev->frontend, ev->errand.call);
 }
 
-static const ErrandKind kind = {.size = sizeof(Eval), .release = release, .refuse = refuse};
+static const ErrandKind kind = {.size = sizeof(Eval), .release = release, .scrap = scrap, .refuse = refuse};
 
 /* On a thread when there is much to do. */
 static void step(Eval *ev, bool much, bool (*work)(void *), void (*next)(void *)) {

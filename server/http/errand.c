@@ -1,5 +1,25 @@
 #include "server/http/errand.h"
+#include "schema/limits.h"
 #include <stdarg.h>
+
+static void scrap_work(void *arg) {
+    Errand *e = arg;
+    e->kind->scrap(e);
+}
+
+static void scrap_done(void *arg) { call_drop(((Errand *)arg)->call); }
+
+/* A tree of a million nodes takes longer to be freed than the loop may be held up. */
+static void scrap(Errand *e) {
+    Tasks *tasks = e->call->server->tasks;
+    e->task = (Task){.work = scrap_work, .done = scrap_done, .arg = e};
+    if (tasks && (e->large || (e->call->body.kind == BODY_JSON && e->call->body.len > LIMIT_LOOP_BYTES))) {
+        tasks_add(tasks, &e->task);
+    } else {
+        scrap_work(e);
+        scrap_done(e);
+    }
+}
 
 void errand_end(void *arg) {
     Errand *e = arg;
@@ -10,7 +30,8 @@ void errand_end(void *arg) {
         dispatch_cancel(call->server->dispatch, e->job, e->grace);
     }
     if (e->kind->release) e->kind->release(e);
-    call_drop(call);
+    if (e->kind->scrap) scrap(e);
+    else call_drop(call);
 }
 
 static void on_cancel(void *arg) {

@@ -20,6 +20,7 @@
 typedef struct {
     size_t size;                 /* of the struct around the Errand */
     void (*release)(void *arg);  /* what it owns beyond the call's memory, and jobs of its own; NULL: nothing */
+    void (*scrap)(void *arg);    /* after release: frees what may be large and is nobody else's, on a thread where it is; NULL: there is nothing such */
     void (*refuse)(void *arg);   /* answers when work returned false, or a job has no reply; NULL: call_fail_err with err */
     bool lasting;                /* from its beginning */
 } ErrandKind;
@@ -31,6 +32,7 @@ typedef struct {
     atomic_bool cancelled; /* nobody waits for it: work that takes long looks now and then */
     bool lasting;          /* set in the loop, before the step from which on it is carried through */
     int64_t grace;         /* nanoseconds that a worker gets for a job nobody waits for any more; at first as long as the deadline was away */
+    bool large;            /* what scrap frees is; a long JSON body says so by itself */
     bool abandoned;        /* in `release`: its job was cancelled, and what was lent to it may still be written to */
     /* the module's */
     bool (*work)(void *arg);

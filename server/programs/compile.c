@@ -19,6 +19,10 @@ static const Field fields[] = {PROGRAM_FIELDS(Compile, spec), {NULL, 0, 0, false
 static void release(void *arg) {
     Compile *c = arg;
     resolve_release(&c->resolve);
+}
+
+static void scrap(void *arg) {
+    Compile *c = arg;
     frontend_release(&c->frontend);
     json_release(&c->json);
 }
@@ -29,7 +33,7 @@ static void refuse(void *arg) {
     else frontend_refuse(&c->frontend, c->errand.call);
 }
 
-static const ErrandKind kind = {.size = sizeof(Compile), .release = release, .refuse = refuse};
+static const ErrandKind kind = {.size = sizeof(Compile), .release = release, .scrap = scrap, .refuse = refuse};
 
 static void found(void *arg) {
     Compile *c = arg;

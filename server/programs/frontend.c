@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PRINTED_AHEAD = 16 * LIMIT_LOOP_BYTES }; /* bytes of arena */
+
 typedef struct {
     uint64_t dim;
     int overflow;
@@ -45,10 +47,25 @@ static void blame_contexts(Frontend *f, const ProgramSpec *spec) {
     f->cx.diag = first;
 }
 
+static char *print(const Frontend *f) {
+    Buf text;
+    buf_init(&text);
+    syntax_print(&text, &f->cx, f->program);
+    return buf_take(&text, NULL);
+}
+
+/* What took much memory to read has been read on a thread. */
 static void identify(Frontend *f) {
     check_program(&f->cx, f->program);
     f->canonical = canon_write(&f->cx, f->program, &f->canonical_len);
     canon_hash(f->canonical, f->canonical_len, f->hash);
+    if (f->cx.arena.used > PRINTED_AHEAD) f->text = print(f);
+}
+
+char *frontend_text(Frontend *f) {
+    char *text = f->text;
+    f->text = NULL;
+    return text ? text : print(f);
 }
 
 bool frontend_make(Frontend *f, Json *json, const ProgramSpec *spec, uint64_t nat_limit) {
@@ -83,6 +100,7 @@ bool frontend_restore(Frontend *f, const unsigned char *canonical, size_t len, c
 
 void frontend_release(Frontend *f) {
     cx_release(&f->cx);
+    free(f->text);
     *f = (Frontend){0};
 }
 

@@ -26,6 +26,7 @@ typedef struct {
     const unsigned char *canonical; /* in cx's arena */
     size_t canonical_len;
     char hash[CANON_HASH_TEXT];
+    char *text; /* the program printed, where that takes long enough to be done ahead; NULL: it is not */
     Err err;
 } Frontend;
 
@@ -34,6 +35,8 @@ bool frontend_make(Frontend *frontend, Json *json, const ProgramSpec *spec, uint
 /* A stored program, so that a diagnostic about it can be shown: places are those in its text. */
 bool frontend_restore(Frontend *frontend, const unsigned char *canonical, size_t len, const char *text);
 void frontend_release(Frontend *frontend); /* harmless on a zeroed one */
+/* The program printed; free(). NULL when memory is short. */
+char *frontend_text(Frontend *frontend);
 /* Answers with what frontend_make found. */
 void frontend_refuse(const Frontend *frontend, Call *call);
 /* Answers with a failure from further on; its places are in canonical terms. frontend may be NULL. */

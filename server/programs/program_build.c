@@ -117,21 +117,17 @@ static const EntryKind kind = {.make = make};
 
 /* ---- entries ---- */
 
-static char *print_text(const Cx *cx, const Program *p) {
-    Buf text;
-    buf_init(&text);
-    syntax_print(&text, cx, p);
-    return buf_take(&text, NULL);
-}
-
 /* A text for a program whose own is lost. */
 static char *text_of(const unsigned char *canonical, size_t len) {
     Cx cx;
-    char *volatile text = NULL;
+    Buf text;
     cx_init(&cx);
-    CX_TRY(&cx) { text = print_text(&cx, canon_read(&cx, canonical, len)); }
+    buf_init(&text);
+    CX_TRY(&cx) { syntax_print(&text, &cx, canon_read(&cx, canonical, len)); }
+    char *made = cx.diag.code ? NULL : buf_take(&text, NULL);
+    buf_release(&text);
     cx_release(&cx);
-    return text;
+    return made;
 }
 
 /* Takes canonical, record and text over. */
@@ -176,12 +172,12 @@ static bool enter_hash(Programs *ps, Resolve *r, const char *hash) {
     return false;
 }
 
-static bool enter_frontend(Programs *ps, Resolve *r, const Frontend *frontend) {
+static bool enter_frontend(Programs *ps, Resolve *r, Frontend *frontend) {
     Entry *e = find(ps, frontend->hash);
     if (!e) {
         unsigned char *canonical = malloc(frontend->canonical_len);
         if (canonical) memcpy(canonical, frontend->canonical, frontend->canonical_len);
-        e = add(ps, frontend->hash, canonical, frontend->canonical_len, NULL, print_text(&frontend->cx, frontend->program));
+        e = add(ps, frontend->hash, canonical, frontend->canonical_len, NULL, frontend_text(frontend));
     }
     if (e) {
         resolve_enter(r, e);
@@ -192,11 +188,11 @@ static bool enter_frontend(Programs *ps, Resolve *r, const Frontend *frontend) {
     return false;
 }
 
-void program_record(Programs *ps, Resolve *r, const Frontend *frontend) {
+void program_record(Programs *ps, Resolve *r, Frontend *frontend) {
     if (enter_frontend(ps, r, frontend)) resolve_record(r);
 }
 
-void program_base(Programs *ps, Resolve *r, const Frontend *frontend, const char *hash) {
+void program_base(Programs *ps, Resolve *r, Frontend *frontend, const char *hash) {
     if (frontend ? enter_frontend(ps, r, frontend) : enter_hash(ps, r, hash)) resolve_variant(r, WIRE_ALL_ARGS, DERIVE_NONE);
 }
 

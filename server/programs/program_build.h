@@ -6,9 +6,9 @@
 #include "server/programs/program.h"
 
 /* The record of a program just checked. */
-void program_record(Programs *programs, Resolve *r, const Frontend *frontend);
+void program_record(Programs *programs, Resolve *r, Frontend *frontend);
 /* The base variant of a program: by frontend, or (frontend NULL) by hash; not_found when nobody knows it. */
-void program_base(Programs *programs, Resolve *r, const Frontend *frontend, const char *hash);
+void program_base(Programs *programs, Resolve *r, Frontend *frontend, const char *hash);
 /* The record by hash; one that is outdated or damaged is made again. */
 void program_known(Programs *programs, Resolve *r, const char *hash);
 #endif

@@ -53,6 +53,10 @@ static void release(void *arg) {
     dataset_release(&p->train);
     dataset_release(&p->test);
     resolve_release(&p->resolve);
+}
+
+static void scrap(void *arg) {
+    Posting *p = arg;
     frontend_release(&p->frontend);
     spec_release(&p->spec);
     stored_run_release(&p->run);
@@ -65,7 +69,7 @@ static void refuse(void *arg) {
     else frontend_refuse(&p->frontend, p->errand.call);
 }
 
-static const ErrandKind kind = {.size = sizeof(Posting), .release = release, .refuse = refuse};
+static const ErrandKind kind = {.size = sizeof(Posting), .release = release, .scrap = scrap, .refuse = refuse};
 
 static bool no_memory(Posting *p) { return err_set(&p->errand.err, ERR_internal, "Memory is short."); }
 
@@ -426,5 +430,6 @@ void handle_run_fork(Call *call) {
     }
     p->parent = parent;
     p->fork = true;
+    p->errand.large = true; /* its parent's specification may be */
     go(p, call->body.len + strlen(parent.spec));
 }
