@@ -125,5 +125,6 @@ void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *g) {
     buf_printf(out, "cajal_loop_longest_seconds %.6f\n", (double)g->loop_longest_ns / 1e9);
     put_plain(out, "runs_queued", "gauge", "Training runs waiting", g->runs_queued);
     put_plain(out, "runs_running", "gauge", "Training runs running", g->runs_running);
+    put_plain(out, "damaged_rows_total", "counter", "Rows of the database found damaged, each as often as it was read", g->damaged_rows);
     put_plain(out, "ready", "gauge", "1 when a worker is available", g->ready);
 }

@@ -55,7 +55,7 @@ void handle_metrics(Call *call) {
     dispatch_count(server->dispatch, &ready, &busy);
     size_t queued, running;
     scheduler_count(server->scheduler, &queued, &running);
-    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running,
+    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running, .damaged_rows = store_damage(server->store),
                             .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining,

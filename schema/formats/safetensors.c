@@ -92,7 +92,7 @@ static bool read_header(const unsigned char *body, size_t len, Json *json, size_
         return err_set(err, ERR_bad_tensor, "The safetensors header's length does not fit the body.");
     *data = 8 + (size_t)header;
     if (json_parse(json, (const char *)body + 8, (size_t)header, err)) return true;
-    err->code = ERR_bad_tensor;
+    if (err->code == ERR_bad_json) err->code = ERR_bad_tensor;
     return false;
 }
 

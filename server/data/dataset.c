@@ -38,7 +38,10 @@ bool dataset_column_of(const BulkTensor *t, DatasetColumn *out, uint64_t *rows, 
 
 /* ---- a file's header ---- */
 
-static bool damaged(Err *err, const char *what) { return err_set(err, ERR_internal, "The stored file of the data set is damaged: %s.", what); }
+static bool damaged(Err *err, const char *what) { return err_set(err, ERR_damaged, "The stored file of the data set is damaged: %s.", what); }
+
+/* Of what reads it: the file's damage, or want of memory. */
+static bool unread(Err *err, const Err *why) { return why->code == ERR_bad_tensor ? damaged(err, why->message) : err_set(err, ERR_internal, "%s", why->message); }
 
 static bool take_columns(Dataset *d, const Bulk *bulk, Err *err) {
     if (bulk->n == 0 || bulk->n > LIMIT_COLUMNS) return damaged(err, "its columns");
@@ -48,7 +51,7 @@ static bool take_columns(Dataset *d, const Bulk *bulk, Err *err) {
         Err why = {0};
         uint64_t rows;
         const BulkTensor *t = &bulk->items[d->ncolumns];
-        if (!dataset_column_of(t, &d->columns[d->ncolumns], &rows, &why)) return damaged(err, why.message);
+        if (!dataset_column_of(t, &d->columns[d->ncolumns], &rows, &why)) return unread(err, &why);
         if (d->ncolumns && rows != d->rows) {
             free(d->columns[d->ncolumns].name);
             return damaged(err, "its columns differ in rows");
@@ -66,14 +69,15 @@ bool dataset_read(int fd, Dataset *out, Err *err) {
     if (fstat(fd, &st) != 0 || pread(fd, start, sizeof start, 0) != sizeof start) return damaged(err, "it is too short");
     Reader r = reader_of(start, sizeof start);
     uint64_t len = read_u64(&r);
-    if (len > HEADER_MOST || !(header = malloc(8 + (size_t)len))) return damaged(err, "its header's length");
+    if (len > HEADER_MOST) return damaged(err, "its header's length");
+    if (!(header = malloc(8 + (size_t)len))) return err_set(err, ERR_internal, "Memory is short.");
     memcpy(header, start, 8);
     d.bytes = (uint64_t)st.st_size;
     bool ok = pread(fd, header + 8, len, 8) == (ssize_t)len || damaged(err, "it is too short");
     if (ok) {
         Err why = {0};
         /* which looks at the header only */
-        ok = (safetensors_read(header, d.bytes, &bulk, &why) && bulk_all_plain(&bulk, &why)) || damaged(err, why.message);
+        ok = (safetensors_read(header, d.bytes, &bulk, &why) && bulk_all_plain(&bulk, &why)) || unread(err, &why);
         ok = ok && take_columns(&d, &bulk, err);
     }
     bulk_release(&bulk);
@@ -91,6 +95,7 @@ void dataset_release(Dataset *d) {
     for (size_t i = 0; i < d->ncolumns; i++) free(d->columns[i].name);
     free(d->columns);
     free(d->record);
+    stored_content_release(&d->content);
     if (d->fd >= 0) close(d->fd);
     *d = (Dataset){.fd = -1};
 }
@@ -112,6 +117,11 @@ void dataset_put_record(Buf *out, const char *name, const Dataset *d, int64_t cr
         buf_puts(out, "]}");
     }
     buf_puts(out, "]}");
+}
+
+void dataset_put_damage(Buf *out, const char *record, size_t len, bool damaged) {
+    buf_put(out, record, damaged ? len - 1 : len);
+    if (damaged) buf_puts(out, ",\"damaged\":true}");
 }
 
 static void put_element(Buf *out, DType dtype, const unsigned char *at) {

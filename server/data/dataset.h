@@ -23,7 +23,7 @@ typedef struct {
     DatasetColumn *columns;        /* at most LIMIT_COLUMNS, in the file's order */
     size_t ncolumns;
     char *record;                  /* api.md's; NULL when it was not found by name */
-    bool damaged;                  /* the content is known to be */
+    StoredContent content;         /* what is known of the file's blocks; without sums: nothing yet */
 } Dataset;
 
 /* The names of data sets and columns: 1 to 100 of A-Z a-z 0-9 . _ - */
@@ -38,6 +38,8 @@ bool dataset_column_of(const BulkTensor *tensor, DatasetColumn *out, uint64_t *r
 bool dataset_read(int fd, Dataset *out, Err *err);
 /* Appends the record; dataset: as read, with its sha256. created: microseconds of the Unix epoch. */
 void dataset_put_record(Buf *out, const char *name, const Dataset *dataset, int64_t created);
+/* Appends a stored record, which also says of a content that is damaged. */
+void dataset_put_damage(Buf *out, const char *record, size_t len, bool damaged);
 /* Appends {"from","count","columns"}; from and count are cut to the rows there are. False: the file cannot be read. */
 bool dataset_put_rows(Buf *out, const Dataset *dataset, uint64_t from, uint64_t count);
 void dataset_release(Dataset *dataset);

@@ -1,4 +1,5 @@
 #include "server/data/dataset_files.h"
+#include "server/data/block_sums.h"
 #include "server/data/file.h"
 #include "schema/base/time.h"
 #include <dirent.h>
@@ -38,6 +39,7 @@ static void collect(DatasetFiles *c, const char *sha256) {
     if (!*sha256 || store_content_used(c->store, sha256)) return;
     file_name(sha256, name);
     remove_file(c, name, "unused");
+    store_content_delete(c->store, sha256);
 }
 
 /* ---- start and end ---- */
@@ -90,12 +92,13 @@ static bool open_content(DatasetFiles *c, const char *sha256, Dataset *out, Err 
     FileName name;
     file_name(sha256, name);
     int fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(err, file_code(errno), "The stored file of the data set cannot be opened: %s.", strerror(errno));
+    if (fd < 0) return err_set(err, errno == ENOENT || errno == EIO ? ERR_damaged : file_code(errno), "The stored file of the data set cannot be opened: %s.", strerror(errno));
     if (!dataset_read(fd, out, err)) {
         close(fd);
         return false;
     }
     snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
+    store_content_get(c->store, sha256, &out->content);
     return true;
 }
 
@@ -125,9 +128,9 @@ bool dataset_files_find(DatasetFiles *c, const char *name, Dataset *out, Err *er
         bool moved = strcmp(before, row.sha256) != 0, found = open_content(c, row.sha256, out, err);
         if (found && !is_as_recorded(out, name, &row)) {
             dataset_release(out);
-            found = err_set(err, ERR_internal, "The stored file of the data set %s is not the one that was put.", name);
+            found = err_set(err, ERR_damaged, "The stored file of the data set %s is not the one that was put.", name);
         }
-        if (found) out->record = row.record, out->damaged = row.damaged;
+        if (found) out->record = row.record;
         else stored_dataset_release(&row);
         if (found) return true;
         /* A thread may have put another content between the two looks. */
@@ -143,6 +146,71 @@ bool dataset_files_find_sha(DatasetFiles *c, const char *sha256, Dataset *out, E
     if (open_content(c, sha256, out, err)) return true;
     log_put(c->log, LOG_ERROR, "damaged data set", "sha256=%s cause=\"%s\"", sha256, err->message);
     return false;
+}
+
+bool dataset_files_record(DatasetFiles *c, const char *name, Buf *out, Err *err) {
+    StoredDataset row;
+    Dataset d;
+    Err why = {0};
+    if (!find_row(c, name, &row, err)) return false;
+    const bool opens = open_content(c, row.sha256, &d, &why);
+    dataset_put_damage(out, row.record, strlen(row.record), row.damaged || (opens ? !is_as_recorded(&d, name, &row) : why.code == ERR_damaged));
+    if (opens) dataset_release(&d);
+    stored_dataset_release(&row);
+    return true;
+}
+
+/* ---- holding against sums ---- */
+
+static bool damaged(DatasetFiles *c, const Dataset *d, Err *err) {
+    log_put(c->log, LOG_ERROR, "damaged data set", "sha256=%s cause=\"its bytes are not those that were put\"", d->sha256);
+    store_content_mark(c->store, d->sha256);
+    return err_set(err, ERR_damaged, "The stored file of the data set is damaged: its bytes are not those that were put.");
+}
+
+static bool given_up(Err *err) { return err_set(err, ERR_internal, "The request was given up, or memory is short."); }
+
+/* By its name. */
+static bool verify_whole(DatasetFiles *c, Dataset *d, const atomic_bool *stop, Err *err) {
+    char sha256[DATASET_SHA + 1];
+    StoredContent content;
+    const ErrCode code = block_sums_make(d->fd, d->bytes, stop, sha256, &content);
+    if (code == ERR_internal) return given_up(err);
+    if (code || strcmp(sha256, d->sha256) != 0) {
+        stored_content_release(&content);
+        return damaged(c, d, err);
+    }
+    store_content_put(c->store, d->sha256, &content);
+    stored_content_release(&d->content);
+    d->content = content;
+    return true;
+}
+
+/* A part of it by its sums. */
+static bool verify_part(DatasetFiles *c, const Dataset *d, uint64_t from, uint64_t len, const atomic_bool *stop, Err *err) {
+    const ErrCode code = block_sums_hold(&d->content, d->fd, from, len, stop);
+    if (code == ERR_damaged) return damaged(c, d, err);
+    return !code || given_up(err);
+}
+
+bool dataset_files_verify(DatasetFiles *c, Dataset *d, const atomic_bool *stop, Err *err) {
+    if (!d->content.sums || d->content.bytes != d->bytes) return verify_whole(c, d, stop, err);
+    if (!verify_part(c, d, 0, d->bytes, stop, err)) return false;
+    if (d->content.damaged) store_content_put(c->store, d->sha256, &d->content); /* it was put again */
+    return true;
+}
+
+bool dataset_files_verify_rows(DatasetFiles *c, Dataset *d, uint64_t from, uint64_t count, const atomic_bool *stop, Err *err) {
+    if (!d->content.sums || d->content.bytes != d->bytes) return verify_whole(c, d, stop, err);
+    uint64_t header = d->columns->offset;
+    if (from > d->rows) from = d->rows;
+    if (count > d->rows - from) count = d->rows - from;
+    for (size_t i = 0; i < d->ncolumns; i++) {
+        const DatasetColumn *col = &d->columns[i];
+        if (col->offset < header) header = col->offset;
+        if (!verify_part(c, d, col->offset + from * col->bytes, count * col->bytes, stop, err)) return false;
+    }
+    return verify_part(c, d, 0, header, stop, err);
 }
 
 /* ---- changing ---- */
@@ -178,6 +246,7 @@ RowResult dataset_files_put(DatasetFiles *c, const char *path, const char *name,
     DatasetRow row = {.name = name, .sha256 = d->sha256, .record = d->record, .base = base, .created = created};
     pthread_mutex_lock(&c->lock);
     RowResult result = place(c, path, &row, before);
+    if (result == ROW_DONE && d->content.sums) store_content_put(c->store, d->sha256, &d->content);
     pthread_mutex_unlock(&c->lock);
     *fresh = !*before;
     return result;

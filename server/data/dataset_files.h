@@ -2,11 +2,12 @@
  * that refer.
  *
  * A file is written under a name of its own, and gets its place in one step when it is whole and on the disk; the row follows. What a crash
- * leaves in between is swept at the next start. Finding is for the loop's thread, everything else for any.
+ * leaves in between is swept at the next start. Finding (and records) is for the loop's thread, everything else for any.
  * Ownership: what a find fills is released by dataset_release. */
 #ifndef CAJAL_DATASET_FILES_H
 #define CAJAL_DATASET_FILES_H
 #include "server/data/dataset.h"
+#include <stdatomic.h>
 
 typedef struct DatasetFiles DatasetFiles;
 
@@ -14,11 +15,20 @@ typedef struct DatasetFiles DatasetFiles;
 DatasetFiles *dataset_files_open(const char *data, Store *store, const Log *log, char *why, size_t room);
 void dataset_files_close(DatasetFiles *files);
 
-/* The data set of that name, its header held against its record. False: not_found, or internal when the row or the file is damaged. The
+/* The data set of that name, its header held against its record. False: not_found, damaged (the row or the file), internal. The
  * descriptor stays good whatever becomes of the data set. */
 bool dataset_files_find(DatasetFiles *files, const char *name, Dataset *out, Err *err);
 /* The same by content, which a run may still have when the data set has another one; without a record. */
 bool dataset_files_find_sha(DatasetFiles *files, const char *sha256, Dataset *out, Err *err);
+
+/* Holds the whole file against what was put: its blocks' sums, or its name when there are none yet (they are then kept). What comes of it is kept in
+ * the database. False: damaged, or internal (`stop`, looked at now and then, is true; memory is short). */
+bool dataset_files_verify(DatasetFiles *files, Dataset *dataset, const atomic_bool *stop, Err *err);
+/* The same for what dataset_put_rows reads of it, without more of the file than that when the sums are there. */
+bool dataset_files_verify_rows(DatasetFiles *files, Dataset *dataset, uint64_t from, uint64_t count, const atomic_bool *stop, Err *err);
+
+/* Appends the record of the data set of that name, which says whether its content is known to be damaged. False: as dataset_files_find. */
+bool dataset_files_record(DatasetFiles *files, const char *name, Buf *out, Err *err);
 
 enum { DATASET_FILES_PATH = 4096 };
 /* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno. */

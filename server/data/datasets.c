@@ -3,16 +3,9 @@
 #include "server/http/errand.h"
 #include "server/routes.h"
 #include "server/http/list.h"
-#include <string.h>
-
-/* The record, which also says of a content that is damaged. */
-static void put_record(Buf *out, const char *record, size_t len, bool damaged) {
-    buf_put(out, record, damaged ? len - 1 : len);
-    if (damaged) buf_puts(out, ",\"damaged\":true}");
-}
 
 static bool put_row(void *arg, const char *record, size_t len, bool damaged) {
-    put_record(list_next(arg), record, len, damaged);
+    dataset_put_damage(list_next(arg), record, len, damaged);
     return list_has_room(arg);
 }
 
@@ -23,17 +16,11 @@ void handle_datasets(Call *call) {
 }
 
 void handle_dataset(Call *call) {
-    Dataset dataset;
-    Err err;
+    Err err = {0};
     Buf body;
-    if (!dataset_files_find(call->server->dataset_files, call->param.text, &dataset, &err)) {
-        call_fail_err(call, &err);
-        return;
-    }
     buf_init(&body);
-    put_record(&body, dataset.record, strlen(dataset.record), dataset.damaged);
-    dataset_release(&dataset);
-    call_answer(call, 200, "application/json", &body);
+    if (dataset_files_record(call->server->dataset_files, call->param.text, &body, &err)) call_answer(call, 200, "application/json", &body);
+    else call_fail_err(call, &err);
 }
 
 /* ---- rows ---- */
@@ -55,8 +42,9 @@ static const ErrandKind showing = {.size = sizeof(Showing), .release = release};
 
 static bool show(void *arg) {
     Showing *s = arg;
-    return dataset_put_rows(&s->body, &s->dataset, s->from, s->count) ||
-           err_set(&s->errand.err, ERR_internal, "The stored file of the data set cannot be read.");
+    Errand *e = &s->errand;
+    return dataset_files_verify_rows(e->call->server->dataset_files, &s->dataset, s->from, s->count, &e->cancelled, &e->err) &&
+           (dataset_put_rows(&s->body, &s->dataset, s->from, s->count) || err_set(&e->err, ERR_internal, "The stored file of the data set cannot be read."));
 }
 
 static void shown(void *arg) {
@@ -90,7 +78,7 @@ void handle_dataset_rows(Call *call) {
     if (most > LIMIT_JSON_ANSWER)
         errand_fail(s, ERR_too_large, "So many rows may take more than %zu bytes as JSON; ask for fewer.", LIMIT_JSON_ANSWER);
     else if (!call_hold(call, most, &s->errand.err)) errand_refuse(s);
-    else errand_work(s, call->server->tasks, show, shown);
+    else errand_work(s, s->dataset.content.sums ? call->server->tasks : call->server->bulk, show, shown);
 }
 
 /* ---- deleting ---- */

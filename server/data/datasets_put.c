@@ -59,6 +59,8 @@ static bool store_draft(Put *p, Draft *draft) {
     bool ok = draft_write(draft, fd, &p->errand.cancelled, sha256, &p->errand.err) && dataset_read(fd, &p->stored, &p->errand.err);
     if (ok) {
         memcpy(p->stored.sha256, sha256, sizeof sha256);
+        p->stored.content = draft->content;
+        draft->content = (StoredContent){0};
         p->result = dataset_files_put(p->dataset_files, path, p->errand.call->param.text, base, &p->stored, &p->fresh);
     } else {
         close(fd);
@@ -67,9 +69,13 @@ static bool store_draft(Put *p, Draft *draft) {
     return ok;
 }
 
-/* With the columns of the data set that a single one is added to. */
+/* With the columns of the data set that a single one is added to; what is damaged of that would get a sum of its own. */
 static bool store_with_base(Put *p, Draft *draft) {
-    return (p->base.fd < 0 || draft_add(draft, &p->base, &p->errand.err)) && store_draft(p, draft);
+    Err *err = &p->errand.err;
+    const size_t own = draft->n;
+    if (p->base.fd >= 0 && !draft_add(draft, &p->base, err)) return false;
+    if (draft->n > own && !dataset_files_verify(p->dataset_files, &p->base, &p->errand.cancelled, err)) return false;
+    return store_draft(p, draft);
 }
 
 static bool store_plain(Put *p, Bytes bytes) {

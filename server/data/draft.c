@@ -4,9 +4,9 @@
 #include "schema/formats/safetensors.h"
 #include "schema/formats/sniff.h"
 #include "schema/limits.h"
+#include "server/data/block_sums.h"
 #include "server/data/file.h"
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,6 +105,7 @@ bool draft_add(Draft *draft, const Dataset *base, Err *err) {
 void draft_release(Draft *draft) {
     for (size_t i = 0; i < draft->n; i++) free(draft->columns[i].column.name);
     free(draft->columns);
+    stored_content_release(&draft->content);
     *draft = (Draft){.base = -1};
 }
 
@@ -114,6 +115,7 @@ typedef struct {
     int fd;
     const atomic_bool *stop;
     crypto_hash_sha256_state sha;
+    BlockSummer blocks;
     Err *err;
 } Sink;
 
@@ -124,6 +126,7 @@ static bool failed(Err *err, int cause) {
 static bool put(Sink *sink, const unsigned char *bytes, size_t len) {
     if (atomic_load(sink->stop)) return err_set(sink->err, ERR_internal, "The request was given up.");
     crypto_hash_sha256_update(&sink->sha, bytes, len);
+    block_summer_put(&sink->blocks, bytes, len);
     return file_write(sink->fd, bytes, len) || failed(sink->err, errno);
 }
 
@@ -158,8 +161,8 @@ static int by_size_and_name(const void *a, const void *b) {
     return m != n ? (m < n) - (m > n) : strcmp(s->name, t->name);
 }
 
-/* False: more than a data set may have. */
-static bool put_header(const Draft *draft, Buf *header) {
+/* *size: of the file. False: more than a data set may have. */
+static bool put_header(const Draft *draft, Buf *header, uint64_t *size) {
     BulkTensor *tensors = calloc(draft->n, sizeof *tensors);
     uint64_t bytes, total = 0;
     bool fits = true;
@@ -173,6 +176,7 @@ static bool put_header(const Draft *draft, Buf *header) {
     }
     if (tensors) safetensors_put_header(header, tensors, draft->n);
     free(tensors);
+    *size = header->len + total;
     return fits && total <= LIMIT_DATASET_BYTES;
 }
 
@@ -192,12 +196,15 @@ bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATA
     buf_init(&header);
     crypto_hash_sha256_init(&sink.sha);
     qsort(draft->columns, draft->n, sizeof *draft->columns, by_size_and_name);
-    bool ok = put_header(draft, &header) || err_set(err, ERR_too_large, "A data set may have at most %zu bytes.", LIMIT_DATASET_BYTES);
-    if (ok && (header.failed || !piece)) ok = err_set(err, ERR_internal, "Memory is short.");
+    uint64_t size = 0;
+    bool ok = put_header(draft, &header, &size) || err_set(err, ERR_too_large, "A data set may have at most %zu bytes.", LIMIT_DATASET_BYTES);
+    if (ok && (header.failed || !piece || !block_summer_begin(&sink.blocks, size))) ok = err_set(err, ERR_internal, "Memory is short.");
     ok = ok && put(&sink, header.data, header.len) && put_columns(&sink, draft, piece);
     if (ok && fsync(fd) != 0) ok = failed(err, errno);
     crypto_hash_sha256_final(&sink.sha, digest);
     sodium_bin2hex(sha256, DATASET_SHA + 1, digest, sizeof digest);
+    if (ok) draft->content = block_summer_take(&sink.blocks);
+    block_summer_release(&sink.blocks);
     buf_release(&header);
     free(piece);
     return ok;

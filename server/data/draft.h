@@ -23,6 +23,7 @@ typedef struct {
     size_t n;
     uint64_t rows;
     int base;                  /* descriptor of the base; -1: none */
+    StoredContent content;     /* once written: the sums of the file's blocks */
 } Draft;
 
 /* column: what the one column of npy and IDX is called, which they need; NULL: safetensors, which have names of their own. */

@@ -54,6 +54,8 @@ static void explain(Eval *ev, const Failure *failure) {
 static void written(void *arg) {
     Eval *ev = arg;
     const char *type = form_type(ev->errand.call->form);
+    const Model *model = model_of(ev->resolve.entry);
+    if (model) call_of_step(ev->errand.call, model_checkpoint_step(model));
     Area *area = ev->result_area.fd >= 0 ? &ev->result_area : ev->area.fd >= 0 ? &ev->area : NULL;
     if (ev->body_len && !ev->inline_results && area) call_answer_area(ev->errand.call, type, &ev->head, area, ev->body_at, ev->body_len);
     else call_answer(ev->errand.call, 200, type, &ev->head);

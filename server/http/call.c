@@ -84,6 +84,8 @@ void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg) {
     call->cancel_arg = arg;
 }
 
+void call_of_step(Call *call, uint64_t step) { snprintf(call->answer.run_step, sizeof call->answer.run_step, "%llu", (unsigned long long)step); }
+
 void call_timed(Call *call, int64_t queue_ns, int64_t exec_ns) {
     call->queue_ns = queue_ns;
     call->exec_ns = exec_ns;

@@ -36,6 +36,7 @@ typedef struct {
     const char *cache;    /* Cache-Status, static */
     bool retryable;       /* Retry-After is due */
     char location[48];    /* "": none */
+    char run_step[24];    /* call_of_step; "": none */
     Stream stream;        /* instead of body and area; read NULL: none */
 } Answer;
 
@@ -113,6 +114,8 @@ bool call_hold(Call *call, size_t bytes, Err *err);
 /* What stops the work under way; NULL: nothing does any more. */
 void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg);
 
+/* The answer is made of the checkpoint of this step, which it says (X-Run-Step). */
+void call_of_step(Call *call, uint64_t step);
 /* How long the call's job waited and ran, for Server-Timing. */
 void call_timed(Call *call, int64_t queue_ns, int64_t exec_ns);
 

@@ -107,7 +107,7 @@ static void put_cross_origin(const Call *call, PutHeader *put, void *arg) {
     put(arg, "Timing-Allow-Origin", origin);
     put(arg, "Access-Control-Allow-Headers", "authorization, content-type, last-event-id, x-deadline-ms, x-request-id");
     put(arg, "Access-Control-Allow-Methods", methods);
-    put(arg, "Access-Control-Expose-Headers", "x-request-id, cache-status, location, retry-after, server-timing");
+    put(arg, "Access-Control-Expose-Headers", "x-request-id, x-run-step, cache-status, location, retry-after, server-timing");
 }
 
 /* What a cache on the way must tell apart: the form, where a route has several, and the origin. */
@@ -130,6 +130,7 @@ static void put_headers(const Call *call, PutHeader *put, void *arg) {
     }
     if (a->cache) put(arg, "Cache-Status", a->cache);
     if (*a->location) put(arg, "Location", a->location);
+    if (*a->run_step) put(arg, "X-Run-Step", a->run_step);
     put(arg, "Cache-Control", "no-store");
     if (a->stream.read) put(arg, "X-Accel-Buffering", "no"); /* or nginx keeps back what is said until there is much of it */
     if (a->status == 401) put(arg, "WWW-Authenticate", "Bearer");

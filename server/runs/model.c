@@ -2,6 +2,7 @@
 #include "compiler/language/canon.h"
 #include "schema/formats/json.h"
 #include "server/runs/runfile.h"
+#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,14 +189,20 @@ static void link_variant(Variant *v) {
 static void open_file(void *arg) {
     Variant *v = arg;
     const Model *m = v->entry->own;
-    v->file = runfile_open(v->entry->programs->server->config->data, m->run.id, &m->checkpoint);
+    Server *server = v->entry->programs->server;
+    v->file = runfile_open(server->config->data, m->run.id, &m->checkpoint);
+    const int cause = v->file < 0 ? errno : 0;
+    if (cause == EBADMSG) store_run_mark(server->store, m->run.seq, m->checkpoint.step, true);
+    else if (cause && cause != ENOENT) failure_set(&v->failure, failure_short(cause), "%s", failure_short_text(cause));
 }
 
 static void file_opened(void *arg) {
     Variant *v = arg;
     const Model *m = v->entry->own;
     RunCheckpoint row;
-    if (v->file >= 0 && v->waiting) {
+    if (v->failure.code) {
+        variant_failed(v);
+    } else if (v->file >= 0 && v->waiting) {
         link_variant(v);
     } else if (v->file >= 0) {
         close_file(v);
@@ -203,7 +210,7 @@ static void file_opened(void *arg) {
     } else if (store_run_checkpoint(v->entry->programs->server->store, m->run.id, true, m->checkpoint.step, &row) != ERR_NONE) {
         variant_fail(v, ERR_conflict, "The checkpoint was pruned at this moment; ask again.");
     } else {
-        variant_fail(v, ERR_internal, "The checkpoint is damaged.");
+        variant_fail(v, ERR_damaged, "The checkpoint is damaged.");
     }
 }
 
@@ -243,6 +250,8 @@ void model_resolve(Programs *ps, Resolve *r, const ModelWant *want, Derive deriv
 /* ---- what is known of it ---- */
 
 const Model *model_of(const Entry *e) { return e->kind == &kind ? e->own : NULL; }
+
+uint64_t model_checkpoint_step(const Model *m) { return m->checkpoint.step; }
 
 bool model_has_number(const Model *m, const char *name) {
     const ColumnMsg *column = run_data_column(&m->facts.train, name);

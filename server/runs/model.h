@@ -26,6 +26,8 @@ void model_resolve(Programs *programs, Resolve *r, const ModelWant *want, Derive
 
 /* The model of such an entry; NULL for a program's. */
 const Model *model_of(const Entry *entry);
+/* The step of its checkpoint. */
+uint64_t model_checkpoint_step(const Model *model);
 /* The data set has one number a row of this column. */
 bool model_has_number(const Model *model, const char *column);
 /* The program's variable by name; UINT32_MAX: none. And its name. */

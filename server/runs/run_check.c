@@ -104,7 +104,7 @@ static bool check_values(const Values *v, Err *err) {
 static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err) {
     const JsonNode name = json_get(node, "name"), type = json_get(node, "type"), shape = json_get(node, "shape");
     if (!name || !type || !shape || json_kind(name) != JSON_STRING || json_kind(type) != JSON_STRING) return true;
-    Values v = {.data = &c->data->train, .fd = c->train, .column = run_data_column(&c->data->train, name->valuestring), .pointer = "/data/train", .kind = NUMBERS,
+    Values v = {.data = &c->data->train, .fd = c->train->fd, .column = run_data_column(&c->data->train, name->valuestring), .pointer = "/data/train", .kind = NUMBERS,
                 .used = spec_column(c->spec, name->valuestring), .f64 = c->spec->dtype == DT_F64};
     const JsonNode places = *type->valuestring == 'R' || json_count(json, shape) != 1 ? NULL : json_items(json, shape);
     if (json_get(node, "probability")) {
@@ -115,7 +115,7 @@ static bool check_column(const RunCheck *c, Json *json, JsonNode node, Err *err)
     }
     if (!check_values(&v, err)) return false;
     v.data = &c->data->test;
-    v.fd = c->test;
+    v.fd = c->test->fd;
     v.column = run_data_column(&c->data->test, name->valuestring);
     v.pointer = "/data/test";
     return check_values(&v, err);
@@ -134,25 +134,32 @@ static bool read_file(const LaunchFile *file, Bulk *out, Err *err) {
 }
 
 typedef struct {
-    const char *id;
+    const LaunchFile *file;
     Err *err;
 } Unusable;
 
 static void refuse_source(void *arg, const char *id, const char *pointer) {
     const Unusable *u = arg;
-    if (!u->err->code && strcmp(id, u->id) == 0) err_at(u->err, ERR_bad_run, pointer, "The run %s has no checkpoint that can be used.", id);
+    if (u->err->code || strcmp(id, u->file->id) != 0) return;
+    if (u->file->damaged)
+        err_at(u->err, ERR_damaged, pointer, "The newest checkpoint of the run %s, of step %llu, is damaged.", id, (unsigned long long)u->file->chosen.step);
+    else err_at(u->err, ERR_bad_run, pointer, "The run %s has no checkpoint that can be used.", id);
 }
 
 static bool read_source(const RunCheck *c, LaunchFile *file, Bulk *out, Err *err) {
-    if (launch_file_open(c->server, file)) return read_file(file, out, err);
-    spec_each_run(c->spec, refuse_source, &(Unusable){file->id, err});
+    /* What is missing was pruned at this moment, and for what is checked here another will do. */
+    if (launch_file_open(c->server, file, OLDER_WHEN_MISSING)) return read_file(file, out, err);
+    if (file->cause) return failure_short_err(err, file->cause);
+    spec_each_run(c->spec, refuse_source, &(Unusable){file, err});
     return false;
 }
 
 static bool read_begin(const RunCheck *c, Bulk *out, Err *err) {
-    if (launch_file_open(c->server, c->begin)) return read_file(c->begin, out, err);
-    return err_at(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment, or is damaged.",
-                   (unsigned long long)c->begin->rows->step);
+    const unsigned long long step = c->begin->rows->step;
+    if (launch_file_open(c->server, c->begin, OLDER_NEVER)) return read_file(c->begin, out, err);
+    if (c->begin->cause) return failure_short_err(err, c->begin->cause);
+    if (c->begin->damaged) return err_at(err, ERR_damaged, "/from_step", "The checkpoint of step %llu is damaged.", step);
+    return err_at(err, ERR_conflict, "/from_step", "The checkpoint of step %llu was pruned at this moment.", step);
 }
 
 static const BulkTensor *tensor_named(const Bulk *bulk, const char *name) {
@@ -228,6 +235,14 @@ static bool check_weights(const RunCheck *c, Json *json, JsonNode weights, Err *
     return ok;
 }
 
+/* ---- data sets ---- */
+
+/* A run that trained on something else would record a hash that its data do not have. */
+static bool check_file(const RunCheck *c, Dataset *d, const char *pointer, Err *err) {
+    Err why = {0};
+    return d->fd < 0 || dataset_files_verify(c->server->dataset_files, d, c->stop, &why) || err_at(err, why.code, pointer, "%s", why.message);
+}
+
 /* ---- all ---- */
 
 static bool check_facts(const RunCheck *c, Json *json, Err *err) {
@@ -243,6 +258,7 @@ bool run_check(const RunCheck *c, Err *err) {
     Buf text;
     if (c->begin && c->begin->rows->step > c->steps)
         return err_at(err, ERR_bad_run, "/from_step", "The run has only %llu steps.", (unsigned long long)c->steps);
+    if (!check_file(c, c->train, "/data/train", err) || !check_file(c, c->test, "/data/test", err)) return false;
     buf_init(&text);
     buf_printf(&text, "{%s}", c->facts);
     const bool ok = (!text.failed || no_memory(err)) && json_parse(&json, (const char *)text.data, text.len, err) && check_facts(c, &json, err);

@@ -2,7 +2,7 @@
  * found, before the run is queued.
  *
  * Reads files, whole columns perhaps: on a thread. Ownership: everything is lent. Errors: bad_run with the place in the
- * specification; conflict: the checkpoint to begin with is not there any more; internal. */
+ * specification; conflict: the checkpoint to begin with is not there any more; damaged: a file is; internal. */
 #ifndef CAJAL_RUN_CHECK_H
 #define CAJAL_RUN_CHECK_H
 #include "compiler/training/spec.h"
@@ -13,7 +13,8 @@ typedef struct {
     const Spec *spec;
     const char *facts;     /* the record's members that linking gave: "columns", "weights" */
     const RunFacts *data;
-    int train, test;       /* the data sets' files; -1: none */
+    Dataset *train, *test; /* their files are held against their sums; test's fd -1: none */
+    const atomic_bool *stop; /* looked at now and then: nobody waits any more */
     LaunchFile *sources;   /* in the order of data->sources; opened here */
     LaunchFile *begin;     /* the checkpoint to begin with, its only row; NULL: none */
     uint64_t steps;

@@ -41,10 +41,13 @@ void run_record_put(Buf *out, const StoredRun *run) {
 typedef struct {
     Errand errand;
     int64_t seq;
-    Buf body;
+    Buf body, damaged; /* damaged: the steps of checkpoints that are known to be, with commas between */
 } WholeRecord;
 
-static void release(void *arg) { buf_release(&((WholeRecord *)arg)->body); }
+static void release(void *arg) {
+    buf_release(&((WholeRecord *)arg)->body);
+    buf_release(&((WholeRecord *)arg)->damaged);
+}
 
 static const ErrandKind kind = {.size = sizeof(WholeRecord), .release = release};
 
@@ -63,16 +66,20 @@ static bool read_run(void *arg) {
 }
 
 static void put_step(void *arg, const RunCheckpoint *c) {
-    Buf *out = arg;
-    buf_printf(out, out->len && out->data[out->len - 1] == '[' ? "%llu" : ",%llu", (unsigned long long)c->step);
+    WholeRecord *w = arg;
+    const unsigned long long step = c->step;
+    buf_printf(&w->body, w->body.len && w->body.data[w->body.len - 1] == '[' ? "%llu" : ",%llu", step);
+    if (c->damaged) buf_printf(&w->damaged, w->damaged.len ? ",%llu" : "%llu", step);
 }
 
 /* The checkpoints are read last, so that a run which is done has its last one. */
 static void run_read(void *arg) {
     WholeRecord *w = arg;
     Errand *e = &w->errand;
-    ErrCode code = store_run_checkpoints(e->call->server->store, w->seq, put_step, &w->body);
-    buf_puts(&w->body, "]}");
+    ErrCode code = store_run_checkpoints(e->call->server->store, w->seq, put_step, w);
+    buf_putc(&w->body, ']');
+    if (w->damaged.len) buf_printf(&w->body, ",\"damaged_checkpoints\":[%s]", buf_text(&w->damaged));
+    buf_putc(&w->body, '}');
     if (code) {
         run_not_read(&e->err, code, e->call->param.text);
         errand_refuse(w);
@@ -90,6 +97,7 @@ void run_record_answer(Call *call) {
     if (w) {
         w->seq = run.seq;
         buf_init(&w->body);
+        buf_init(&w->damaged);
         errand_work(w, call->server->tasks, read_run, run_read);
     }
     stored_run_release(&run);

@@ -98,10 +98,14 @@ int runfile_open(const char *data, const char *id, const RunCheckpoint *c) {
     char path[PATH_ROOM];
     unsigned char sum[16];
     struct stat st;
+    errno = ENAMETOOLONG;
     int fd = path_of(path, data, id, c->step, "") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return -1;
+    errno = 0;
     if (fstat(fd, &st) == 0 && (uint64_t)st.st_size == c->bytes && digest(fd, c->bytes, -1, sum) && memcmp(sum, c->sum, sizeof sum) == 0) return fd;
+    const int cause = errno;
     close(fd);
+    errno = cause && cause != EIO ? cause : EBADMSG;
     return -1;
 }
 

@@ -11,7 +11,8 @@
 bool runfile_write(const char *data, const char *id, uint64_t step, int from, uint64_t bytes, RunCheckpoint *out, Err *err);
 /* The checkpoint of one run as the first of another. Also conflict: it is not there any more. */
 bool runfile_share(const char *data, const char *from, const char *to, uint64_t step, Err *err);
-/* O_RDONLY, its bytes held against the row; -1: it is not to be used. */
+/* O_RDONLY, its bytes held against the row. -1 with errno: it is not to be used; ENOENT when it is not there (pruned, perhaps), EBADMSG when it is
+ * damaged. */
 int runfile_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
 void runfile_remove(const char *data, const char *id, uint64_t step);
 void runfile_remove_all(const char *data, const char *id);

@@ -13,6 +13,7 @@
 typedef struct {
     Errand errand;
     RunClaim claim;
+    bool damaged;
     char sums[2][DATASET_SHA + 1]; /* of the data sets that it may have been the last to use; "": none */
 } RunDeletion;
 
@@ -25,7 +26,7 @@ static bool delete_run(void *arg) {
     Server *server = d->errand.call->server;
     Err *err = &d->errand.err;
     const char *id = d->claim.id;
-    ErrCode code = store_run_delete(server->store, id);
+    ErrCode code = store_run_delete(server->store, id, d->damaged);
     if (code == ERR_conflict) return err_set(err, code, "The run is queued or running; cancel it first.");
     if (code == ERR_not_found) return run_not_read(err, code, id);
     if (code) return err_set(err, code, "The database refused.");
@@ -48,16 +49,24 @@ static void note_data(RunDeletion *d, const StoredRun *run) {
     run_facts_release(&facts);
 }
 
+/* A run whose record is damaged can be deleted, too; a content that it may have been the last to use is left to the next start. */
 void handle_run_delete(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
+    const char *id = call->param.text;
     StoredRun run;
     RunDeletion *d;
-    if (run_settles(call, handle_run_delete) || !run_find(call, store_run_get, &run)) return;
-    if (scheduler_find(scheduler, run.id)) {
-        call_fail(call, ERR_conflict, "The run is %s; cancel it first.", run_state_names[scheduler_state(scheduler, &run)]);
+    if (run_settles(call, handle_run_delete)) return;
+    const ErrCode code = store_run_get(call->server->store, id, &run);
+    if (code && code != ERR_damaged) {
+        Err err = {0};
+        run_not_read(&err, code, id);
+        call_fail_err(call, &err);
+    } else if (scheduler_find(scheduler, id)) {
+        call_fail(call, ERR_conflict, "The run is queued or running; cancel it first.");
     } else if ((d = errand_begin(call, &kind))) {
-        note_data(d, &run);
-        if (run_claim(scheduler_claims(scheduler), &d->claim, RUN_DELETION, run.id)) errand_work(d, call->server->tasks, delete_run, deleted);
+        d->damaged = code == ERR_damaged;
+        if (!d->damaged) note_data(d, &run);
+        if (run_claim(scheduler_claims(scheduler), &d->claim, RUN_DELETION, id)) errand_work(d, call->server->tasks, delete_run, deleted);
         else errand_fail(d, ERR_conflict, "A run that is queued, running or being made takes weights from this one.");
     }
     stored_run_release(&run);

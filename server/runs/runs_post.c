@@ -280,9 +280,9 @@ static bool make_row(Posting *p, const LinkedMsg *m) {
 
 static bool check(void *arg) {
     Posting *p = arg;
-    LaunchFile begin = {.rows = &p->begin, .n = 1, .fd = -1};
+    LaunchFile begin = {.seq = p->parent.seq, .rows = &p->begin, .n = 1, .fd = -1};
     strcpy(begin.id, p->parent.id);
-    const RunCheck check = {.server = p->errand.call->server, .facts = p->run.facts, .data = &p->facts, .train = p->train.fd, .test = p->test.fd,
+    const RunCheck check = {.server = p->errand.call->server, .facts = p->run.facts, .data = &p->facts, .train = &p->train, .test = &p->test, .stop = &p->errand.cancelled,
                             .sources = p->sources, .begin = p->has_step ? &begin : NULL, .spec = &p->spec, .steps = p->run.progress.steps};
     const bool ok = run_check(&check, &p->errand.err);
     if (begin.fd >= 0) close(begin.fd);

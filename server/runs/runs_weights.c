@@ -14,11 +14,11 @@ typedef struct {
     Errand errand;
     char id[RUN_ID + 1];
     int64_t seq;
-    bool chosen;         /* ?step= */
+    bool chosen;         /* ?step=; else the newest */
     uint64_t step;
-    uint64_t below;      /* else the newest of a smaller step */
     RunCheckpoint row;   /* which is tried */
-    bool any, found, opened;
+    bool any, found;
+    int cause;           /* errno, when its file was not to be opened; else 0 */
     uint64_t held;
     Buf head;
     Area area;
@@ -74,8 +74,10 @@ static bool read_file(WeightsQuery *w, int fd, const RunCheckpoint *c) {
 static bool read_weights(void *arg) {
     WeightsQuery *w = arg;
     int fd = runfile_open(w->errand.call->server->config->data, w->id, &w->row);
-    w->opened = fd >= 0;
-    if (!w->opened) return true;
+    w->cause = fd >= 0 ? 0 : errno;
+    if (w->cause == EBADMSG) store_run_mark(w->errand.call->server->store, w->seq, w->row.step, true);
+    if (w->cause == EBADMSG || w->cause == ENOENT) return true;
+    if (w->cause) return failure_short_err(&w->errand.err, w->cause);
     const bool ok = read_file(w, fd, &w->row);
     close(fd);
     return ok;
@@ -86,7 +88,7 @@ static bool read_weights(void *arg) {
 static void note_row(void *arg, const RunCheckpoint *c) {
     WeightsQuery *w = arg;
     w->any = true;
-    if (w->chosen ? c->step != w->step : c->step >= w->below) return;
+    if (w->chosen && c->step != w->step) return;
     w->row = *c;
     w->found = true;
 }
@@ -107,28 +109,28 @@ static void try(WeightsQuery *w) {
     ErrCode code = store_run_checkpoints(server->store, w->seq, note_row, w);
     if (code) errand_fail(w, code, "The database does not answer.");
     else if (!w->any) errand_fail(w, ERR_conflict, "The run has no checkpoint yet.");
-    else if (!w->found && w->chosen) errand_fail(w, ERR_not_found, "The run has no checkpoint of step %llu.", (unsigned long long)w->step);
-    else if (!w->found) errand_fail(w, ERR_internal, "The run's checkpoints are damaged.");
+    else if (!w->found) errand_fail(w, ERR_not_found, "The run has no checkpoint of step %llu.", (unsigned long long)w->step);
     else if (!hold(w)) errand_refuse(w);
     else errand_work(w, server->tasks, read_weights, weights_read);
 }
 
-/* A file that was not to be opened is damaged, if its row is still there: the one before may do. Else it was pruned at that moment, and there is a
- * newer one. */
+/* A file that was not to be opened is damaged, if its row is still there; else it was pruned at that moment, and there is a newer one. Never an older
+ * one in its place: these would be other weights. */
 static void try_another(WeightsQuery *w) {
     RunCheckpoint row;
-    const bool damaged = store_run_checkpoint(w->errand.call->server->store, w->id, true, w->row.step, &row) == ERR_NONE;
-    if (damaged) w->below = w->row.step;
-    if (damaged && w->chosen) errand_fail(w, ERR_internal, "The checkpoint is damaged.");
-    else try(w);
+    const unsigned long long step = w->row.step;
+    if (store_run_checkpoint(w->errand.call->server->store, w->id, true, w->row.step, &row) != ERR_NONE) try(w);
+    else if (w->chosen) errand_fail(w, ERR_damaged, "The checkpoint of step %llu is damaged.", step);
+    else errand_fail(w, ERR_damaged, "The newest checkpoint, of step %llu, is damaged; ?step= asks for another.", step);
 }
 
 static void weights_read(void *arg) {
     WeightsQuery *w = arg;
-    if (!w->opened) {
+    if (w->cause) {
         try_another(w);
         return;
     }
+    call_of_step(w->errand.call, w->row.step);
     call_answer_area(w->errand.call, form_type(FORM_SAFETENSORS), &w->head, &w->area, 0, w->area.size);
     errand_end(w);
 }
@@ -141,7 +143,6 @@ void handle_run_weights(Call *call) {
     if (w) {
         w->chosen = call_query(call, "step") != NULL;
         w->step = step;
-        w->below = UINT64_MAX;
         w->seq = run.seq;
         w->area.fd = -1;
         strcpy(w->id, run.id);

@@ -225,17 +225,20 @@ static void launched(void *arg) {
     if (turn->cancelled) {
         release_worker(turn);
         finish(turn, RUN_CANCELLED, ERR_NONE, "");
-    } else if (!turn->opened) {
-        release_worker(turn);
-        finish(turn, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
     } else if (s->draining || !turn->worker || launch_is_stale(l)) {
         release_worker(turn);
         turn->phase = WAITING;
+    } else if (!turn->opened) {
+        release_worker(turn);
+        finish(turn, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
     } else {
         bool first = !turn->t->attempts.len;
         uint64_t from = launch_step(l);
         char reason[100] = "";
         if (!first) snprintf(reason, sizeof reason, "It goes on from step %llu.", (unsigned long long)from);
+        if (launch_passed_over(l))
+            training_log(turn->t, "The checkpoint of step %llu is damaged or missing: the run goes on from step %llu.",
+                         (unsigned long long)launch_passed_over(l), (unsigned long long)from);
         training_resume_at(turn->t, from);
         training_begin_attempt(turn->t, from);
         training_set_state(turn->t, RUN_RUNNING, ERR_NONE, reason);
@@ -264,7 +267,7 @@ static void launch(Turn *turn, Worker *worker) {
     turn->worker = worker;
     worker->data = turn;
     turn->task = (Task){.work = open_files, .done = launched, .arg = turn};
-    tasks_add(server->tasks, &turn->task);
+    tasks_add(server->bulk, &turn->task); /* whole data sets are read */
 }
 
 static bool is_free(Worker *worker) { return pool_takes(worker) && !worker->data; }
@@ -403,6 +406,7 @@ void scheduler_cancel(Scheduler *s, const char *id) {
     Turn *turn = turn_of(s, id);
     if (!turn) return;
     turn->cancelled = true;
+    if (turn->phase == LAUNCHING) atomic_store(&turn->launch->stop, true);
     if (turn->phase == WAITING) finish(turn, RUN_CANCELLED, ERR_NONE, "");
     stop(turn, CANCEL_NS);
 }
@@ -480,7 +484,10 @@ bool scheduler_start(Scheduler *s) {
 
 void scheduler_drain(Scheduler *s) {
     s->draining = true;
-    for (Turn *turn = s->first; turn; turn = turn->next) stop(turn, DRAIN_NS);
+    for (Turn *turn = s->first; turn; turn = turn->next) {
+        if (turn->phase == LAUNCHING) atomic_store(&turn->launch->stop, true);
+        stop(turn, DRAIN_NS);
+    }
 }
 
 bool scheduler_drained(const Scheduler *s) {

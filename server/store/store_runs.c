@@ -263,8 +263,9 @@ ErrCode store_run_exists(Store *store, const char *id) {
     return code;
 }
 
-static ErrCode delete(Store *store, const char *id) {
+static ErrCode delete(Store *store, const char *id, bool damaged) {
     store_bind_text(store->delete_run, 1, id);
+    sqlite3_bind_int(store->delete_run, 2, damaged);
     ErrCode code = store_outcome(store, store->delete_run, "run");
     if (code) return code;
     if (!sqlite3_changes(store->writer)) {
@@ -283,7 +284,7 @@ ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
     return code;
 }
 
-ErrCode store_run_delete(Store *store, const char *id) {
+ErrCode store_run_delete(Store *store, const char *id, bool damaged) {
     const ErrCode code = store_begin(store);
-    return code ? code : store_end(store, delete(store, id));
+    return code ? code : store_end(store, delete(store, id, damaged));
 }

@@ -79,8 +79,9 @@ typedef struct {
     size_t npruned;
 } RunFlush;
 ErrCode store_run_flush(Store *store, const RunFlush *flush);
-/* It is not there any more; its rows go later (store_purge.h). ERR_not_found, ERR_conflict: it is queued or running. */
-ErrCode store_run_delete(Store *store, const char *id);
+/* It is not there any more; its rows go later (store_purge.h). ERR_not_found, ERR_conflict: it is queued or running, which of a damaged record is not
+ * believed. */
+ErrCode store_run_delete(Store *store, const char *id, bool damaged);
 
 /* Steps of the checkpoints, ascending. */
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);

@@ -99,7 +99,7 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(run_progress, writer, "UPDATE runs SET state = ?1, reason = ?2, started = ?3, ended = ?4, step = ?5, steps = ?6, epoch = ?7," \
               " latest = ?8, versions = ?9, attempts = ?10, events = ?11, code = ?12," \
               " progress_sum = blake_parts(seq, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) WHERE seq = ?13") \
-    STATEMENT(delete_run, writer, "UPDATE runs SET state = 'deleted' WHERE id = ?1 AND state NOT IN ('queued', 'running', 'deleted')") \
+    STATEMENT(delete_run, writer, "UPDATE runs SET state = 'deleted' WHERE id = ?1 AND state <> 'deleted' AND (?2 OR state NOT IN ('queued', 'running'))") \
     STATEMENT(runs_deleted, reader, "SELECT id FROM runs WHERE state = 'deleted'") \
     STATEMENT(purge_next, writer, "SELECT seq FROM runs WHERE state = 'deleted' LIMIT 1") \
     STATEMENT(purge_points, writer, "DELETE FROM run_points WHERE id IN (SELECT id FROM run_points WHERE run = ?1 LIMIT 128)") \

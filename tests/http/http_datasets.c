@@ -374,12 +374,34 @@ static void test_a_damaged_file_is_told(void **state) {
     char path[256];
     put(a, 201, "PUT /datasets/hurt?column=x", x_idx, sizeof x_idx);
     snprintf(path, sizeof path, "%s/data/datasets/%s.safetensors", a->daemon.dir, ask_text(a, "sha256"));
+    ask(a, 200, "GET /datasets/hurt", NULL);
+    assert_null(strstr(buf_text(&a->response.body), "damaged"));
     assert_int_equal(truncate(path, 20), 0);
-    ask_refused(a, "internal", "GET /datasets/hurt", NULL);
-    ask_refused(a, "internal", "GET /datasets/hurt/rows", NULL);
-    put_refused(a, "internal", 500, "PUT /datasets/hurt?column=y", x_idx, sizeof x_idx);
+    ask(a, 200, "GET /datasets/hurt", NULL);
+    ask_part(a, "damaged", "true");
+    ask_refused(a, "damaged", "GET /datasets/hurt/rows", NULL);
+    put_refused(a, "damaged", 500, "PUT /datasets/hurt?column=y", x_idx, sizeof x_idx);
     ask(a, 204, "DELETE /datasets/hurt", NULL);
     put(a, 201, "PUT /datasets/hurt?column=x", x_idx, sizeof x_idx);
+    /* One bit of the last row: what the header says is as it was. */
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, -1, SEEK_END);
+    const int last = fgetc(f);
+    fseek(f, -1, SEEK_END);
+    fputc(last ^ 1, f);
+    fclose(f);
+    ask_refused(a, "damaged", "GET /datasets/hurt/rows", NULL);
+    ask(a, 200, "GET /datasets/hurt", NULL);
+    ask_part(a, "damaged", "true");
+    ask(a, 200, "GET /datasets", NULL);
+    ask_part(a, "datasets.0.damaged", "true");
+    /* A column more would give the damage a hash of its own. */
+    put_refused(a, "damaged", 500, "PUT /datasets/hurt?column=y", x_idx, sizeof x_idx);
+    put(a, 200, "PUT /datasets/hurt?column=x", x_idx, sizeof x_idx);
+    ask(a, 200, "GET /datasets/hurt/rows", NULL);
+    ask(a, 200, "GET /datasets/hurt", NULL);
+    assert_null(strstr(buf_text(&a->response.body), "damaged"));
     ask(a, 204, "DELETE /datasets/hurt", NULL);
 }
 

@@ -104,6 +104,24 @@ static void reach_unauthorized(Pair *p) {
     ask_stop(&p->own);
 }
 
+/* A byte of a data set changes on the disk. */
+static void reach_damaged(Pair *p) {
+    char path[256];
+    ask_start(&p->own, NULL);
+    toy_data(&p->own);
+    ask(&p->own, 200, "GET /datasets/toy", NULL);
+    snprintf(path, sizeof path, "%s/data/datasets/%s.safetensors", p->own.daemon.dir, ask_text(&p->own, "sha256"));
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, 1000, SEEK_SET);
+    const int was = fgetc(f);
+    fseek(f, 1000, SEEK_SET);
+    fputc(was ^ 1, f);
+    fclose(f);
+    ask_refused(&p->own, "damaged", "GET /datasets/toy/rows", NULL);
+    ask_stop(&p->own);
+}
+
 static void reach_body_too_large(Pair *p) {
     size_t len = LIMIT_JSON_BYTES + 1;
     char *body = malloc(len);
@@ -325,7 +343,6 @@ static void reach_storage_full(Pair *p) {
         skip(); \
     }
 SKIPPED(compiler_mismatch, "takes a bug of the compiler")
-SKIPPED(damaged, "takes damage: tests/unit/test_store_damage.c")
 SKIPPED(internal, "takes a bug, or exhausted memory")
 
 #define ERROR(code, status, retryable, title) \

@@ -188,19 +188,31 @@ static void cut_off(Ask *a, const char *id, int step) {
     assert_int_equal(truncate(path, 8), 0);
 }
 
-/* Damaged checkpoints are found before a run is queued that needs them; others are taken where any will do. */
+/* Damaged checkpoints are found before a run is queued that needs them, and no older one is taken in their place. */
 static void test_damaged_checkpoints(void **state) {
     Ask *a = *state;
     char id[TOY_ID], route[128], spec[2000], weights[200];
     toy_run(a, 20, 10, id);
     snprintf(weights, sizeof weights, "'weights': {'run': '%s'}", id);
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/weights"), NULL, NULL, 0);
+    ask_header(a, "X-Run-Step", "20");
+    ask(a, 202, "POST /runs", changed(spec, 10, "'weights': {}", weights));
     cut_off(a, id, 20);
-    ask_refused(a, "conflict", toy_route(route, "POST", id, "/fork"), "{'from_step': 20}");
+    ask_refused(a, "damaged", toy_route(route, "POST", id, "/fork"), "{'from_step': 20}");
     assert_string_equal(ask_text(a, "diagnostics.0.path"), "/from_step");
     ask(a, 202, toy_route(route, "POST", id, "/fork"), "{'from_step': 10}");
-    ask(a, 202, "POST /runs", changed(spec, 10, "'weights': {}", weights));
-    for (int step = 0; step < 20; step += 10) cut_off(a, id, step);
-    refused_at(a, "/bind/f/weights/run", "has no checkpoint that can be used", "POST /runs", changed(spec, 10, "'weights': {}", weights));
+    ask_refused(a, "damaged", "POST /runs", changed(spec, 10, "'weights': {}", weights));
+    assert_string_equal(ask_text(a, "diagnostics.0.path"), "/bind/f/weights/run");
+    ask_refused(a, "damaged", toy_route(route, "GET", id, "/weights"), NULL);
+    assert_non_null(strstr(ask_text(a, "detail"), "of step 20, is damaged"));
+    ask_refused(a, "damaged", toy_route(route, "GET", id, "/weights?step=20"), NULL);
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/weights?step=10"), NULL, NULL, 0);
+    ask_header(a, "X-Run-Step", "10");
+    snprintf(weights, sizeof weights, "{'run': '%s', 'inputs': {'x': [1, 2, 3, 4]}}", id);
+    ask_refused(a, "damaged", "POST /eval", weights);
+    ask(a, 200, toy_route(route, "GET", id, ""), NULL);
+    ask_part(a, "damaged_checkpoints", "[20]");
+    ask_part(a, "checkpoints", "[0, 10, 20]");
 }
 
 /* What stands behind a NUL is part of the body. */

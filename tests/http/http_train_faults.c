@@ -290,6 +290,10 @@ static void test_damaged_checkpoint(void **state) {
     ask(a, 200, toy_route(route, "GET", id, ""), NULL);
     assert_true(ask_number(a, "attempts.1.from_step") < newest);
     assert_true(daemon_logged(&a->daemon, "checkpoint not used"));
+    char told[120];
+    snprintf(told, sizeof told, "The checkpoint of step %.0f is damaged or missing: the run goes on from step ", newest);
+    ask_bytes(a, 200, toy_route(route, "GET", id, "/events"), (const char *[]){"Accept: application/x-ndjson", NULL}, NULL, 0);
+    assert_non_null(strstr(buf_text(&a->response.body), told));
 }
 
 /* What a crash left half-written, or without a row, is gone after the next start. */

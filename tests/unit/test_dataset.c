@@ -418,7 +418,7 @@ static void test_damaged_files(void **state) {
         assert_int_equal(write(fd, body.data, cut), (ssize_t)cut);
         err = (Err){0};
         assert_false(dataset_read(fd, &d, &err));
-        assert_int_equal(err.code, ERR_internal);
+        assert_int_equal(err.code, ERR_damaged);
         assert_non_null(strstr(err.message, "damaged"));
         close(fd);
     }

@@ -3,6 +3,7 @@
 #include "server/data/draft.h"
 #include "tests/support/spoil.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <sodium.h>
 #include <sqlite3.h>
@@ -275,21 +276,149 @@ static void test_damaged_files_are_told(void **state) {
     snprintf(file, sizeof file, "%s.safetensors", a);
     file_path(box, file, path);
     assert_int_equal(truncate(path, 60), 0);
-    fails(box, "a", ERR_internal);
+    fails(box, "a", ERR_damaged);
     put(box, "a", 7, a); /* put again it is whole */
     holds(box, "a", 7);
     assert_int_equal(unlink(path), 0);
-    fails(box, "a", ERR_internal);
+    fails(box, "a", ERR_damaged);
     put(box, "a", 7, a);
     /* A file that is sound, but another one. */
     assert_int_equal(put_as(box, "b", NULL, 5, 7, b, &fresh), ROW_DONE);
     snprintf(file, sizeof file, "%s.safetensors", b);
     file_path(box, file, other);
     assert_int_equal(rename(other, path), 0);
-    fails(box, "a", ERR_internal);
+    fails(box, "a", ERR_damaged);
     assert_int_equal(dataset_files_delete(box->files, "a"), ROW_DONE);
     meddle(box, "UPDATE datasets SET record = '{}'");
     fails(box, "b", ERR_damaged);
+}
+
+enum { MANY = 10 };
+
+/* Changes one byte of the file. */
+static void flip(const Box *box, const char *sha256, off_t at) {
+    char file[128], path[256];
+    unsigned char byte;
+    snprintf(file, sizeof file, "%s.safetensors", sha256);
+    file_path(box, file, path);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+/* A column of MANY rows of 64 KiB each. */
+static void put_long(Box *box, char sha256[DATASET_SHA + 1]) {
+    enum { ROW = 64 << 10 };
+    unsigned char *body = calloc(1, 12 + MANY * ROW);
+    char path[DATASET_FILES_PATH];
+    Draft draft;
+    Dataset d;
+    Err err = {0};
+    bool fresh;
+    assert_non_null(body);
+    memcpy(body, (const unsigned char[]){0, 0, 8, 2, 0, 0, 0, MANY, 0, 1, 0, 0}, 12);
+    for (size_t i = 0; i < MANY * ROW; i++) body[12 + i] = (unsigned char)(i * 7 + i / 1000);
+    int fd = dataset_files_temporary(box->files, path);
+    if (!draft_read(&draft, body, 12 + MANY * ROW, "x", &err) || !draft_write(&draft, fd, &go_on, sha256, &err) || !dataset_read(fd, &d, &err))
+        fail_msg("%s", err.message);
+    strcpy(d.sha256, sha256);
+    d.content = draft.content;
+    draft.content = (StoredContent){0};
+    assert_int_equal(dataset_files_put(box->files, path, "long", NULL, &d, &fresh), ROW_DONE);
+    dataset_release(&d);
+    draft_release(&draft);
+    free(body);
+}
+
+static ErrCode verified(Box *box, uint64_t from, uint64_t count) {
+    Dataset d;
+    Err err = {0};
+    assert_true(dataset_files_find(box->files, "long", &d, &err));
+    if (count) dataset_files_verify_rows(box->files, &d, from, count, &go_on, &err);
+    else dataset_files_verify(box->files, &d, &go_on, &err);
+    dataset_release(&d);
+    return err.code;
+}
+
+static void record_says(Box *box, bool damaged) {
+    Buf record = {0};
+    Err err = {0};
+    assert_true(dataset_files_record(box->files, "long", &record, &err));
+    assert_int_equal(strstr(buf_text(&record), ",\"damaged\":true}") != NULL, damaged);
+    buf_release(&record);
+}
+
+/* The bytes are held against their sums: all of them, or those of the blocks that have the rows and the header, whatever lies between. */
+static void test_contents_are_held_against_their_sums(void **state) {
+    enum { ROW = 64 << 10 };
+    Box *box = *state;
+    char sha256[DATASET_SHA + 1];
+    put_long(box, sha256);
+    assert_int_equal(verified(box, 0, 0), ERR_NONE);
+    record_says(box, false);
+    const off_t there = 300 + 5 * ROW; /* in row 5, or 4 */
+    flip(box, sha256, there);
+    assert_int_equal(verified(box, 0, 2), ERR_NONE);
+    assert_int_equal(verified(box, 8, 2), ERR_NONE);
+    assert_int_equal(verified(box, 100, 2), ERR_NONE);
+    record_says(box, false);
+    assert_int_equal(verified(box, 4, 2), ERR_damaged);
+    record_says(box, true);
+    assert_int_equal(verified(box, 0, 0), ERR_damaged);
+    flip(box, sha256, there);
+    assert_int_equal(verified(box, 4, 2), ERR_NONE);
+    record_says(box, true); /* one look at a part does not say that all is well */
+    assert_int_equal(verified(box, 0, 0), ERR_NONE);
+    record_says(box, false);
+    for (int i = 0; i < 4; i++) {
+        const off_t at = (const off_t[]){MANY * ROW + 10, 9, 20, ROW + 3}[i];
+        flip(box, sha256, at);
+        Dataset d;
+        Err err = {0};
+        if (dataset_files_find(box->files, "long", &d, &err)) {
+            assert_false(dataset_files_verify(box->files, &d, &go_on, &err));
+            dataset_release(&d);
+        }
+        assert_int_equal(err.code, ERR_damaged);
+        flip(box, sha256, at);
+    }
+    /* Put again it is whole. */
+    flip(box, sha256, there);
+    assert_int_equal(verified(box, 0, 0), ERR_damaged);
+    put_long(box, sha256);
+    assert_int_equal(verified(box, 0, 0), ERR_NONE);
+    record_says(box, false);
+}
+
+/* What an earlier version put has no sums of blocks: its name is its sum, until it has them. */
+static void test_contents_of_earlier_versions(void **state) {
+    Box *box = *state;
+    char sha256[DATASET_SHA + 1];
+    StoredContent content;
+    put_long(box, sha256);
+    for (int damaged = 1; damaged >= 0; damaged--) {
+        meddle(box, "DELETE FROM contents");
+        if (damaged) flip(box, sha256, 500000);
+        assert_int_equal(verified(box, 0, 2), damaged ? ERR_damaged : ERR_NONE);
+        if (damaged) flip(box, sha256, 500000);
+        assert_int_equal(store_content_get(box->store, sha256, &content), damaged ? ERR_not_found : ERR_NONE);
+        assert_int_equal(content.damaged, damaged);
+        stored_content_release(&content);
+    }
+    flip(box, sha256, 500000);
+    assert_int_equal(verified(box, 0, 2), ERR_NONE);
+    assert_int_equal(verified(box, 0, 0), ERR_damaged);
+    /* A row of sums that is damaged is none. */
+    meddle(box, "UPDATE contents SET sums = zeroblob(length(sums)), damaged = 0");
+    assert_int_equal(verified(box, 0, 2), ERR_damaged);
+    flip(box, sha256, 500000);
+    assert_int_equal(verified(box, 0, 2), ERR_NONE);
+    /* What is known of a content goes with it. */
+    assert_int_equal(dataset_files_delete(box->files, "long"), ROW_DONE);
+    assert_int_equal(store_content_get(box->store, sha256, &content), ERR_not_found);
 }
 
 static bool count_row(void *arg, const char *record, size_t len, bool damaged) {
@@ -348,6 +477,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_the_folder_is_swept, make, drop),
         cmocka_unit_test_setup_teardown(test_a_damaged_database_costs_no_data, make, drop),
         cmocka_unit_test_setup_teardown(test_damaged_files_are_told, make, drop),
+        cmocka_unit_test_setup_teardown(test_contents_are_held_against_their_sums, make, drop),
+        cmocka_unit_test_setup_teardown(test_contents_of_earlier_versions, make, drop),
         cmocka_unit_test_setup_teardown(test_pages, make, drop),
         cmocka_unit_test_setup_teardown(test_the_folder_must_be_usable, make, drop),
     };

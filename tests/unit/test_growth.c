@@ -302,7 +302,7 @@ static void check_gone(const Box *box) {
     bool more;
     assert_int_equal(store_run_head(box->store, "r", &run), ERR_not_found);
     assert_int_equal(store_run_exists(box->store, "r"), ERR_not_found);
-    assert_int_equal(store_run_delete(box->store, "r"), ERR_not_found);
+    assert_int_equal(store_run_delete(box->store, "r", false), ERR_not_found);
     assert_int_equal(store_run_checkpoint(box->store, "r", false, 0, &c), ERR_not_found);
     assert_int_equal(store_runs(box->store, RUN_STATES, INT64_MAX, 10, is_q, NULL, &more), ERR_NONE);
 }
@@ -322,7 +322,7 @@ static void test_deletion_returns_space(void **state) {
                                                "UPDATE runs SET state = 'done'; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL), SQLITE_OK);
     const int64_t full = file_size(box, "cajal.db");
     assert_true(full > 90 << 20);
-    assert_int_equal(store_run_delete(box->store, "r"), ERR_NONE);
+    assert_int_equal(store_run_delete(box->store, "r", false), ERR_NONE);
     check_gone(box);
     for (int i = 0; i < 5; i++) assert_int_equal(store_purge(box->store, &more), ERR_NONE);
     assert_true(more);

@@ -112,7 +112,7 @@ static void test_records(void **state) {
     assert_int_equal(store_run_flush(box->store, &flush), ERR_NONE);
     assert_int_equal(store_run_head(box->store, "r-sound", &run), ERR_damaged);
     /* It can be deleted. */
-    assert_int_equal(store_run_delete(box->store, "r-sound"), ERR_NONE);
+    assert_int_equal(store_run_delete(box->store, "r-sound", true), ERR_NONE);
 }
 
 /* ---- events ---- */
