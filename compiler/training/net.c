@@ -60,7 +60,8 @@ static void shape_linear(ShapeRule *p) {
 
 static void shape_bias(ShapeRule *p) {
     p->plan->out = p->plan->in;
-    p->plan->bias = add_weight(p, "bias", &p->plan->in, INIT_ZEROS, 0);
+    const double fan_in = p->layer->bias.fan_in;
+    p->plan->bias = add_weight(p, "bias", &p->plan->in, fan_in ? INIT_KAIMING : INIT_ZEROS, fan_in ? 1 / sqrt(fan_in) : 0);
 }
 
 /* The windows along the last two axes. */

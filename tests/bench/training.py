@@ -11,7 +11,7 @@ from service import Wrong
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPECS = os.path.join(os.path.dirname(os.path.dirname(HERE)), "client", "experiments", "specs")
-MODELS = {"D": ("iterate-d.json", 4.0), "I": ("iterate-i.json", 1.5), "T": ("iterate-t.json", 1.5)}  # specification; times PyTorch's speed
+MODELS = {"D": ("iterate-d.json", 4.0), "I": ("iterate-i.json", 1.5), "T": ("iterate-t10.json", 1.5)}  # specification; times PyTorch's speed
 BATCHES = (32, 128)
 ROUNDS = 5
 STEPS = {32: 10, 128: 4}  # of each side and round

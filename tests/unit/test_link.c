@@ -1,5 +1,5 @@
 /* Linking: programs and networks become one graph. Values against references written out here, gradients against finite differences (all in
- * double precision by the naive evaluator), the six experiments, and the trained model as a program. */
+ * double precision by the naive evaluator), the seven experiments, and the trained model as a program. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -139,7 +139,7 @@ static void test_typed(void **state) {
     trial_make(&m, "{'program': {'source': 'post (f even count base)', 'context': {'base': '!R[3]', 'count': '!N[4]', 'even': '!2',"
                    "             'f': '!(2 -o N[4] -o R[3] -o R[3])', 'post': '!(!R[3] -o R[3])'}},"
                    " 'nets': {'n': {'layers': [{'linear': {'out': 4, 'bias': false}}]}, 'p': {'layers': [{'linear': {'out': 5}}, 'sigmoid', {'linear': {'out': 2}}, 'softmax']},"
-                   "          'b': {'layers': ['bias']}},"
+                   "          'b': {'layers': ['bias', {'bias': {'fan_in': 9}}]}},"
                    " 'bind': {'base': {'column': 'three'}, 'count': {'net': 'n', 'of': ['three']}, 'even': {'net': 'p', 'of': ['base']},"
                    "          'f': {'weights': {}}, 'post': {'net': 'b'}},"
                    " 'loss': {'mse': {'target': 'other'}}, " REST "}");
@@ -149,6 +149,9 @@ static void test_typed(void **state) {
     trial_close(f->bound, 1 / sqrt(2 * 4 * 3), 1e-15, "fan-in");
     trial_close(p->bound, 1 / sqrt(3), 1e-15, "fan-in of a bias");
     assert_int_equal(bias->init, INIT_ZEROS);
+    bias = &m.linked->weights[trial_weight(&m, "nets.b.1.bias")];
+    assert_int_equal(bias->init, INIT_KAIMING);
+    trial_close(bias->bound, 1. / 3, 1e-15, "fan-in that is given");
     check_gradients(&m, TRIAL_ROWS);
     trial_release(&m);
 }
@@ -439,7 +442,7 @@ static char *read_text(const char *path) {
 static void test_experiments(void **state) {
     (void)state;
     static const struct { const char *name; uint32_t weights; } all[] = {
-        {"iterate-d", 12}, {"iterate-t", 8}, {"iterate-i", 6}, {"conditional-d", 16}, {"conditional-t", 12}, {"conditional-i", 6}};
+        {"iterate-d", 12}, {"iterate-t", 8}, {"iterate-t10", 8}, {"iterate-i", 6}, {"conditional-d", 16}, {"conditional-t10", 12}, {"conditional-i", 6}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char path[100];
         Trial m;
