@@ -138,12 +138,18 @@ agree: all
 	@/usr/bin/python3 -c 'import torch' 2>/dev/null || { echo 'make agree: needs PyTorch: apt-get install python3-torch'; exit 1; }
 	@tests/support/with_daemon.sh $(BUILD) tests/torch/agree.py
 
-# The paper's experiments in a reduced form: client/experiments/README.md
-EXPERIMENTS ?= --batch 32 --lr 1e-3,1e-4 --steps 1875 --images 200,60000 --out experiments-results
-experiments: deps
+# The paper's experiments, in a reduced form and whole (that in parts of MINUTES, if given): client/experiments/README.md
+EXPERIMENTS ?= --lr 1e-3,1e-4 --steps 1875 --every 125 --rows 2048 --images 200,60000 --forget --out experiments-results
+PAPER_RESULTS ?= client/experiments/results
+PAPER ?= --paper --forget --out $(PAPER_RESULTS) $(if $(MINUTES),--minutes $(MINUTES))
+experiments-deps: deps
 	@command -v npm >/dev/null || deploy/install-deps.sh deploy/packages-experiments.txt
 	@$(MAKE) -s -j$(JOBS) all
+experiments: experiments-deps
 	@tests/support/with_daemon.sh $(BUILD) client/experiments/experiments.py $(EXPERIMENTS)
+paper: experiments-deps
+	@tests/support/with_daemon.sh $(BUILD) client/experiments/experiments.py $(PAPER); code=$$?; \
+	    client/experiments/report.py $(PAPER_RESULTS) --readme >/dev/null && exit $$code
 
 # Bench: tests/bench/README.md
 BENCH := $(addprefix $(BUILD)/bench/,bare load tiny recurrent train)
@@ -217,11 +223,12 @@ help:
 	@echo 'make fuzz      look for inputs that break the readers, FUZZ_SECONDS (60) each; needs clang'
 	@echo 'make reference compare the service with a second reading of the language, on random programs; REFERENCE_SECONDS (60)'
 	@echo 'make agree     hold training against PyTorch; needs python3-torch'
-	@echo 'make experiments  three models of the paper trained on MNIST, reduced, into ./experiments-results; under an hour'
+	@echo 'make experiments  the paper'"'"'s models trained on MNIST, reduced, into ./experiments-results; under an hour'
+	@echo 'make paper     the whole of it, a night or more; MINUTES= for a part, it goes on where it ended'
 	@echo 'make check     the rules of the house: includes, links, sizes, OpenAPI, warnings of both compilers'
 	@echo 'make bench     a few minutes: a table of what the service costs beside the libraries under it'
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: always all trust trust-programs test-deps units http-tests replays fuzzers fuzz reference agree experiments bench bench-programs deps demo run test test-san check install clean help
+.PHONY: always all trust trust-programs test-deps units http-tests replays fuzzers fuzz reference agree experiments experiments-deps paper bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

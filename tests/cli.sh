@@ -3,7 +3,6 @@
 set -u
 passed=0 failed=0
 work=$(mktemp -d)
-experiments=$(realpath "$(dirname "$0")/../client/experiments")
 server='' second=''
 trap '[ -z "$server" ] || kill "$server"; [ -z "$second" ] || kill -KILL "$second"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -197,25 +196,6 @@ cajal_says "an unknown option" 2 'no such option: --frobnicate' -- compile not.c
 cajal_says "an option of another command" 2 'does not take --decode' -- compile not.cj --decode
 cajal_says "an option without its value" 2 'a value is missing after --url' -- compile not.cj --url
 cajal_says "nobody there" 3 'no answer from the service' -- compile not.cj --url http://127.0.0.1:1
-
-# The experiments' report: a run that came to nothing is a row, and who is first at what all reach is right.
-mkdir results
-jq -n '{task: "iterate", lr: 0.001, batch: 32, images: 60000, seed: 0, state: "done", curves: {}} as $run | [
-    $run + {model: "d", curves: {"test.psnr": [[100, 200, 300], ["NaN", 15, 20]], "test.loss": [[100, 200, 300], [0.3, 0.2, 0.1]]}},
-    $run + {model: "t", curves: {"test.psnr": [[100, 200, 300], [10, 12, 14.5]], "test.loss": [[100, 200, 300], [0.25, 0.24, 0.23]]}},
-    $run + {model: "i", state: "refused", reason: "a | b"},
-    $run + {model: "d", lr: 0.1, state: "failed", curves: {"test.psnr": [[100], ["NaN"]], "test.loss": [[100], ["Infinity"]]}}]' >results/results.json
-python3 -B "$experiments/report.py" results >out 2>err && tr -s ' ' <out >results/report &&
-    grep -qF '| iterate | 60,000 | 32 | 0.001 | 0 | PSNR ≥ 14.50 dB | 6,400 | 9,600 | – | D |' results/report &&
-    grep -qF '| iterate | 60,000 | 32 | 0.001 | 0 | loss ≤ 0.2300 | 6,400 | 9,600 | – | D |' results/report &&
-    grep -qF '| I | refused |' results/report && grep -qF 'a / b' results/report && grep -qF '| D | failed | inf | nan |' results/report &&
-    cmp -s out <(cat results/table.md; echo) && [ "$(wc -l <results/curves.csv)" -eq 15 ]
-check "the experiments' tables" $?
-python3 -c 'import sys, xml.dom.minidom as dom; svg = dom.parse(sys.argv[1]); sys.exit(len(svg.getElementsByTagName("polyline")) != 6)' results/figure.svg
-check "the experiments' figure" $?
-/usr/bin/python3 -B "$experiments/experiments.py" --tasks iterate --models x >out 2>err
-[ $? -eq 2 ] && grep -qF 'some of d,t,i are wanted' err
-check "a model that is none" $?
 
 # A daemon that is killed and started anew while a run is followed: no event is lost, none comes twice.
 start_second() { # listen

@@ -56,7 +56,9 @@ for stage in "$@"; do
     conformance)
         run conformance tests/support/with_daemon.sh "$build" tests/conformance.py
         run numpy_files tests/support/with_daemon.sh "$build" tests/numpy_files.py ;;
-    cli) run cli tests/support/with_daemon.sh "$build" tests/cli.sh ;;
+    cli)
+        run cli tests/support/with_daemon.sh "$build" tests/cli.sh
+        run campaign tests/support/with_daemon.sh "$build" /usr/bin/python3 -B tests/campaign.py ;;
     proxies) run proxies /usr/bin/python3 -B tests/proxies.py "$build" ;;
     trust) run trust /usr/bin/python3 -B tests/trust/trust.py "$build" --short ;;
     smoke) run smoke tests/support/with_daemon.sh "$build" tests/smoke.sh ;;
