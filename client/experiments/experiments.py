@@ -174,6 +174,13 @@ def plan(options):
                 yield {"task": task, "model": model, "lr": lr, "batch": batch, "images": count, "seed": seed, "steps": options.steps, "remark": remark(options)}
 
 
+def left(options, kept):
+    """Those of the plan that are not there as done."""
+    kept.demand(options.steps, remark(options))
+    done = kept.done()
+    return [run for run in plan(options) if results.key_of(run) not in done]
+
+
 def make_spec(options, run):
     with open(spec_path(run["task"], run["model"]), encoding="utf-8") as f:
         spec = json.load(f)
@@ -305,9 +312,7 @@ def main(argv):
     service = Service(options.url)
     try:
         kept = results.Results(options.out)
-        kept.demand(options.steps, remark(options))
-        done = kept.done()
-        todo = [run for run in plan(options) if results.key_of(run) not in done]
+        todo = left(options, kept)
         print(f"{len(todo)} runs to do; those that are over are kept if this is interrupted, and it goes on from there", flush=True)
         if todo:
             put_data(service, options, todo)
