@@ -87,7 +87,7 @@ typedef struct Call {
     Answer answer;
     bool arriving, begun, answered, waiting, suspended, close, cross_origin;
     bool gone; /* its connection has nothing more to say */
-    bool streaming, paused; /* of a stream: it has a connection; that waits for more */
+    bool streaming, paused, woken; /* of a stream: it has a connection; that waits for more; there is more */
     unsigned refs;
     size_t held, discarded; /* bytes counted in Server.held; of body, read after a refusal */
     Party *party;              /* who asks; NULL: not known yet, or no more */

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8 };
+enum { CONNECTION_MEMORY = 32 * 1024, IDLE_SECONDS = 120, ID_PREFIX = 12, ID_DIGITS = 12, LONG_PIECE = 4096, BODY_TURNS = 8, WAKES = 64 };
 /* Connections beyond the configured number that are taken all the same, for those who watch the service; and to tell others that there is no room. */
 enum { SPARE_CONNECTIONS = 64 };
 
@@ -33,7 +33,7 @@ struct Http {
     bool loopback;
     uint16_t port;
     Connections connections;
-    size_t inflight;
+    size_t inflight, woken; /* woken: streams that have more to say and have not been asked yet */
     CallList arriving, lingering, suspended, streams; /* arriving: their bodies are */
     Timer grace;
     int64_t now;     /* of this turn */
@@ -243,8 +243,14 @@ static void begin_stream(Call *call) {
     call_list_add(&call->server->http->streams, call);
 }
 
+static void forget_wake(Call *call) {
+    call->server->http->woken -= call->woken;
+    call->woken = false;
+}
+
 static void end_stream(Call *call) {
     const Stream *stream = &call->answer.stream;
+    forget_wake(call);
     if (call->streaming) call_list_remove(&call->server->http->streams, call);
     if (call->streaming && connection_of(call)) connection_of(call)->streaming = NULL;
     call->streaming = false;
@@ -257,10 +263,25 @@ static void stream_pause(Call *call) {
 }
 
 static void stream_more(Call *call) {
-    if (!call->paused || !call->connection) return;
-    call->paused = false;
-    MHD_resume_connection(call->connection);
-    call->server->http->late = true;
+    if (!call->paused || !call->connection || call->woken) return;
+    call->woken = true;
+    call->server->http->woken++;
+}
+
+/* Those that have more to say say it a few at a time: thousands may watch one run, and each asks the database. */
+static void resume_streams(Http *http) {
+    Call *call = http->streams.first, *next;
+    for (int n = 0; call && http->woken && n < WAKES; call = next) {
+        next = call->next;
+        if (!call->woken) continue;
+        forget_wake(call);
+        call->paused = false;
+        MHD_resume_connection(call->connection);
+        http->late = true;
+        call_list_remove(&http->streams, call);
+        call_list_add(&http->streams, call); /* behind those whose turn has not been */
+        n++;
+    }
 }
 
 /* Those that have nothing to say end; `gone`: all do. */
@@ -464,6 +485,7 @@ size_t http_inflight(const Http *http) { return http->inflight; }
  * turns at once. The answer that such a connection gets is sent in the turn after that in which it is taken. */
 int http_turn(Http *http) {
     MHD_UNSIGNED_LONG_LONG ms;
+    resume_streams(http);
     int turns = 0, least = http->late ? 2 : 1;
     http->now = loop_now();
     do {
@@ -471,6 +493,7 @@ int http_turn(Http *http) {
         MHD_run(http->mhd);
     } while (++turns < least || (http->more && turns < BODY_TURNS));
     http->late = false;
+    if (http->woken) return 0;
     if (MHD_get_timeout(http->mhd, &ms) != MHD_YES) return -1;
     if (http->lingering.first && !http->more && ms < LINGER_POLL_MS) return LINGER_POLL_MS;
     return ms < INT_MAX ? (int)ms : INT_MAX;
@@ -491,7 +514,8 @@ void http_free(Http *http) {
         call_fail(call, ERR_draining, "The service is shutting down.");
     }
     wake_streams(http, true);
-    http_turn(http);
+    do http_turn(http);
+    while (http->woken);
     loop_unwatch(http->server->loop, &http->watch);
     loop_untimer(http->server->loop, &http->grace);
     listener_stop(&http->listener);

@@ -24,10 +24,10 @@ class Answer:
 
 
 class Client:
-    """One kept connection; a thread has its own."""
+    """One kept connection; a thread has its own. source: the address that it comes from, by which the service tells who asks."""
 
-    def __init__(self, daemon):
-        self.daemon, self.http = daemon, None
+    def __init__(self, daemon, source="127.0.0.1"):
+        self.daemon, self.source, self.http = daemon, source, None
 
     def ask(self, method, path, body=None, timeout=WAIT, **headers):
         """body: bytes, or what is sent as JSON. headers: Content_Type="…". Raises Died."""
@@ -39,7 +39,7 @@ class Client:
             kept = self.http is not None
             try:
                 if not kept:
-                    self.http = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=timeout)
+                    self.http = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=timeout, source_address=(self.source, 0))
                 self.http.timeout = timeout
                 if self.http.sock:
                     self.http.sock.settimeout(timeout)
@@ -102,8 +102,8 @@ class Daemon:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def client(self):
-        return Client(self)
+    def client(self, source="127.0.0.1"):
+        return Client(self, source)
 
     def ask(self, method, path, body=None, **more):
         """One request on a connection of its own."""
@@ -129,6 +129,14 @@ class Daemon:
             except OSError:
                 pass
         return found
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def longest_pass(self):
+        """Milliseconds of the loop's longest pass since this was last asked for."""
+        text = self.get("/metrics").body.decode()
+        return 1e3 * float(next(line.split()[1] for line in text.splitlines() if line.startswith("cajal_loop_longest_seconds ")))
 
     def resident(self):
         """Bytes of memory of the daemon itself."""
