@@ -3,6 +3,7 @@
 by the running one ($CAJAL_URL) on twenty images.
 
 /usr/bin/python3, which has Debian's python3-numpy; without it the tests are skipped."""
+import http.server
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import xml.dom.minidom
 
@@ -201,7 +203,14 @@ class Telling(Folder):
         self.put("t10", (10, 12, 13), loss=(0.4, 0.35, 0.32))
         self.row("iterate", "0.001", "PSNR ≥ 13.00 dB", "**100**", "–", "300", "–")
         self.row("iterate", "0.001", "L1 ≤ 0.3200", "**200**", "–", "300", "–")
+        self.put("i", (1, 2, 3), loss=(1e11, 2e11, 3e11))
+        self.row("iterate", "0.001", "I", "3.00", "3.00", "3.0e+11", "1")
+        self.row("iterate", "0.001", "L1 ≤ 1.0e+11", "**100**", "–", "**100**", "**100**")
+
+    def test_a_late_level(self):
+        self.put("d", (10, 20, 18), loss=(0.5, 0.2, 0.1))
         self.put("d", (20, 10, 10), seed=1, loss=(0.5, 0.6, 0.6))
+        self.put("t10", (10, 12, 13), loss=(0.4, 0.35, 0.32))
         self.row("iterate", "0.001", "L1 ≤ 0.3500", "300", "–", "**200**", "–")
 
     def test_figures(self):
@@ -236,6 +245,34 @@ class Telling(Folder):
             f.write("task,model,lr,batch,images,seed,key,step,value\n")
         with self.assertRaisesRegex(results.Unusable, "columns"):
             report.write(self.folder)
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path is."""
+
+    def do_GET(self):
+        body = b'{"detail": "words", "diagnostics": [{"path": "/lr"}]}'
+        self.send_response(int(self.path[1:]))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Refusals(unittest.TestCase):
+    def test_what_is_asked_again(self):
+        server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        service = experiments.Service(f"http://127.0.0.1:{server.server_port}")
+        for status in (429, 502, 503, 504):
+            with self.assertRaisesRegex(SystemExit, f"{status} /lr words"):
+                service.ask("GET", f"/{status}")
+        with self.assertRaisesRegex(experiments.Refused, "^/lr words$"):
+            service.ask("GET", "/422")
+        server.shutdown()
+        server.server_close()
 
 
 class Service(Folder):

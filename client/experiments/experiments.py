@@ -64,7 +64,7 @@ class Service:
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            if error.code in (502, 503, 504):  # the service, or a proxy before it, has no time now
+            if error.code in (429, 502, 503, 504):  # the service, or a proxy before it, has no time for this one now
                 raise ConnectionError(f"{error.code} {explain(text)}")
             raise Refused(explain(text))
 

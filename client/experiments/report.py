@@ -79,11 +79,15 @@ def grid(head, rows):
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]) + "\n"
 
 
+def number(value, digits):
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.1e}"  # what has exploded
+
+
 def shown(values, digits):
     if not values:
         return NONE
     mean, deviation = spread(values)
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
+    return number(mean, digits) + (f" ± {number(deviation, digits)}" if len(values) > 1 else "")
 
 
 def setting(group, all_groups):
@@ -120,9 +124,9 @@ def races(group):
     psnr, loss = ({model: mean_curve(group.of(model), measure) for model in group.models()} for measure in (PSNR, LOSS))
     if len(psnr) > 1:
         level = min(max((mean for _, mean, _ in c if math.isfinite(mean)), default=-math.inf) for c in psnr.values())
-        yield [f"PSNR ≥ {level:.2f} dB", *race(psnr, lambda mean: mean >= level)]
+        yield [f"PSNR ≥ {number(level, 2)} dB", *race(psnr, lambda mean: mean >= level)]
         least = max(min((mean for _, mean, _ in c if math.isfinite(mean)), default=math.inf) for c in loss.values())
-        yield [f"L1 ≤ {least:.4f}", *race(loss, lambda mean: mean <= least)]
+        yield [f"L1 ≤ {number(least, 4)}", *race(loss, lambda mean: mean <= least)]
     if psnr and group.task in LEVELS:
         yield [f"PSNR ≥ {LEVELS[group.task]:g} dB", *race(psnr, lambda mean: mean >= LEVELS[group.task])]
 
