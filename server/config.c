@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { OPTION_TEXT, OPTION_COUNT, OPTION_BYTES } OptionKind;
+typedef enum { OPTION_TEXT, OPTION_COUNT, OPTION_BYTES, OPTION_SWITCH } OptionKind; /* SWITCH: no value; its variable is 1 */
 typedef struct {
     const char *name, *value;
     OptionKind kind;
@@ -20,12 +20,14 @@ typedef struct {
 
 #define TEXT(name, value, field, initial, help) {name, value, OPTION_TEXT, offsetof(Config, field), help, initial, 0, 0, 0}
 #define NUMBER(name, value, kind, field, help, ...) {name, value, kind, offsetof(Config, field), help, NULL, __VA_ARGS__}
+#define SWITCH(name, field, help) {name, "", OPTION_SWITCH, offsetof(Config, field), help, NULL, 0, 0, 1}
 #define COUNT(name, field, help) NUMBER(name, "N", OPTION_COUNT, field, help, LIMIT_FLAG_##field)
 #define BYTES(name, field, help) NUMBER(name, "BYTES", OPTION_BYTES, field, help, LIMIT_FLAG_##field)
 
 static const Option options[] = {
     TEXT("listen", "HOST:PORT", listen, "127.0.0.1:8420", "address to serve; port 0 is any free one, named in the ready line"),
     TEXT("data", "DIR", data, "cajal-data", "directory of the database, made when missing"),
+    SWITCH("recover", recover, "start although the database is lost or damaged, with what can be read of it; the rest goes to lost+found"),
     COUNT("workers", workers, "worker processes; 0: as many as use every core once"),
     COUNT("threads", threads, "threads of a worker"),
     COUNT("runs", runs, "training runs at the same time, each in a process of its own with a thread a core"),
@@ -65,10 +67,12 @@ static void print_help(FILE *out) {
     fprintf(out, "usage: cajald [--OPTION VALUE]…\n\nThe Cajal daemon: compiles programs to neurons and runs them, over HTTP.\n\n");
     for (int i = 0; i < NOPTIONS; i++) {
         char left[64], env[64], initial[64];
-        snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value);
-        env_name(&options[i], env);
-        put_initial(&options[i], initial);
-        fprintf(out, "  %-24s %s (%s%s%s)\n", left, options[i].help, env, *initial ? ", " : "", initial);
+        const Option *o = &options[i];
+        snprintf(left, sizeof left, "--%s %s", o->name, o->value);
+        env_name(o, env);
+        put_initial(o, initial);
+        if (o->kind == OPTION_SWITCH) fprintf(out, "  %-24s %s (%s=1)\n", left, o->help, env);
+        else fprintf(out, "  %-24s %s (%s%s%s)\n", left, o->help, env, *initial ? ", " : "", initial);
     }
     fprintf(out, "  %-24s print this\n  %-24s print the version\n", "--help", "--version");
 }
@@ -133,13 +137,14 @@ static ConfigResult load_flags(Config *config, int argc, char **argv, FILE *out,
         }
         const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "", *equals = strchr(name, '=');
         const Option *o = option_of(name, equals ? (size_t)(equals - name) : strlen(name));
-        const char *value = equals ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+        const bool alone = o && o->kind == OPTION_SWITCH && !equals;
+        const char *value = alone ? "1" : equals ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
         if (!o || !value) {
             snprintf(why, room, o ? "--%s needs a value" : "unknown argument %s; see --help", o ? o->name : argv[i]);
             return CONFIG_BAD;
         }
         if (!set(config, o, value, why, room)) return CONFIG_BAD;
-        if (!equals) i++;
+        if (!equals && !alone) i++;
     }
     return CONFIG_RUN;
 }

@@ -113,6 +113,21 @@ static int on_idle(void *arg) {
     return ms;
 }
 
+/* What the data directory has, and what of it the database knows. */
+static bool open_data(Server *s, const char *version, char *why, size_t room) {
+    const Config *config = s->config;
+    LostFound lost = {.data = config->data, .log = &s->log};
+    const StoreSpec spec = {.dir = config->data, .version = version, .graph_bytes = config->store_bytes, .log = &s->log, .recover = config->recover};
+    s->store = store_open(&spec, why, room);
+    s->dataset_files = s->store ? dataset_files_open(&lost, s->store, why, room) : NULL;
+    if (!s->dataset_files) return false;
+    if (!(s->purge = purge_new(s))) return false; /* which takes away folders that nobody knows any more */
+    runfile_sweep(&lost, s->store);
+    lost_found_end(&lost);
+    s->lost_found = lost_found_count(config->data);
+    return true;
+}
+
 static bool start(Daemon *d, char *why, size_t room) {
     Server *s = &d->server;
     const Config *config = s->config;
@@ -120,19 +135,15 @@ static bool start(Daemon *d, char *why, size_t room) {
     snprintf(why, room, "memory is short");
     s->metrics = &d->metrics;
     if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS)) ||
-        !(s->bulk = tasks_new(s->loop, 1)))
+        !(s->bulk = tasks_new(s->loop, 1)) || !(s->writes = tasks_new(s->loop, 1)))
         return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_compiler);
     shm_pool_init(&s->shm_pool, s->loop, s->tasks, s->most_fd);
-    s->store = store_open(config->data, version, config->store_bytes, &s->log, why, room);
-    s->dataset_files = s->store ? dataset_files_open(config->data, s->store, &s->log, why, room) : NULL;
-    if (!s->dataset_files || !worker_path(config, path)) return false;
+    if (!open_data(s, version, why, room) || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config, &d->machine),
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
     s->programs = programs_new(s);
-    if (!(s->purge = purge_new(s))) return false;
-    runfile_sweep(config->data, s->store);
     pool.workers = (int)config->runs;
     pool.threads = d->machine.cores;
     s->scheduler = scheduler_new(s, &pool);
@@ -151,7 +162,8 @@ static void stop(Daemon *d) {
     http_free(s->http);
     tasks_free(s->tasks);
     tasks_free(s->bulk);
-    s->tasks = s->bulk = s->shm_pool.tasks = NULL; /* what comes of the last ones is not begun any more */
+    tasks_free(s->writes);
+    s->tasks = s->bulk = s->writes = s->shm_pool.tasks = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
     purge_free(s->purge);
     scheduler_free(s->scheduler);
@@ -179,7 +191,7 @@ static void say_ready(const Server *s) {
 
 int main(int argc, char **argv) {
     Config config;
-    char why[512];
+    char why[1024];
     ConfigResult result = config_load(&config, argc, argv, stdout, why, sizeof why);
     if (result != CONFIG_RUN) {
         if (result == CONFIG_BAD) fprintf(stderr, "cajald: %s\n", why);

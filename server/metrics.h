@@ -53,7 +53,7 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct {
-    uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running, damaged_rows;
+    uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running, damaged_rows, lost_found;
     int64_t loop_longest_ns;
 } MetricsGauges;
 

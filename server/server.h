@@ -26,9 +26,11 @@ typedef struct Server {
     Log log;
     Loop *loop;
     Tasks *tasks;
+    Tasks *writes;   /* one thread for the database's writes: it alone waits for another process's lock */
     Tasks *bulk;     /* one thread for whole data sets, on their way in or looked through for a run, which takes seconds */
     Store *store;
     DatasetFiles *dataset_files;
+    size_t lost_found; /* what lay there at the start */
     Metrics *metrics;
     ShmPool shm_pool;
     Dispatch *dispatch;

@@ -11,6 +11,7 @@
 #include <cjson/cJSON.h>
 #include <microhttpd.h>
 #include <sodium.h>
+#include <stdio.h>
 
 #define READY_NS ((int64_t)2000000000)
 
@@ -59,7 +60,7 @@ void handle_metrics(Call *call) {
                             .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining,
-                            .loop_longest_ns = loop_longest(server->loop)};
+                            .lost_found = server->lost_found, .loop_longest_ns = loop_longest(server->loop)};
     Buf body;
     buf_init(&body);
     metrics_put(&body, server->metrics, &gauges);
@@ -83,10 +84,16 @@ static void release(void *arg) {
 /* worker: what is wrong with the workers; NULL: nothing. */
 static void answer_ready(const Probe *p, const char *worker) {
     Call *call = p->errand.call;
-    bool draining = call->server->draining, store = store_healthy(call->server->store);
+    const Server *server = call->server;
+    static const char *const states[] = {[STORE_SOUND] = "ok", [STORE_CHECKING] = "ok, being checked", [STORE_REPAIRED] = "ok, repaired; see the log"};
+    const StoreState state = store_state(server->store);
+    bool draining = server->draining, store = state != STORE_DAMAGED;
     if (!worker && store && !draining) {
-        static const char checks[] = "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"ok\",\"draining\":false}}";
-        answer_text(call, "application/json", p->verbose ? checks : "{\"ready\":true}");
+        char checks[200] = "{\"ready\":true}";
+        if (p->verbose)
+            snprintf(checks, sizeof checks, "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"%s\",\"lost_found\":%zu,\"draining\":false}}",
+                     states[state], server->lost_found);
+        answer_text(call, "application/json", checks);
     } else {
         Buf why;
         buf_init(&why);

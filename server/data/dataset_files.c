@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FOLDER "datasets"
 #define SUFFIX ".safetensors"
 #define TEMPORARY "tmp-"
 enum { FINDS = 3 };
@@ -44,36 +45,46 @@ static void collect(DatasetFiles *c, const char *sha256) {
 
 /* ---- start and end ---- */
 
-static void sweep_entry(DatasetFiles *c, const char *name, bool healthy) {
-    char sha256[DATASET_SHA + 1] = "";
-    size_t hex = strspn(name, "0123456789abcdef");
-    if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) {
-        remove_file(c, name, "unfinished");
-    } else if (healthy && hex == DATASET_SHA && strcmp(name + hex, SUFFIX) == 0) {
-        memcpy(sha256, name, DATASET_SHA);
-        collect(c, sha256);
-    }
+static bool is_content(const char *name, char sha256[DATASET_SHA + 1]) {
+    const size_t hex = strspn(name, "0123456789abcdef");
+    if (hex != DATASET_SHA || strcmp(name + hex, SUFFIX) != 0) return false;
+    memcpy(sha256, name, DATASET_SHA);
+    sha256[DATASET_SHA] = 0;
+    return true;
 }
 
-/* A damaged database does not say what is used: then only unfinished files go. */
-static bool sweep(DatasetFiles *c) {
-    bool healthy = store_healthy(c->store);
+static void sweep_entry(DatasetFiles *c, LostFound *lost, const char *name) {
+    char sha256[DATASET_SHA + 1];
+    if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) remove_file(c, name, "unfinished");
+    else if (is_content(name, sha256) && !store_content_used(c->store, sha256)) lost_found_take(lost, FOLDER, NULL, name, "no data set or run has it");
+}
+
+static bool sweep(DatasetFiles *c, LostFound *lost) {
     DIR *dir = opendir(c->path);
     if (!dir) return false;
-    for (struct dirent *entry; (entry = readdir(dir));) sweep_entry(c, entry->d_name, healthy);
+    for (struct dirent *entry; (entry = readdir(dir));) sweep_entry(c, lost, entry->d_name);
     closedir(dir);
     return true;
 }
 
-DatasetFiles *dataset_files_open(const char *data, Store *store, const Log *log, char *why, size_t room) {
+/* The folder, and its name in the data directory on the disk: rows will refer to what is in it. */
+static bool make_folder(const DatasetFiles *c, const char *data) {
+    if (mkdir(c->path, 0700) != 0) return errno == EEXIST;
+    int above = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = above >= 0 && fsync(above) == 0;
+    if (above >= 0) close(above);
+    return ok;
+}
+
+DatasetFiles *dataset_files_open(LostFound *lost, Store *store, char *why, size_t room) {
     DatasetFiles *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    *c = (DatasetFiles){.store = store, .log = log, .dir = -1};
+    *c = (DatasetFiles){.store = store, .log = lost->log, .dir = -1};
     pthread_mutex_init(&c->lock, NULL);
-    bool fits = (size_t)snprintf(c->path, sizeof c->path, "%s/datasets", data) < sizeof c->path;
+    bool fits = (size_t)snprintf(c->path, sizeof c->path, "%s/" FOLDER, lost->data) < sizeof c->path;
     if (!fits) errno = ENAMETOOLONG;
-    if (fits && (mkdir(c->path, 0700) == 0 || errno == EEXIST)) c->dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (c->dir >= 0 && sweep(c)) return c;
+    if (fits && make_folder(c, lost->data)) c->dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->dir >= 0 && sweep(c, lost)) return c;
     snprintf(why, room, "cannot use %s: %s", c->path, strerror(errno));
     dataset_files_close(c);
     return NULL;

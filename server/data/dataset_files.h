@@ -1,18 +1,20 @@
 /* The files of data sets, DIR/datasets/<sha256>.safetensors, kept as long as a data set or a run refers to them, together with the rows
  * that refer.
  *
- * A file is written under a name of its own, and gets its place in one step when it is whole and on the disk; the row follows. What a crash
- * leaves in between is swept at the next start. Finding (and records) is for the loop's thread, everything else for any.
+ * A file is written under a name of its own, and gets its place in one step when it is whole and on the disk; the row follows. At the next start
+ * what was not finished is removed, and what a crash left in between, or nobody knows any more, goes to lost+found. Finding (and records) is for
+ * the loop's thread, everything else for any.
  * Ownership: what a find fills is released by dataset_release. */
 #ifndef CAJAL_DATASET_FILES_H
 #define CAJAL_DATASET_FILES_H
 #include "server/data/dataset.h"
+#include "server/lost_found.h"
 #include <stdatomic.h>
 
 typedef struct DatasetFiles DatasetFiles;
 
-/* Makes the folder and sweeps it. NULL: `why`. */
-DatasetFiles *dataset_files_open(const char *data, Store *store, const Log *log, char *why, size_t room);
+/* Makes the folder and sweeps it. `lost` is only used here; its data directory and log last. NULL: `why`. */
+DatasetFiles *dataset_files_open(LostFound *lost, Store *store, char *why, size_t room);
 void dataset_files_close(DatasetFiles *files);
 
 /* The data set of that name, its header held against its record. False: not_found, damaged (the row or the file), internal. The

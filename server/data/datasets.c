@@ -105,11 +105,12 @@ static void deleted(void *arg) {
     case ROW_DONE: errand_answer(d, 204, NULL, &none); break;
     case ROW_ABSENT: errand_fail(d, ERR_not_found, "There is no data set %s.", name); break;
     case ROW_HELD: errand_fail(d, ERR_conflict, "A run that is queued or running uses the data set %s.", name); break;
+    case ROW_BUSY: errand_fail(d, ERR_storage_busy, "Another process holds the database."); break;
     default: errand_fail(d, ERR_internal, "The database refused."); break;
     }
 }
 
 void handle_dataset_delete(Call *call) {
     Deletion *d = errand_begin(call, &deletion);
-    if (d) errand_work(d, call->server->tasks, delete_dataset, deleted);
+    if (d) errand_work(d, call->server->writes, delete_dataset, deleted);
 }

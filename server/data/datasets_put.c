@@ -1,4 +1,5 @@
-/* PUT /datasets/{name}: the body, inflated where it is gzip, becomes a file of the stored form, and that the name's content. */
+/* PUT /datasets/{name}: the body, inflated where it is gzip, becomes a file of the stored form (on the thread for what takes seconds), and that the name's
+ * content (on the one that writes to the database). */
 #include "server/data/draft.h"
 #include "schema/formats/safetensors.h"
 #include "server/data/file.h"
@@ -17,6 +18,7 @@ typedef struct {
     char *column;         /* NULL: none was named */
     Dataset base;         /* what the column is added to; fd -1: nothing */
     Dataset stored;       /* with the record to answer */
+    char path[DATASET_FILES_PATH]; /* of the file that is to be placed; "": none */
     bool fresh;           /* the name is new */
     RowResult result;
 } Put;
@@ -50,23 +52,23 @@ static bool unzip_body(Put *p, Spill *spill, Bytes *bytes) {
     return code == ERR_NONE || fail_inflating(p, code, spill->cause);
 }
 
-/* The draft as a file, and that under the name. */
+/* The draft as a file that has no place yet. */
 static bool store_draft(Put *p, Draft *draft) {
-    char path[DATASET_FILES_PATH], sha256[DATASET_SHA + 1];
-    const char *base = !p->column ? NULL : p->base.fd >= 0 ? p->base.sha256 : "";
-    int fd = dataset_files_temporary(p->dataset_files, path);
-    if (fd < 0) return err_set(&p->errand.err, file_code(errno), "The data set cannot be written: %s.", strerror(errno));
-    bool ok = draft_write(draft, fd, &p->errand.cancelled, sha256, &p->errand.err) && dataset_read(fd, &p->stored, &p->errand.err);
-    if (ok) {
-        memcpy(p->stored.sha256, sha256, sizeof sha256);
-        p->stored.content = draft->content;
-        draft->content = (StoredContent){0};
-        p->result = dataset_files_put(p->dataset_files, path, p->errand.call->param.text, base, &p->stored, &p->fresh);
-    } else {
-        close(fd);
+    char sha256[DATASET_SHA + 1];
+    int fd = dataset_files_temporary(p->dataset_files, p->path);
+    if (fd < 0) {
+        *p->path = 0;
+        return err_set(&p->errand.err, file_code(errno), "The data set cannot be written: %s.", strerror(errno));
     }
-    if (!ok || p->result != ROW_DONE) unlink(path);
-    return ok;
+    bool ok = draft_write(draft, fd, &p->errand.cancelled, sha256, &p->errand.err) && dataset_read(fd, &p->stored, &p->errand.err);
+    if (!ok) {
+        close(fd);
+        return false;
+    }
+    memcpy(p->stored.sha256, sha256, sizeof sha256);
+    p->stored.content = draft->content;
+    draft->content = (StoredContent){0};
+    return true;
 }
 
 /* With the columns of the data set that a single one is added to; what is damaged of that would get a sum of its own. */
@@ -117,10 +119,25 @@ static bool store_body(void *arg) {
     return ok;
 }
 
+/* On the thread that writes to the database: the file under the name. */
+static bool place(void *arg) {
+    Put *p = arg;
+    const char *base = !p->column ? NULL : p->base.fd >= 0 ? p->base.sha256 : "";
+    p->result = dataset_files_put(p->dataset_files, p->path, p->errand.call->param.text, base, &p->stored, &p->fresh);
+    if (p->result == ROW_DONE) *p->path = 0;
+    return true;
+}
+
 /* ---- in the loop ---- */
+
+static void drop_file(Put *p) {
+    if (*p->path) unlink(p->path);
+    *p->path = 0;
+}
 
 static void release(void *arg) {
     Put *p = arg;
+    drop_file(p);
     dataset_release(&p->base);
     dataset_release(&p->stored);
 }
@@ -129,7 +146,7 @@ static const ErrandKind kind = {.size = sizeof(Put), .release = release};
 
 static void begin(Put *p);
 
-static void stored(void *arg) {
+static void placed(void *arg) {
     Put *p = arg;
     const char *name = p->errand.call->param.text;
     Buf body;
@@ -142,12 +159,19 @@ static void stored(void *arg) {
     case ROW_MOVED:
         /* Another request changed the data set meanwhile: the column is added to what it is now. */
         dataset_release(&p->stored);
+        drop_file(p);
         begin(p);
         break;
     case ROW_HELD: errand_fail(p, ERR_conflict, "A run that is queued or running uses the data set %s.", name); break;
+    case ROW_BUSY: errand_fail(p, ERR_storage_busy, "The data set cannot be stored: another process holds the database."); break;
     case ROW_FULL: errand_fail(p, ERR_storage_full, "The data set cannot be stored: the disk is full."); break;
     default: errand_fail(p, ERR_internal, "The data set cannot be stored."); break;
     }
+}
+
+static void stored(void *arg) {
+    Put *p = arg;
+    errand_work(p, p->errand.call->server->writes, place, placed);
 }
 
 static void begin(Put *p) {

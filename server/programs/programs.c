@@ -126,10 +126,10 @@ static void deleted(void *arg) {
     if (d->code == ERR_NONE) errand_answer(d, 204, NULL, &none);
     else if (d->code == ERR_not_found) errand_fail(d, d->code, "There is no program %.100s.", hash);
     else if (d->code == ERR_conflict) errand_fail(d, d->code, "A run that is queued or running uses this program.");
-    else errand_fail(d, d->code, "The database refused.");
+    else errand_fail(d, d->code, d->code == ERR_storage_busy ? "Another process holds the database." : "The database refused.");
 }
 
 void handle_program_delete(Call *call) {
     Deletion *d = errand_begin(call, &deletion);
-    if (d) errand_work(d, call->server->tasks, delete_row, deleted);
+    if (d) errand_work(d, call->server->writes, delete_row, deleted);
 }

@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 enum { PATH_ROOM = 4096, PIECE = 1 << 20 };
-static const char suffix[] = ".safetensors", temporary[] = ".tmp";
+static const char suffix[] = ".safetensors", temporary[] = "tmp-";
 
-static bool path_of(char out[PATH_ROOM], const char *data, const char *id, uint64_t step, const char *end) {
-    return (size_t)snprintf(out, PATH_ROOM, "%s/runs/%s/%llu%s%s", data, id, (unsigned long long)step, suffix, end) < PATH_ROOM;
+static bool path_of(char out[PATH_ROOM], const char *data, const char *id, uint64_t step, const char *begin) {
+    return (size_t)snprintf(out, PATH_ROOM, "%s/runs/%s/%s%llu%s", data, id, begin, (unsigned long long)step, suffix) < PATH_ROOM;
 }
 
 static bool folder_of(char out[PATH_ROOM], const char *data, const char *id) {
@@ -114,46 +114,55 @@ void runfile_remove(const char *data, const char *id, uint64_t step) {
     if (path_of(path, data, id, step, "")) unlink(path);
 }
 
-typedef enum { FILES_ALL, FILES_HALF_WRITTEN, FILES_LEFT_OVER } Files;
-
-/* A file of the run that is half-written, or (LEFT_OVER) has no row. */
-static bool is_leftover(const char *name, const char *id, Files which, Store *store) {
-    RunCheckpoint row;
-    char *end;
-    uint64_t step = strtoull(name, &end, 10);
-    if (end == name || strncmp(end, suffix, sizeof suffix - 1) != 0) return false;
-    end += sizeof suffix - 1;
-    if (*end) return strcmp(end, temporary) == 0;
-    return which == FILES_LEFT_OVER && store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
-}
-
-static void remove_files(const char *folder, const char *id, Files which, Store *store) {
-    char path[PATH_ROOM];
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (*e->d_name == '.' || (which != FILES_ALL && !is_leftover(e->d_name, id, which, store))) continue;
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
-    }
-    if (dir) closedir(dir);
-}
-
 void runfile_remove_all(const char *data, const char *id) {
-    char folder[PATH_ROOM];
-    if (!folder_of(folder, data, id)) return;
-    remove_files(folder, id, FILES_ALL, NULL);
+    char folder[PATH_ROOM], path[PATH_ROOM];
+    DIR *dir = folder_of(folder, data, id) ? opendir(folder) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (*e->d_name != '.' && (size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
+    if (!dir) return;
+    closedir(dir);
     rmdir(folder);
 }
 
-/* A damaged database does not say what is known. */
-void runfile_sweep(const char *data, Store *store) {
-    char runs[PATH_ROOM], folder[PATH_ROOM];
-    const bool healthy = store_healthy(store);
-    DIR *dir = folder_of(runs, data, "") ? opendir(runs) : NULL;
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (*e->d_name == '.' || !folder_of(folder, data, e->d_name)) continue;
-        const ErrCode code = healthy ? store_run_exists(store, e->d_name) : ERR_internal;
-        if (code == ERR_not_found) runfile_remove_all(data, e->d_name);
-        else remove_files(folder, e->d_name, code ? FILES_HALF_WRITTEN : FILES_LEFT_OVER, store);
+/* ---- start-up ---- */
+
+/* "7.safetensors" without a row. */
+static bool is_unknown(const char *name, const char *id, Store *store) {
+    RunCheckpoint row;
+    char *end;
+    const uint64_t step = strtoull(name, &end, 10);
+    return end > name && strcmp(end, suffix) == 0 && store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
+}
+
+static void sweep_file(LostFound *lost, Store *store, const char *folder, const char *id, const char *name) {
+    char path[PATH_ROOM], within[PATH_ROOM];
+    if (strncmp(name, temporary, strlen(temporary)) == 0) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path) unlink(path);
+    } else if (is_unknown(name, id, store)) {
+        snprintf(within, sizeof within, "runs/%s", id);
+        lost_found_take(lost, within, id, name, "the run has no such checkpoint");
     }
+}
+
+static void sweep_folder(LostFound *lost, Store *store, const char *id) {
+    char folder[PATH_ROOM];
+    if (!folder_of(folder, lost->data, id)) return;
+    const ErrCode code = store_run_exists(store, id);
+    if (code == ERR_not_found) {
+        /* An empty one holds nothing to be found. */
+        if (rmdir(folder) != 0) lost_found_take(lost, "runs", NULL, id, "there is no such run");
+        return;
+    }
+    DIR *dir = code ? NULL : opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (*e->d_name != '.') sweep_file(lost, store, folder, id, e->d_name);
+    if (dir) closedir(dir);
+}
+
+void runfile_sweep(LostFound *lost, Store *store) {
+    char runs[PATH_ROOM];
+    DIR *dir = folder_of(runs, lost->data, "") ? opendir(runs) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (*e->d_name != '.') sweep_folder(lost, store, e->d_name);
     if (dir) closedir(dir);
 }

@@ -5,6 +5,7 @@
 #ifndef CAJAL_RUNFILE_H
 #define CAJAL_RUNFILE_H
 #include "schema/formats/json.h"
+#include "server/lost_found.h"
 #include "server/store/store_runs.h"
 
 /* Copies `bytes` of the descriptor. storage_full or internal, with the cause. */
@@ -16,7 +17,6 @@ bool runfile_share(const char *data, const char *from, const char *to, uint64_t 
 int runfile_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
 void runfile_remove(const char *data, const char *id, uint64_t step);
 void runfile_remove_all(const char *data, const char *id);
-/* At start-up: removes what a crash leaves: half-written files, and (unless the database is damaged) files without a row and folders of runs
- * that are no more. */
-void runfile_sweep(const char *data, Store *store);
+/* At start-up: removes what was not finished; files without a row, and folders of runs that nobody knows, go to lost+found. */
+void runfile_sweep(LostFound *lost, Store *store);
 #endif

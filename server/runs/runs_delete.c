@@ -29,7 +29,7 @@ static bool delete_run(void *arg) {
     ErrCode code = store_run_delete(server->store, id, d->damaged);
     if (code == ERR_conflict) return err_set(err, code, "The run is queued or running; cancel it first.");
     if (code == ERR_not_found) return run_not_read(err, code, id);
-    if (code) return err_set(err, code, "The database refused.");
+    if (code) return err_set(err, code, code == ERR_storage_busy ? "Another process holds the database." : "The database refused.");
     runfile_remove_all(server->config->data, id);
     for (int i = 0; i < 2; i++)
         if (*d->sums[i]) dataset_files_collect(server->dataset_files, d->sums[i]);
@@ -49,7 +49,7 @@ static void note_data(RunDeletion *d, const StoredRun *run) {
     run_facts_release(&facts);
 }
 
-/* A run whose record is damaged can be deleted, too; a content that it may have been the last to use is left to the next start. */
+/* A run whose record is damaged can be deleted, too; a content that it may have been the last to use is found at the next start. */
 void handle_run_delete(Call *call) {
     Scheduler *scheduler = call->server->scheduler;
     const char *id = call->param.text;
@@ -66,7 +66,7 @@ void handle_run_delete(Call *call) {
     } else if ((d = errand_begin(call, &kind))) {
         d->damaged = code == ERR_damaged;
         if (!d->damaged) note_data(d, &run);
-        if (run_claim(scheduler_claims(scheduler), &d->claim, RUN_DELETION, id)) errand_work(d, call->server->tasks, delete_run, deleted);
+        if (run_claim(scheduler_claims(scheduler), &d->claim, RUN_DELETION, id)) errand_work(d, call->server->writes, delete_run, deleted);
         else errand_fail(d, ERR_conflict, "A run that is queued, running or being made takes weights from this one.");
     }
     stored_run_release(&run);

@@ -292,6 +292,7 @@ static bool check(void *arg) {
 static bool not_stored(Err *err, ErrCode code) {
     return err_set(err, code, code == ERR_conflict       ? "A data set of the run was replaced or deleted meanwhile."
                    : code == ERR_storage_full ? "There is no room to store the run."
+                   : code == ERR_storage_busy ? "Another process holds the database."
                                               : "The database refused.");
 }
 
@@ -327,7 +328,7 @@ static void stored(void *arg) {
 static void checked(void *arg) {
     Posting *p = arg;
     p->errand.lasting = true;
-    errand_work(p, p->errand.call->server->tasks, store, stored);
+    errand_work(p, p->errand.call->server->writes, store, stored);
 }
 
 /* ---- linking ---- */

@@ -162,7 +162,8 @@ static void flush_done(void *arg) {
         t->committed(t);
     } else {
         t->server->metrics->store_failures++;
-        say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
+        /* Another process's lock ends some time: nothing is lost till then. */
+        if (t->outcome != ERR_storage_busy) say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
         loop_timer(t->server->loop, &t->timer, loop_now() + AGAIN_NS);
     }
     t->changed(t);
@@ -171,7 +172,7 @@ static void flush_done(void *arg) {
 /* What failed is tried again as it was: its events have their numbers. */
 static void start_flush(Training *t) {
     bool again = t->now.dirty;
-    if ((!again && !t->next.dirty) || !t->server->tasks) return;
+    if ((!again && !t->next.dirty) || !t->server->writes) return;
     if (!again) {
         put_rest(t);
         t->now = t->next;
@@ -185,7 +186,7 @@ static void start_flush(Training *t) {
     }
     t->flushing = true;
     t->flush = (Task){.work = flush_work, .done = flush_done, .arg = t};
-    tasks_add(t->server->tasks, &t->flush);
+    tasks_add(t->server->writes, &t->flush);
 }
 
 void training_save(Training *t, bool now) {

@@ -1,8 +1,8 @@
 #include "server/store/store.h"
 #include "compiler/language/canon.h"
+#include "server/store/store_check.h"
 #include "server/store/store_open.h"
 #include "server/store/store_sql.h"
-#include "server/store/store_vacuum.h"
 #include "schema/base/time.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,33 +27,39 @@ static uint64_t sum_of_graphs(Store *store) {
     return total;
 }
 
-Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, const Log *log, char *why, size_t room) {
+static bool prepare_all(Store *store) {
+#define STATEMENT(name, connection, sql) \
+    if (!prepare(store->connection, sql, &store->name)) return false;
+    STORE_STATEMENTS(STATEMENT)
+#undef STATEMENT
+    return true;
+}
+
+static bool start_checker(Store *store, const char *dir, char *why, size_t room) {
+    sqlite3 *reader = store_open_reader(dir, why, room);
+    if (reader && store_checker_start(store, reader)) return true;
+    if (reader) snprintf(why, room, "there is no thread to check the database");
+    return false;
+}
+
+Store *store_open(const StoreSpec *spec, char *why, size_t room) {
+    StoreFound found = {0};
     Store *store = calloc(1, sizeof *store);
     if (!store) return NULL;
     pthread_mutex_init(&store->lock, NULL);
-    store->log = log;
-    store->graph_bytes = graph_bytes;
-    snprintf(store->version, sizeof store->version, "%s", version);
-    store->claim = store_claim(dir, why, room);
-    store->writer = store->claim >= 0 ? store_connect(dir, true, why, room) : NULL;
-    if (store->writer) store_make_shrinkable(store->writer, dir, log);
-    store->reader = store->writer ? store_connect(dir, false, why, room) : NULL;
-    bool ok = store->reader != NULL;
-#define STATEMENT(name, connection, sql) \
-    if (ok && !prepare(store->connection, sql, &store->name)) { \
-        snprintf(why, room, "the database in %s cannot be used: %s", dir, sqlite3_errmsg(store->connection)); \
-        ok = false; \
-    }
-    STORE_STATEMENTS(STATEMENT)
-#undef STATEMENT
+    store->log = spec->log;
+    store->graph_bytes = spec->graph_bytes;
+    snprintf(store->version, sizeof store->version, "%s", spec->version);
+    store->claim = store_claim(spec->dir, why, room);
+    store->writer = store->claim >= 0 ? store_open_writer(spec, &found, why, room) : NULL;
+    store->reader = store->writer ? store_open_reader(spec->dir, why, room) : NULL;
+    store->durable = true;
+    store->repaired = found.repaired;
+    bool ok = store->reader && (prepare_all(store) || store_refuse(store->writer, spec->dir, why, room));
+    if (ok && found.unchecked) ok = start_checker(store, spec->dir, why, room);
     if (!ok) {
         store_close(store);
         return NULL;
-    }
-    char damage[300];
-    if (!store_check(store->reader, damage, sizeof damage)) {
-        store->damaged = true;
-        log_put(log, LOG_ERROR, "database damaged", "dir=%s cause=\"%s\"", dir, damage);
     }
     store->total_bytes = sum_of_graphs(store);
     return store;
@@ -61,6 +67,7 @@ Store *store_open(const char *dir, const char *version, uint64_t graph_bytes, co
 
 void store_close(Store *store) {
     if (!store) return;
+    store_checker_stop(store);
 #define STATEMENT(name, connection, sql) sqlite3_finalize(store->name);
     STORE_STATEMENTS(STATEMENT)
 #undef STATEMENT
@@ -76,6 +83,11 @@ void store_close(Store *store) {
 uint64_t store_damage(Store *store) { return store->damage; }
 
 const char *store_library(void) { return sqlite3_libversion(); }
+
+StoreState store_state(Store *store) {
+    if (!store_healthy(store)) return STORE_DAMAGED;
+    return store_checking(store) ? STORE_CHECKING : store->repaired ? STORE_REPAIRED : STORE_SOUND;
+}
 
 bool store_healthy(Store *store) {
     bool ok = !store->damaged && store_step(store, store->ping, "ping") == STEP_ROW;
@@ -151,7 +163,8 @@ ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, Stor
 
 ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,
                           const char *text) {
-    pthread_mutex_lock(&store->lock);
+    ErrCode code = store_begin(store, WRITE_CACHE);
+    if (code) return code;
     sqlite3_stmt *s = store->put_program;
     store_bind_text(s, 1, hash);
     sqlite3_bind_blob64(s, 2, canonical, canonical_len, SQLITE_STATIC);
@@ -159,9 +172,7 @@ ErrCode store_program_put(Store *store, const char *hash, const void *canonical,
     store_bind_text(s, 4, text);
     store_bind_text(s, 5, store->version);
     sqlite3_bind_int64(s, 6, time_epoch_us());
-    ErrCode code = store_outcome(store, s, "program");
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, store_outcome(store, s, "program"));
 }
 
 /* Graphs go, the least recently used first, until the size limit holds again. */
@@ -176,7 +187,8 @@ static void evict(Store *store) {
 }
 
 ErrCode store_graph_put(Store *store, const char *hash, const char *variant, const void *blob, size_t len) {
-    pthread_mutex_lock(&store->lock);
+    ErrCode code = store_begin(store, WRITE_CACHE);
+    if (code) return code;
     sqlite3_stmt *s = store->put_graph;
     store_bind_text(s, 1, hash);
     store_bind_text(s, 2, variant);
@@ -184,36 +196,34 @@ ErrCode store_graph_put(Store *store, const char *hash, const char *variant, con
     sqlite3_bind_blob64(s, 4, blob, len, SQLITE_STATIC);
     sqlite3_bind_int64(s, 5, (int64_t)len);
     sqlite3_bind_int64(s, 6, time_epoch_us());
-    ErrCode code = store_outcome(store, s, "graph");
+    code = store_outcome(store, s, "graph");
     if (code == ERR_NONE) {
         store->total_bytes += len;
         /* A replaced row was counted twice; the exact sum is taken only when it matters. */
         if (store->total_bytes > store->graph_bytes) store->total_bytes = sum_of_graphs(store);
         evict(store);
     }
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, code);
 }
 
 ErrCode store_touch(Store *store, const char *hash, const char *variant) {
-    pthread_mutex_lock(&store->lock);
+    ErrCode code = store_begin(store, WRITE_CACHE);
+    if (code) return code;
     store_bind_text(store->touch, 1, hash);
     store_bind_text(store->touch, 2, variant);
     sqlite3_bind_int64(store->touch, 3, time_epoch_us());
-    ErrCode code = store_outcome(store, store->touch, "touch");
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, store_outcome(store, store->touch, "touch"));
 }
 
 ErrCode store_program_delete(Store *store, const char *hash) {
-    pthread_mutex_lock(&store->lock);
+    ErrCode code = store_begin(store, WRITE_DURABLE);
+    if (code) return code;
     store_bind_text(store->program_held, 1, hash);
     bool held = store_step(store, store->program_held, "program's runs") != STEP_END;
     store_finish(store->program_held);
     store_bind_text(store->delete, 1, hash);
-    ErrCode code = held ? ERR_conflict : store_outcome(store, store->delete, "delete");
+    code = held ? ERR_conflict : store_outcome(store, store->delete, "delete");
     if (code == ERR_NONE && sqlite3_changes(store->writer) == 0) code = ERR_not_found;
     store->total_bytes = sum_of_graphs(store);
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, code);
 }

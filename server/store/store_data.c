@@ -61,7 +61,20 @@ static RowResult look(Store *store, const char *name, char sha256[DATASET_SHA + 
     return at == STEP_FAILED ? ROW_FAILED : row ? ROW_DONE : ROW_ABSENT;
 }
 
-static RowResult result_of(ErrCode code) { return code == ERR_NONE ? ROW_DONE : code == ERR_storage_full ? ROW_FULL : ROW_FAILED; }
+static RowResult result_of(ErrCode code) {
+    switch (code) {
+    case ERR_NONE: return ROW_DONE;
+    case ERR_storage_full: return ROW_FULL;
+    case ERR_storage_busy: return ROW_BUSY;
+    default: return ROW_FAILED;
+    }
+}
+
+/* Ends the transaction that `result` came of. */
+static RowResult end(Store *store, RowResult result) {
+    ErrCode code = store_end(store, result == ROW_DONE ? ERR_NONE : ERR_internal);
+    return result == ROW_DONE ? result_of(code) : result;
+}
 
 static RowResult put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
     sqlite3_stmt *s = store->put_dataset;
@@ -79,10 +92,9 @@ static RowResult put(Store *store, const DatasetRow *row, char before[DATASET_SH
 }
 
 RowResult store_dataset_put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
-    pthread_mutex_lock(&store->lock);
-    RowResult result = put(store, row, before);
-    pthread_mutex_unlock(&store->lock);
-    return result;
+    *before = 0;
+    ErrCode begun = store_begin(store, WRITE_DURABLE);
+    return begun ? result_of(begun) : end(store, put(store, row, before));
 }
 
 static RowResult delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
@@ -95,17 +107,22 @@ static RowResult delete(Store *store, const char *name, char before[DATASET_SHA 
 }
 
 RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
-    pthread_mutex_lock(&store->lock);
-    RowResult result = delete(store, name, before);
-    pthread_mutex_unlock(&store->lock);
-    return result;
+    *before = 0;
+    ErrCode begun = store_begin(store, WRITE_DURABLE);
+    return begun ? result_of(begun) : end(store, delete(store, name, before));
+}
+
+/* True also when the database does not answer. */
+static bool is_used(Store *store, sqlite3_stmt *s, const char *sha256) {
+    store_bind_text(s, 1, sha256);
+    bool used = store_step(store, s, "content") != STEP_ROW || sqlite3_column_int(s, 0);
+    store_finish(s);
+    return used;
 }
 
 bool store_content_used(Store *store, const char *sha256) {
     pthread_mutex_lock(&store->lock);
-    store_bind_text(store->content_used, 1, sha256);
-    bool used = store_step(store, store->content_used, "content") != STEP_ROW || sqlite3_column_int(store->content_used, 0);
-    store_finish(store->content_used);
+    bool used = is_used(store, store->content_used, sha256) || is_used(store, store->content_used_in_tables, sha256);
     pthread_mutex_unlock(&store->lock);
     return used;
 }
@@ -148,30 +165,25 @@ ErrCode store_content_get_aside(Store *store, const char *sha256, StoredContent 
     return code;
 }
 
+/* What is known of contents can be found out again. */
 ErrCode store_content_put(Store *store, const char *sha256, const StoredContent *c) {
-    pthread_mutex_lock(&store->lock);
+    const ErrCode begun = store_begin(store, WRITE_CACHE);
+    if (begun) return begun;
     sqlite3_stmt *s = store->put_content;
     store_bind_text(s, 1, sha256);
     sqlite3_bind_int64(s, 2, (int64_t)c->bytes);
     sqlite3_bind_int64(s, 3, (int64_t)c->block);
     sqlite3_bind_blob64(s, 4, c->sums, c->len, SQLITE_STATIC);
-    const ErrCode code = store_outcome(store, s, "content");
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, store_outcome(store, s, "content"));
 }
 
-ErrCode store_content_mark(Store *store, const char *sha256) {
-    pthread_mutex_lock(&store->lock);
-    store_bind_text(store->mark_content, 1, sha256);
-    const ErrCode code = store_outcome(store, store->mark_content, "content");
-    pthread_mutex_unlock(&store->lock);
-    return code;
+static ErrCode change_content(Store *store, sqlite3_stmt *s, const char *sha256) {
+    const ErrCode begun = store_begin(store, WRITE_CACHE);
+    if (begun) return begun;
+    store_bind_text(s, 1, sha256);
+    return store_end(store, store_outcome(store, s, "content"));
 }
 
-ErrCode store_content_delete(Store *store, const char *sha256) {
-    pthread_mutex_lock(&store->lock);
-    store_bind_text(store->delete_content, 1, sha256);
-    const ErrCode code = store_outcome(store, store->delete_content, "content");
-    pthread_mutex_unlock(&store->lock);
-    return code;
-}
+ErrCode store_content_mark(Store *store, const char *sha256) { return change_content(store, store->mark_content, sha256); }
+
+ErrCode store_content_delete(Store *store, const char *sha256) { return change_content(store, store->delete_content, sha256); }

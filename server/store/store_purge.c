@@ -55,7 +55,7 @@ static ErrCode purge(Store *store, bool *more) {
 
 ErrCode store_purge(Store *store, bool *more) {
     *more = false;
-    ErrCode code = store_begin(store);
+    ErrCode code = store_begin(store, WRITE_CACHE); /* what is lost of it is done again */
     if (code) return code;
     code = store_end(store, purge(store, more));
     /* The file itself shrinks when what was written is brought into it. */

@@ -209,7 +209,7 @@ static ErrCode flush(Store *store, const RunFlush *f) {
 }
 
 ErrCode store_run_flush(Store *store, const RunFlush *f) {
-    const ErrCode code = store_begin(store);
+    ErrCode code = store_begin(store, WRITE_DURABLE);
     return code ? code : store_end(store, flush(store, f));
 }
 
@@ -244,21 +244,22 @@ static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata
     return code ? code : store_events_put(store, r->seq, events);
 }
 
-ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin_at, const RunEvents *events) {
-    const ErrCode code = store_begin(store);
-    return code ? code : store_end(store, add(store, r, data, ndata, begin_at, events));
+ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events) {
+    ErrCode code = store_begin(store, WRITE_DURABLE);
+    return code ? code : store_end(store, add(store, r, data, ndata, begin, events));
 }
 
-static ErrCode look(Store *store, const char *id) {
-    store_bind_text(store->run_there, 1, id);
-    StoreStep at = store_step(store, store->run_there, "run");
-    store_finish(store->run_there);
+static ErrCode look(Store *store, sqlite3_stmt *s, const char *id) {
+    store_bind_text(s, 1, id);
+    StoreStep at = store_step(store, s, "run");
+    store_finish(s);
     return at == STEP_ROW ? ERR_NONE : at == STEP_END ? ERR_not_found : ERR_internal;
 }
 
 ErrCode store_run_exists(Store *store, const char *id) {
     pthread_mutex_lock(&store->lock);
-    ErrCode code = look(store, id);
+    ErrCode code = look(store, store->run_there, id);
+    if (code == ERR_not_found) code = look(store, store->run_there_in_table, id);
     pthread_mutex_unlock(&store->lock);
     return code;
 }
@@ -269,7 +270,7 @@ static ErrCode delete(Store *store, const char *id, bool damaged) {
     ErrCode code = store_outcome(store, store->delete_run, "run");
     if (code) return code;
     if (!sqlite3_changes(store->writer)) {
-        code = look(store, id);
+        code = look(store, store->run_there, id);
         return code ? code : ERR_conflict;
     }
     store_bind_text(store->delete_run_data, 1, id);
@@ -277,14 +278,13 @@ static ErrCode delete(Store *store, const char *id, bool damaged) {
 }
 
 ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
-    pthread_mutex_lock(&store->lock);
+    const ErrCode begun = store_begin(store, WRITE_CACHE);
+    if (begun) return begun;
     sqlite3_bind_int(store->mark_checkpoint, 3, damaged);
-    const ErrCode code = run_simple(store, store->mark_checkpoint, seq, step, "checkpoint");
-    pthread_mutex_unlock(&store->lock);
-    return code;
+    return store_end(store, run_simple(store, store->mark_checkpoint, seq, step, "checkpoint"));
 }
 
 ErrCode store_run_delete(Store *store, const char *id, bool damaged) {
-    const ErrCode code = store_begin(store);
+    const ErrCode code = store_begin(store, WRITE_DURABLE);
     return code ? code : store_end(store, delete(store, id, damaged));
 }

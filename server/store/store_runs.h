@@ -42,7 +42,7 @@ ErrCode store_run_get(Store *store, const char *id, StoredRun *out);
 ErrCode store_run_get_aside(Store *store, const char *id, StoredRun *out);
 /* As store_run_get, without its canonical, link, spec and facts, which may be megabytes. */
 ErrCode store_run_head(Store *store, const char *id, StoredRun *out);
-/* ERR_NONE, ERR_not_found, ERR_internal. From any thread. */
+/* ERR_NONE, ERR_not_found (from the table itself: whoever asks moves files away then, and an index may be damaged), ERR_internal. From any thread. */
 ErrCode store_run_exists(Store *store, const char *id);
 /* Runs without their canonical, link, spec and facts, newest first, those with seq below `before` (INT64_MAX: all), of one state or
  * (RUN_STATES) any. `row` may stop by returning false. *more: there are others behind the last one. */

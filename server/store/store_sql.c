@@ -1,4 +1,10 @@
 #include "server/store/store_sql.h"
+#include "schema/base/time.h"
+#include <time.h>
+
+/* How long to wait before another process's lock is tried again; and after how long without having met it the next one is another one. */
+#define AGAIN_NS 10000000L
+#define FORGOTTEN_NS ((int64_t)1000000000)
 
 void store_bind_text(sqlite3_stmt *s, int i, const char *text) { sqlite3_bind_text(s, i, text, -1, SQLITE_STATIC); }
 
@@ -34,20 +40,59 @@ StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what) {
     return STEP_FAILED;
 }
 
+static ErrCode code_of(int code) {
+    switch (code & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_TOOBIG: return ERR_storage_full;
+    case SQLITE_BUSY: return ERR_storage_busy;
+    default: return ERR_internal;
+    }
+}
+
 ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what) {
     int code = sqlite3_step(s);
     bool done = code == SQLITE_DONE || code == SQLITE_ROW;
     if (!done) note(store, s, code, what);
     store_finish(s);
-    if (done) return ERR_NONE;
-    return code == SQLITE_FULL || code == SQLITE_TOOBIG ? ERR_storage_full : ERR_internal;
+    return done ? ERR_NONE : code_of(code);
 }
 
-ErrCode store_begin(Store *store) {
-    pthread_mutex_lock(&store->lock);
-    ErrCode code = store_outcome(store, store->begin, "begin");
-    if (code) pthread_mutex_unlock(&store->lock);
-    return code;
+/* ---- writes ---- */
+
+/* Before a transaction, for the pragma is not taken within one. */
+static bool set_durable(Store *store, bool durable) {
+    if (store->durable == durable) return true;
+    const bool set = sqlite3_exec(store->writer, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL, NULL, NULL) == SQLITE_OK;
+    if (set) store->durable = durable;
+    return set || !durable;
+}
+
+/* With the lock held: another process's was met. True: it is worth waiting for. */
+static bool note_locked(Store *store) {
+    const int64_t now = time_monotonic_ns();
+    const bool fresh = !store->locked_at || now - store->locked_at > FORGOTTEN_NS;
+    if (fresh) store->locked_from = now;
+    if (fresh) log_put(store->log, LOG_WARN, "database locked", "cause=\"another process holds its write lock\"");
+    store->locked_at = now;
+    return now - store->locked_from < STORE_PATIENCE_NS;
+}
+
+ErrCode store_begin(Store *store, StoreWrite kind) {
+    for (;;) {
+        pthread_mutex_lock(&store->lock);
+        const int code = set_durable(store, kind == WRITE_DURABLE) ? sqlite3_step(store->begin) : SQLITE_ERROR;
+        sqlite3_reset(store->begin);
+        if (code == SQLITE_DONE) {
+            store->locked_at = 0;
+            return ERR_NONE;
+        }
+        const ErrCode err = code_of(code);
+        if (err != ERR_storage_busy) note(store, store->begin, code, "begin");
+        const bool again = err == ERR_storage_busy && note_locked(store) && kind == WRITE_DURABLE;
+        pthread_mutex_unlock(&store->lock);
+        if (!again) return err;
+        nanosleep(&(struct timespec){.tv_nsec = AGAIN_NS}, NULL);
+    }
 }
 
 ErrCode store_end(Store *store, ErrCode code) {

@@ -59,6 +59,9 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(delete_dataset, writer, "DELETE FROM datasets WHERE name = ?1") \
     STATEMENT(content_used, writer, "SELECT EXISTS (SELECT 1 FROM datasets WHERE sha256 = ?1)" \
               " OR EXISTS (SELECT 1 FROM run_data WHERE sha256 = ?1)") \
+    /* the same without indexes: none has the second column (NOT INDEXED says nothing to a table WITHOUT ROWID) */ \
+    STATEMENT(content_used_in_tables, writer, "SELECT EXISTS (SELECT 1 FROM datasets WHERE +sha256 = ?1 AND +created >= 0)" \
+              " OR EXISTS (SELECT 1 FROM run_data WHERE +sha256 = ?1 AND +held >= 0)") \
     STATEMENT(content, reader, CONTENT) \
     STATEMENT(content_now, writer, CONTENT) \
     STATEMENT(put_content, writer, "INSERT INTO contents (sha256, bytes, block, sums, checksum) VALUES (?1, ?2, ?3, ?4, blake_parts(?1, ?2, ?3, ?4))" \
@@ -88,6 +91,7 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(run_list_of, reader, "SELECT " RUN_COLUMNS " FROM runs r WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2") \
     STATEMENT(run_active, reader, "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY seq") \
     STATEMENT(run_there, writer, "SELECT 1 FROM runs WHERE id = ?1" RUN_THERE) \
+    STATEMENT(run_there_in_table, writer, "SELECT 1 FROM runs NOT INDEXED WHERE id = ?1" RUN_THERE) \
     STATEMENT(program_held, writer, "SELECT 1 FROM runs WHERE program = ?1 AND state IN ('queued', 'running') LIMIT 1") \
     STATEMENT(add_run, writer, "INSERT INTO runs (state, reason, started, ended, step, steps, epoch, latest, versions, attempts, events, code," \
               " id, name, spec, program, facts, forked_from, canonical, link, created, checksum)" \
@@ -150,16 +154,21 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
 
 #define STORE_STATEMENTS(STATEMENT) PROGRAM_STATEMENTS(STATEMENT) DATASET_STATEMENTS(STATEMENT) RUN_STATEMENTS(STATEMENT)
 
+typedef struct StoreChecker StoreChecker; /* store_check.h */
+
 typedef struct Store {
     sqlite3 *reader, *writer;
 #define STATEMENT(name, connection, sql) sqlite3_stmt *name;
     STORE_STATEMENTS(STATEMENT)
 #undef STATEMENT
     const Log *log;
-    pthread_mutex_t lock; /* guards the writer and total_bytes */
+    pthread_mutex_t lock; /* guards the writer and what follows */
     uint64_t graph_bytes, total_bytes;
+    bool durable;                  /* the writer flushes with every commit */
+    int64_t locked_from, locked_at; /* when another process's lock was met first, and last; monotonic nanoseconds, 0: never */
     int claim;
-    atomic_bool damaged;
+    StoreChecker *checker;         /* NULL: the database has been checked */
+    atomic_bool damaged, repaired;
     atomic_uint_least64_t damage; /* rows found damaged, each as often as it was read */
     char version[64];
 } Store;
@@ -170,8 +179,13 @@ StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what);
 /* Steps a write and finishes it. */
 ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what);
 void store_finish(sqlite3_stmt *s);
-/* A transaction: takes the lock, and gives it back at its end or when it cannot begin. `code` is what came of it so far; what is not ERR_NONE undoes it. */
-ErrCode store_begin(Store *store);
+
+/* A write begins and ends with these, holding the lock in between; `code` is what came of it. DURABLE: it is on the disk when store_end returns
+ * ERR_NONE; another process's lock is waited for, a while (STORE_PATIENCE_NS from when it was met first), without our own. CACHE: what can be had
+ * again; it survives a crash of the service, not of the machine, and waits for nobody. Both: ERR_storage_busy. */
+typedef enum { WRITE_DURABLE, WRITE_CACHE } StoreWrite;
+#define STORE_PATIENCE_NS ((int64_t)5000000000)
+ErrCode store_begin(Store *store, StoreWrite kind);
 ErrCode store_end(Store *store, ErrCode code);
 
 /* The text must last until the statement is finished. */

@@ -2,6 +2,7 @@
  * machine, or whose resource does not exist yet, are skipped with the reason. */
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
+#include "tests/support/spoil.h"
 #include "tests/support/toy.h"
 #include "tests/support/work.h"
 #include <stdarg.h>
@@ -314,6 +315,17 @@ static void reach_quarantined(Pair *p) {
     work_check(a, work_known(100));
     buf_release(&body);
     ask_stop(a);
+}
+
+static void reach_storage_busy(Pair *p) {
+    char data[200];
+    ask_start(&p->own, NULL);
+    snprintf(data, sizeof data, "%s/data", p->own.daemon.dir);
+    sqlite3 *other = hold_database(data);
+    ask_refused(&p->own, "storage_busy", "DELETE /datasets/none", NULL);
+    sqlite3_close(other);
+    ask_refused(&p->own, "not_found", "DELETE /datasets/none", NULL);
+    ask_stop(&p->own);
 }
 
 /* On a disk too small for the database and this. */

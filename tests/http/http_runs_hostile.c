@@ -1,7 +1,6 @@
-/* Runs that nobody should ask for: values in data sets and weights in checkpoints that do not fit, runs deleted while others need them, files
- * that a crash left, streams that nobody reads. */
+/* Runs that nobody should ask for: values in data sets and weights in checkpoints that do not fit, runs deleted while others need them, streams that nobody
+ * reads. */
 #include "tests/support/raw.h"
-#include "tests/support/spoil.h"
 #include "tests/support/toy.h"
 #include <stdarg.h>
 #include <setjmp.h>
@@ -302,59 +301,6 @@ static void test_delete_beside_resume(void **state) {
     assert_true(ask_metric(a, "cajal_store_failures_total") == 0);
 }
 
-/* ---- what a crash leaves ---- */
-
-static void touch(Ask *a, const char *id, const char *name) {
-    char path[300];
-    snprintf(path, sizeof path, "%s/data/runs/%s/%s", a->daemon.dir, id, name);
-    const int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    assert_true(fd >= 0);
-    close(fd);
-}
-
-static const char *data_of(const Ask *a) {
-    static char path[300];
-    snprintf(path, sizeof path, "%s/data", a->daemon.dir);
-    return path;
-}
-
-static bool is_there(Ask *a, const char *id, const char *name) {
-    char path[300];
-    snprintf(path, sizeof path, "%s/data/runs/%s/%s", a->daemon.dir, id, name);
-    return access(path, F_OK) == 0;
-}
-
-static void test_leftovers(void **state) {
-    static const char *const gone[] = {"7.safetensors", "8.safetensors.tmp"}, *const kept[] = {"0.safetensors", "20.safetensors", "notes.txt"};
-    Ask *a = *state;
-    char id[TOY_ID];
-    toy_run(a, 20, 10, id);
-    for (int i = 0; i < 2; i++) touch(a, id, gone[i]);
-    touch(a, id, kept[2]);
-    ask_stop(a);
-    ask_start(a, NULL);
-    for (int i = 0; i < 2; i++) assert_false(is_there(a, id, gone[i]));
-    for (int i = 0; i < 3; i++) assert_true(is_there(a, id, kept[i]));
-}
-
-/* A database that does not say which checkpoints it knows costs none. */
-static void test_damaged_database(void **state) {
-    Ask a = {0};
-    char id[TOY_ID];
-    (void)state;
-    ask_start(&a, NULL);
-    toy_data(&a);
-    toy_run(&a, 20, 10, id);
-    assert_int_equal(0, daemon_stop(&a.daemon, SIGTERM));
-    touch(&a, id, "7.safetensors.tmp");
-    spoil_tables(data_of(&a));
-    ask_start(&a, NULL);
-    assert_true(is_there(&a, id, "20.safetensors"));
-    assert_false(is_there(&a, id, "7.safetensors.tmp"));
-    daemon_stop(&a.daemon, SIGTERM);
-    ask_release(&a);
-}
-
 /* ---- the disk's speed ---- */
 
 /* A checkpoint every step: the trainer waits for the disk, and none is left out. */
@@ -554,8 +500,8 @@ int main(void) {
         cmocka_unit_test(test_classes),        cmocka_unit_test(test_probabilities),           cmocka_unit_test(test_long_record),
         cmocka_unit_test(test_weights_that_do_not_fit), cmocka_unit_test(test_forks_that_do_not_fit),
         cmocka_unit_test(test_nul),            cmocka_unit_test(test_source_deleted),          cmocka_unit_test(test_delete_beside_resume),
-        cmocka_unit_test(test_rows_of_events), cmocka_unit_test(test_idle_streams),            cmocka_unit_test(test_leftovers),
-        cmocka_unit_test(test_damaged_database), cmocka_unit_test(test_every_checkpoint),      cmocka_unit_test(test_rest),
+        cmocka_unit_test(test_rows_of_events), cmocka_unit_test(test_idle_streams),
+        cmocka_unit_test(test_every_checkpoint),      cmocka_unit_test(test_rest),
         cmocka_unit_test(test_pruned_meanwhile), cmocka_unit_test(test_source_pruned),        cmocka_unit_test(test_stays),
         cmocka_unit_test(test_damaged_checkpoints),
         cmocka_unit_test(ask_ends_well),

@@ -107,6 +107,15 @@ void daemon_start(Daemon *d, const char *const *options) {
     client_timeout(d->client, ANSWER_MS);
 }
 
+int daemon_refuses(Daemon *d, const char *const *options) {
+    int status = 0;
+    make_dir(d);
+    spawn(d, options);
+    assert_int_equal(d->pid, waitpid(d->pid, &status, 0));
+    d->pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 int daemon_stop(Daemon *d, int signal) {
     int status = 0;
     client_free(d->client);

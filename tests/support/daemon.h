@@ -17,6 +17,8 @@ typedef struct {
 void daemon_start(Daemon *d, const char *const *options);
 /* Before daemon_start: gives the data directory a disk of its own, `size` as of a tmpfs ("4m"). False with errno: none can be mounted here. */
 bool daemon_small_disk(Daemon *d, const char *size);
+/* Starts it where it has to refuse: waits for its end, and gives the exit code. What it said is in its log. */
+int daemon_refuses(Daemon *d, const char *const *options);
 /* Sends a signal and waits: the exit code, or 128 + the signal that ended it. */
 int daemon_stop(Daemon *d, int signal);
 void daemon_release(Daemon *d);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { ROOM = 4000 };
+enum { ROOM = 4000, WHY = 600 };
 static const Log quiet = {.level = LOG_LEVELS, .fd = 2};
 
 typedef struct {
@@ -25,10 +25,14 @@ typedef struct {
 } Box;
 
 static Store *open_at(const char *dir, const char *version, uint64_t bytes) {
-    char why[300] = "";
-    Store *store = store_open(dir, version, bytes, &quiet, why, sizeof why);
+    char why[WHY] = "";
+    Store *store = store_open(&(StoreSpec){.dir = dir, .version = version, .graph_bytes = bytes, .log = &quiet}, why, sizeof why);
     if (!store) print_message("%s\n", why);
     return store;
+}
+
+static Store *try_open(const char *dir, char why[WHY]) {
+    return store_open(&(StoreSpec){.dir = dir, .version = "v1", .graph_bytes = ROOM, .log = &quiet}, why, WHY);
 }
 
 static int make(void **state) {
@@ -208,13 +212,13 @@ static void test_delete_takes_the_graphs_along(void **state) {
 
 static void test_a_later_schema_is_refused(void **state) {
     Box *box = *state;
-    char why[300] = "";
+    char why[WHY] = "";
     meddle(box, "PRAGMA user_version = 1000");
     store_close(box->store);
     box->store = NULL;
-    assert_null(store_open(box->dir, "v1", ROOM, &quiet, why, sizeof why));
+    assert_null(try_open(box->dir, why));
     assert_non_null(strstr(why, "later version"));
-    assert_null(store_open("/dev/null/nowhere", "v1", ROOM, &quiet, why, sizeof why));
+    assert_null(try_open("/dev/null/nowhere", why));
 }
 
 static bool see_run(void *arg, const StoredRun *run) {
@@ -378,8 +382,8 @@ static void test_events_come_back(void **state) {
 
 static void test_one_at_a_time(void **state) {
     Box *box = *state;
-    char why[300] = "";
-    assert_null(store_open(box->dir, "v1", ROOM, &quiet, why, sizeof why));
+    char why[WHY] = "";
+    assert_null(try_open(box->dir, why));
     assert_non_null(strstr(why, "another cajald"));
     reopen(box, "v1");
 }
@@ -397,12 +401,9 @@ static void test_damaged_pages_are_told(void **state) {
     assert_true(store_healthy(box->store));
     reopen(box, "v1");
     assert_true(store_healthy(box->store));
-    store_close(box->store);
     spoil_tables(box->dir);
-    box->store = open_at(box->dir, "v1", 10 * ROOM);
-    assert_non_null(box->store);
-    assert_false(store_healthy(box->store));
     assert_int_equal(store_programs(box->store, &after, 5, count_row, &rows, &last), ERR_internal);
+    assert_false(store_healthy(box->store));
     assert_false(store_program_get(box->store, hash, &p));
 }
 

@@ -36,7 +36,7 @@ static int make(void **state) {
     char why[300] = "";
     Box *box = *state = calloc(1, sizeof *box);
     strcpy(box->dir, "/tmp/cajal-damage-XXXXXX");
-    if (!mkdtemp(box->dir) || !(box->store = store_open(box->dir, "v1", 1 << 20, &quiet, why, sizeof why))) return -1;
+    if (!mkdtemp(box->dir) || !(box->store = store_open(&(StoreSpec){.dir = box->dir, .version = "v1", .graph_bytes = 1 << 20, .log = &quiet}, why, sizeof why))) return -1;
     add_run(box, "r-other");
     add_run(box, "r-sound");
     return 0;
