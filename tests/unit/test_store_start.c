@@ -314,12 +314,12 @@ static void test_a_lock_that_lasts_is_told(void **state) {
     sqlite3 *other = hold_database(box->dir);
     assert_int_equal(store_dataset_put(box->store, &row, before), ROW_BUSY);
     assert_int_equal(store_dataset_delete(box->store, "a", before), ROW_BUSY);
-    assert_int_equal(store_run_delete(box->store, "r-1"), ERR_storage_busy);
+    assert_int_equal(store_run_delete(box->store, "r-1", false), ERR_storage_busy);
     assert_int_equal(store_program_delete(box->store, "sha256:0"), ERR_storage_busy);
     assert_true(store_healthy(box->store));
     sqlite3_close(other);
     assert_int_equal(store_dataset_put(box->store, &row, before), ROW_DONE);
-    assert_int_equal(store_run_delete(box->store, "r-1"), ERR_not_found);
+    assert_int_equal(store_run_delete(box->store, "r-1", false), ERR_not_found);
 }
 
 /* ---- the write-ahead log ---- */
