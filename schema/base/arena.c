@@ -1,4 +1,5 @@
 #include "schema/base/arena.h"
+#include "schema/base/heap.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ void arena_release(Arena *arena) {
         next = b->next;
         free(b);
     }
-    *arena = (Arena){.cap = arena->cap, .on_fail = arena->on_fail};
+    *arena = (Arena){.cap = arena->cap, .first = arena->first, .on_fail = arena->on_fail};
 }
 
 void arena_reset(Arena *arena) {
@@ -34,6 +35,12 @@ void arena_reset(Arena *arena) {
     arena->used = 0;
 }
 
+size_t arena_held(const Arena *arena) {
+    size_t bytes = 0;
+    for (const ArenaBlock *b = arena->blocks; b; b = b->next) bytes += heap_bytes(b);
+    return bytes;
+}
+
 static void *arena_fail(Arena *arena) {
     if (arena->on_fail) longjmp(*arena->on_fail, 1);
     return NULL;
@@ -45,7 +52,7 @@ void *arena_alloc(Arena *arena, size_t size) {
     size = (size + align - 1) / align * align;
     ArenaBlock *b = arena->blocks;
     if (!b || b->size - b->used < size) {
-        size_t step = b ? b->size * 2 : FIRST_BLOCK;
+        size_t step = b ? b->size * 2 : arena->first ? arena->first : FIRST_BLOCK;
         if (step > LARGEST_STEP) step = LARGEST_STEP;
         if (step < size) step = size;
         b = malloc(sizeof *b + step);

@@ -12,6 +12,7 @@ typedef struct ArenaBlock ArenaBlock;
 typedef struct {
     ArenaBlock *blocks; /* newest first */
     size_t used, cap;   /* bytes handed out, and the most there may be */
+    size_t first;       /* bytes of the first block; 0: the usual ones */
     jmp_buf *on_fail;
 } Arena;
 
@@ -19,6 +20,8 @@ void arena_init(Arena *arena, size_t cap);
 void arena_release(Arena *arena);
 /* Forgets everything, but keeps a block of the usual size for what comes next. */
 void arena_reset(Arena *arena);
+/* Bytes of the heap that its blocks take. */
+size_t arena_held(const Arena *arena);
 void *arena_alloc(Arena *arena, size_t size);
 /* count * size with overflow counted as an exhausted cap. */
 void *arena_array(Arena *arena, size_t count, size_t size);

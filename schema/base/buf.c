@@ -78,11 +78,21 @@ const char *buf_text(Buf *b) {
     return (const char *)b->data;
 }
 
+void buf_trim(Buf *b) {
+    unsigned char *p = b->len && b->len < b->room ? realloc(b->data, b->len) : NULL;
+    if (!p) return;
+    b->data = p;
+    b->room = b->len;
+}
+
 char *buf_take(Buf *b, size_t *len) {
     buf_text(b);
     char *p = b->failed ? NULL : (char *)b->data;
     if (p) {
         if (len) *len = b->len;
+        b->len++;
+        buf_trim(b);
+        p = (char *)b->data;
         b->data = NULL;
     }
     buf_release(b);

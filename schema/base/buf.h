@@ -30,6 +30,8 @@ void buf_decimal(Buf *b, uint64_t v);
 /* The text with a NUL behind it; "" when the buffer failed. Valid until the next append. */
 const char *buf_text(Buf *b);
 char *buf_take(Buf *b, size_t *len);
+/* Gives back the room behind the bytes: for what is kept. buf_take does. */
+void buf_trim(Buf *b);
 
 void buf_u8(Buf *b, uint8_t v);
 void buf_u16(Buf *b, uint16_t v);

@@ -1,3 +1,4 @@
+#include "schema/base/heap.h"
 #include "server/programs/program.h"
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +47,14 @@ static void shrink(Programs *ps) {
     }
 }
 
-void entry_account(Entry *e, size_t bytes) {
-    e->bytes += bytes;
-    if (!e->detached) e->programs->bytes += bytes;
+/* Its share of the map: a key, and as many slots as there are for an entry (schema/base/map.h). */
+enum { MAP_SHARE = sizeof(size_t) + 80 + 3 * sizeof(struct MapSlot) };
+
+void entry_count(Entry *e) {
+    size_t bytes = heap_bytes(e) + MAP_SHARE + heap_bytes(e->canonical) + heap_bytes(e->text) + heap_bytes(e->record) + inputs_bytes(&e->inputs) + e->own_bytes;
+    for (const Variant *v = e->variants; v; v = v->next) bytes += v->state == VARIANT_READY ? variant_bytes(v) : heap_bytes(v);
+    if (!e->detached) e->programs->bytes += bytes - e->bytes;
+    e->bytes = bytes;
 }
 
 static void unref(Entry *e) {
@@ -67,7 +73,7 @@ Entry *entry_new(Programs *ps, const EntryKind *kind, const char *hash) {
     e->programs = ps;
     strcpy(e->hash, hash);
     link_use(ps, e);
-    entry_account(e, sizeof *e);
+    entry_count(e);
     return e;
 }
 
@@ -108,6 +114,7 @@ static void settle(Variant *v) {
     bool failed = v->failure.code != ERR_NONE;
     if (failed) unlink_variant(v);
     else v->state = VARIANT_READY;
+    entry_count(e);
     while (v->waiting) {
         Resolve *r = v->waiting;
         stop_waiting(r);
@@ -123,10 +130,7 @@ static void settle(Variant *v) {
     unref(e);
 }
 
-void variant_made(Variant *v) {
-    entry_account(v->entry, sizeof *v + v->blob.len + v->cx.arena.used);
-    settle(v);
-}
+void variant_made(Variant *v) { settle(v); }
 
 void variant_failed(Variant *v) { settle(v); }
 
@@ -162,6 +166,7 @@ static Variant *variant_new(Entry *e, uint32_t nargs, Derive derive) {
     if (!v) return NULL;
     *v = (Variant){.entry = e, .next = e->variants, .nargs = nargs, .derive = derive, .key = ++e->programs->keys, .file = -1};
     cx_init(&v->cx);
+    v->cx.arena.first = VARIANT_ARENA;
     variant_name(v->name, nargs, derive);
     e->variants = v;
     e->refs++;

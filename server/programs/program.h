@@ -3,7 +3,7 @@
  * An Entry is a program or a trained run, known by its hash. A Variant is one compiled form of it: the result applied to some number of
  * arguments, and possibly a derivative; the base variant ("all arguments, none") comes with a program's record and sizes. How variants are
  * made is the entry's kind: a program's come from the store or a worker (program_build.c), a trained run's from its checkpoint (server/runs/model.c).
- * What nobody uses goes when all entries together take more than the configured memory, the least recently used first.
+ * What nobody uses goes when all entries together take more of the heap than the configured memory, the least recently used first.
  * Ownership: a Resolve that has succeeded keeps its entry and variant alive until resolve_release. Everything here runs in the
  * loop's thread, but for what a kind does on a thread. */
 #ifndef CAJAL_PROGRAM_H
@@ -37,7 +37,7 @@ struct Entry {
     void *own;                   /* the kind's */
     Variant *variants;           /* list */
     Programs *programs;
-    size_t bytes;
+    size_t bytes, own_bytes;     /* all that it takes; of it what the kind keeps in `own` */
     unsigned refs;
     bool known;                  /* its hash has been answered once */
     bool detached;               /* deleted or evicted: dies with its last reference */
@@ -66,8 +66,8 @@ void programs_forget(Programs *programs, const char *hash);
 Entry *entry_get(Programs *programs, const char *hash);
 /* A new one; the caller fills it in. NULL: memory is short. */
 Entry *entry_new(Programs *programs, const EntryKind *kind, const char *hash);
-/* Counts memory that lasts as long as the entry. */
-void entry_account(Entry *e, size_t bytes);
+/* Counts anew what it takes of the heap: after a part of it has come. */
+void entry_count(Entry *e);
 /* Takes the entry out of memory; it dies when nobody uses it any more. */
 void entry_detach(Entry *e);
 

@@ -55,7 +55,6 @@ static void opened(void *arg) {
         e->record = v->record;
         e->known = true;
         v->record = NULL;
-        entry_account(e, strlen(e->record));
     }
     variant_made(v);
 }
@@ -143,7 +142,7 @@ static Entry *add(Programs *ps, const char *hash, unsigned char *canonical, size
     e->canonical_len = len;
     e->record = record;
     e->text = text;
-    entry_account(e, len + strlen(text) + (record ? strlen(record) : 0));
+    entry_count(e);
     return e;
 }
 

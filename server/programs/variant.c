@@ -1,3 +1,4 @@
+#include "schema/base/heap.h"
 #include "server/programs/variant.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,7 @@ static bool open_graph(Variant *v) {
 }
 
 bool variant_open(Variant *v) {
+    buf_trim(&v->blob);
     Reader r = reader_of(v->blob.data, v->blob.len);
     size_t len;
     v->ninputs = read_u32(&r);
@@ -93,10 +95,16 @@ void variant_close(Variant *v) {
     buf_release(&v->blob);
     cx_release(&v->cx);
     cx_init(&v->cx);
+    v->cx.arena.first = VARIANT_ARENA;
     free(v->slots);
     free(v->outputs);
     v->slots = NULL;
     v->outputs = NULL;
+}
+
+size_t variant_bytes(const Variant *v) {
+    return heap_bytes(v) + heap_bytes(v->blob.data) + arena_held(&v->cx.arena) + heap_bytes(v->slots) + heap_bytes(v->outputs) + heap_bytes(v->failure.message) +
+           heap_bytes(v->failure.hint);
 }
 
 void variant_free(Variant *v) {
@@ -129,6 +137,12 @@ bool inputs_read(ProgramInputs *inputs, const unsigned char *canonical, size_t l
     bool ok = cx.diag.code == ERR_NONE;
     cx_release(&cx);
     return ok;
+}
+
+size_t inputs_bytes(const ProgramInputs *inputs) {
+    size_t bytes = heap_bytes(inputs->names) + heap_bytes(inputs->smooth);
+    for (uint32_t i = 0; inputs->names && i < inputs->n; i++) bytes += heap_bytes(inputs->names[i]);
+    return bytes;
 }
 
 void inputs_release(ProgramInputs *inputs) {

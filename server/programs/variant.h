@@ -38,7 +38,7 @@ typedef struct {
     bool exhaustive;
 } BuildFacts;
 
-enum { ENTRY_HASH = CANON_HASH_TEXT, VARIANT_CULPRIT = ENTRY_HASH + 40 };
+enum { ENTRY_HASH = CANON_HASH_TEXT, VARIANT_CULPRIT = ENTRY_HASH + 40, VARIANT_ARENA = 1000 /* bytes that types mostly need */ };
 
 typedef enum { VARIANT_WANTED, VARIANT_READY } VariantState;
 
@@ -89,8 +89,11 @@ bool variant_open(Variant *v);
 /* Undoes variant_open, and empties the blob. */
 void variant_close(Variant *v);
 void variant_free(Variant *v);
+/* What a READY one takes of the heap. */
+size_t variant_bytes(const Variant *v);
 
 /* The context's names from the canonical form. False when it is damaged or memory is short. */
 bool inputs_read(ProgramInputs *inputs, const unsigned char *canonical, size_t len);
 void inputs_release(ProgramInputs *inputs);
+size_t inputs_bytes(const ProgramInputs *inputs); /* of the heap */
 #endif

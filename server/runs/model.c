@@ -1,5 +1,6 @@
 #include "server/runs/model.h"
 #include "compiler/language/canon.h"
+#include "schema/base/heap.h"
 #include "schema/formats/json.h"
 #include "server/runs/runfile.h"
 #include <errno.h>
@@ -104,6 +105,15 @@ static Model *model_new(Store *store, const ModelWant *want, const RunCheckpoint
     if (ok) return m;
     model_free(m);
     return NULL;
+}
+
+static size_t model_bytes(const Model *m) {
+    const StoredRun *r = &m->run;
+    const void *parts[] = {m, m->outputs, r->canonical, r->link, r->spec, r->facts, r->name, r->program, r->progress.reason, r->progress.latest,
+                           r->progress.versions, r->progress.attempts, m->facts.train.columns, m->facts.test.columns, m->facts.variables};
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) bytes += heap_bytes(parts[i]);
+    return bytes;
 }
 
 static void release(Entry *e) {
@@ -230,7 +240,8 @@ static Entry *add(Programs *ps, const char *hash, const ModelWant *want, const R
     }
     e->own = m;
     e->inputs = inputs;
-    entry_account(e, sizeof *m + m->run.canonical_len + strlen(m->run.spec));
+    e->own_bytes = model_bytes(m);
+    entry_count(e);
     return e;
 }
 
