@@ -1,9 +1,10 @@
-/* cajal-worker [--threads N] [--idle]: started by cajald with the socket as descriptor WIRE_FD. */
+/* cajal-worker [--threads N] [--parent PID] [--background]: started by cajald with the socket as descriptor WIRE_FD. */
 #include "schema/protocol/wire.h"
 #include "schema/limits.h"
+#include "worker/process.h"
 #include "worker/protocol/serve.h"
 #include <cblas.h>
-#include <sched.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 static int usage(void) {
-    fprintf(stderr, "usage: cajal-worker [--threads N] [--idle]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
+    fprintf(stderr, "usage: cajal-worker [--threads N] [--parent PID] [--background]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
     return 2;
 }
 
@@ -42,20 +43,24 @@ static void settle_libraries(char **argv, unsigned long threads) {
 
 typedef struct {
     unsigned long threads;
-    bool idle; /* runs when nobody else wants the CPU: training */
+    unsigned long parent; /* who started it, and without whom it is not to be; 0: not said */
+    bool background;      /* gives way to what else wants the CPU: training */
 } Options;
+
+static bool read_number(const char *text, unsigned long least, unsigned long most, unsigned long *out) {
+    char *end;
+    *out = strtoul(text, &end, 10);
+    return *text && !*end && *out >= least && *out <= most;
+}
 
 static bool read_options(int argc, char **argv, Options *out) {
     *out = (Options){.threads = 1};
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--idle") == 0) {
-            out->idle = true;
-            continue;
-        }
-        char *end;
-        if (strcmp(argv[i], "--threads") != 0 || ++i == argc) return false;
-        out->threads = strtoul(argv[i], &end, 10);
-        if (!argv[i][0] || *end || out->threads < 1 || out->threads > LIMIT_THREADS) return false;
+        const bool last = i + 1 == argc;
+        if (strcmp(argv[i], "--background") == 0) out->background = true;
+        else if (strcmp(argv[i], "--threads") == 0 && !last && read_number(argv[i + 1], 1, LIMIT_THREADS, &out->threads)) i++;
+        else if (strcmp(argv[i], "--parent") == 0 && !last && read_number(argv[i + 1], 1, INT_MAX, &out->parent)) i++;
+        else return false;
     }
     return true;
 }
@@ -66,7 +71,9 @@ int main(int argc, char **argv) {
     int type = 0;
     socklen_t len = sizeof type;
     if (getsockopt(WIRE_FD, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_SEQPACKET) return usage();
-    if (options.idle) sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}); /* threads inherit it; refused, all goes on */
+    if (options.parent && !process_dies_with((pid_t)options.parent)) return 0;
+    process_goes_first();
+    if (options.background) process_gives_way();
     settle_libraries(argv, options.threads);
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* How long a worker may take to end a run by itself. */
-#define CANCEL_NS ((int64_t)120000000) /* its threads, at idle priority, must have died by 200 ms */
+#define CANCEL_NS ((int64_t)120000000) /* its threads, at low priority, must have died by 200 ms */
 #define DRAIN_NS ((int64_t)5000000000)
 /* How long a process that has nothing to train stays: starting one takes longer (40 ms) than many a short run. */
 #define REST_NS ((int64_t)3000000000)
@@ -501,7 +501,7 @@ Scheduler *scheduler_new(Server *server, const PoolSpec *spec) {
     PoolSpec own = *spec;
     own.events = (PoolEvents){.ready = on_ready, .frame = on_frame, .died = on_died};
     own.arg = s;
-    own.idle = true;
+    own.background = true;
     if (s) *s = (Scheduler){.server = server, .rest = {.fire = on_rest, .arg = s}};
     if (s) s->pool = pool_new(&own);
     if (s && s->pool) return s;

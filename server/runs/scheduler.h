@@ -1,5 +1,5 @@
 /* Queued and running runs: who trains when. Runs get their turn in the order of their creation (those that ran when the service ended before all
- * others), each a worker process of its own, at idle priority.
+ * others), each a worker process of its own, at low priority.
  *
  * The processes are a second pool, started when there is something to train, and ended soon after the last run. A run goes on from its last
  * good checkpoint after whatever ended it: its worker's death (at most SCHEDULER_RETRIES times without a new checkpoint; then it fails), the
@@ -29,7 +29,7 @@ typedef struct RunWatch {
     struct RunWatch *prev, *next; /* the module's */
 } RunWatch;
 
-Scheduler *scheduler_new(Server *server, const PoolSpec *pool); /* its events, arg and idle are filled in here; NULL: memory is short */
+Scheduler *scheduler_new(Server *server, const PoolSpec *pool); /* its events, arg and background are filled in here; NULL: memory is short */
 /* Queues what the database says is queued or was running. False: it does not answer. */
 bool scheduler_start(Scheduler *s);
 /* The service shuts down: what runs writes a checkpoint and stops, to go on at the next start. */

@@ -18,6 +18,8 @@
 
 #define SECOND ((int64_t)1000000000)
 enum { HELLO_SECONDS = 30, YOUNG_SECONDS = 5, HOPELESS_DEATHS = 4, LONGEST_PAUSE_MS = 10000 };
+/* Killed from outside so soon after its start, a process has hardly begun; and what is waited then at most. */
+enum { SWIFT_MS = 100, LONGEST_SWIFT_PAUSE_MS = 1000 };
 
 /* A frame that found the socket full. */
 struct Outgoing {
@@ -36,10 +38,17 @@ struct Pool {
 };
 
 static const char *const end_words[] = {
-#define WORKER_END(name, words) words,
+#define WORKER_END(name, cause, words) words,
     WORKER_ENDS(WORKER_END)
 #undef WORKER_END
 };
+static const EndCause causes[] = {
+#define WORKER_END(name, cause, words) CAUSE_##cause,
+    WORKER_ENDS(WORKER_END)
+#undef WORKER_END
+};
+
+EndCause pool_cause(WorkerEnd end) { return causes[end]; }
 
 static void start_worker(void *arg);
 static void on_sock(void *arg, uint32_t events);
@@ -78,11 +87,13 @@ bool pool_hopeful(const Pool *pool) {
 /* ---- starting ---- */
 
 static bool spawn(Worker *w, int sock) {
-    char threads[16], *argv[] = {w->pool->program, "--threads", threads, w->pool->spec.idle ? "--idle" : NULL, NULL};
+    char threads[16], parent[16];
+    char *argv[] = {w->pool->program, "--threads", threads, "--parent", parent, w->pool->spec.background ? "--background" : NULL, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
     snprintf(threads, sizeof threads, "%d", w->pool->spec.threads);
+    snprintf(parent, sizeof parent, "%d", (int)getpid());
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&files);
@@ -129,23 +140,28 @@ static void arm(Worker *w, void (*fire)(void *), int64_t due) {
     loop_timer(loop, &w->timer, due);
 }
 
+/* Milliseconds until the place's next process is started. */
+static int64_t pause_after(Worker *w, WorkerEnd end) {
+    int64_t lived = loop_now() - w->started, ms = 0;
+    bool young = lived < YOUNG_SECONDS * SECOND || end == END_SILENT, swift = lived < SWIFT_MS * (SECOND / 1000) || w->life != WORKER_READY;
+    if (causes[end] == CAUSE_OWN) w->young_deaths = young && !w->worked ? w->young_deaths + 1 : 0;
+    if (causes[end] == CAUSE_OUTSIDE) w->swift_kills = swift ? w->swift_kills + 1 : 0;
+    if (causes[end] == CAUSE_OWN && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
+    if (causes[end] == CAUSE_OUTSIDE && w->swift_kills > 1) ms = 5 << (w->swift_kills < 9 ? w->swift_kills : 9);
+    int64_t most = causes[end] == CAUSE_OWN ? LONGEST_PAUSE_MS : LONGEST_SWIFT_PAUSE_MS;
+    return ms < most ? ms : most;
+}
+
 /* Arms the timer that starts the place's next process. */
-static void restart_later(Worker *w) {
-    int64_t now = loop_now(), ms = 0;
-    bool young = now - w->started < YOUNG_SECONDS * SECOND || w->killed == END_SILENT;
-    bool ours = w->killed == END_STUCK || w->killed == END_MEMORY || w->killed == END_UNSENT || w->killed == END_STOPPED ||
-                w->killed == END_DISMISSED;
-    if (!ours) w->young_deaths = young ? w->young_deaths + 1 : 0;
-    if (!ours && w->young_deaths > 1) ms = 50 << (w->young_deaths < 9 ? w->young_deaths : 9);
-    if (ms > LONGEST_PAUSE_MS) ms = LONGEST_PAUSE_MS;
+static void restart_later(Worker *w, WorkerEnd end) {
+    int64_t ms = pause_after(w, end);
     w->life = WORKER_DOWN;
-    if (w->resting) return;
-    arm(w, start_worker, now + ms * 1000000);
+    if (!w->resting) arm(w, start_worker, loop_now() + ms * 1000000);
 }
 
 static void not_started(Worker *w) {
     close_all(w);
-    restart_later(w);
+    restart_later(w, END_ITSELF);
     w->pool->spec.events.died(w->pool->spec.arg, w, END_ITSELF, "it could not be started");
 }
 
@@ -157,7 +173,7 @@ static void start_worker(void *arg) {
     int pair[2];
     w->started = loop_now();
     w->killed = END_ITSELF;
-    w->leaving = false;
+    w->leaving = w->worked = false;
     if (!area_create(&w->box, WIRE_BOX_BYTES) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         not_started(w);
         return;
@@ -216,13 +232,21 @@ static const char *last_op(Worker *w) {
     return op && op <= OP_COUNT ? words[op - 1] : "";
 }
 
-static void describe_end(Worker *w) {
+/* Signals that a process brings upon itself; all others are sent to it. */
+static bool is_fault(int signal) {
+    return signal == SIGSEGV || signal == SIGABRT || signal == SIGFPE || signal == SIGBUS || signal == SIGILL || signal == SIGSYS || signal == SIGTRAP;
+}
+
+/* Why it ended; in words in last_end. */
+static WorkerEnd describe_end(Worker *w) {
     siginfo_t info = {0};
     waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED);
     const char *name = info.si_code == CLD_EXITED ? NULL : sigabbrev_np(info.si_status);
     if (w->killed) snprintf(w->last_end, sizeof w->last_end, "%s", end_words[w->killed]);
     else if (name) snprintf(w->last_end, sizeof w->last_end, "signal SIG%s%s", name, last_op(w));
     else snprintf(w->last_end, sizeof w->last_end, "exit code %d%s", info.si_status, last_op(w));
+    if (w->killed || info.si_code == CLD_EXITED || is_fault(info.si_status)) return w->killed;
+    return info.si_status == SIGKILL ? END_KILLED : END_SIGNALLED;
 }
 
 static bool read_frames(Worker *w);
@@ -233,12 +257,12 @@ static void on_exit_of(void *arg, uint32_t events) {
     w->leaving = true;
     /* What it said before it ended still counts. */
     if (!w->killed) read_frames(w);
-    describe_end(w);
+    WorkerEnd end = describe_end(w);
     log_put(w->pool->spec.log, w->killed == END_DISMISSED ? LOG_INFO : LOG_WARN, "worker ended", "pid=%d how=\"%s\"", (int)w->pid, w->last_end);
     w->pool->spec.metrics->worker_deaths += !w->killed;
     close_all(w);
-    restart_later(w);
-    w->pool->spec.events.died(w->pool->spec.arg, w, w->killed, w->last_end);
+    restart_later(w, end);
+    w->pool->spec.events.died(w->pool->spec.arg, w, end, w->last_end);
 }
 
 /* ---- frames ---- */
@@ -327,6 +351,7 @@ static bool send_later(Worker *w, FrameType type, uint64_t id, const Buf *body, 
 bool pool_takes(const Worker *w) { return w->life == WORKER_READY && !w->killed && !w->leaving; }
 
 bool pool_send(Worker *w, FrameType type, uint64_t id, const Buf *body, int area) {
+    w->worked = true;
     int code = body->failed ? -ENOMEM : w->out_first ? -EAGAIN : wire_send(w->sock, type, id, body, area);
     if (code == 0 || (code == -EAGAIN && send_later(w, type, id, body, area))) return true;
     /* The process has ended, or is about to, and how is to be heard from itself. */

@@ -1,9 +1,11 @@
 /* The worker processes: started, greeted, reaped, started again; frames to and from them.
  *
- * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause that doubles
- * while processes end young; those that the daemon ends for a job's sake do not count. After one that is dismissed its place rests until
- * pool_start. Each has a process group of its own, so that a terminal's signals reach the daemon alone. Workers are an array for the life of
- * the pool: a Worker is a place, its processes come and go.
+ * A worker is DOWN (waiting to be started), STARTING (no hello yet) or READY. A process that ends is started again, after a pause by the cause of its
+ * end: none when it had work, or the daemon ended it for a job's sake; none when it was killed from outside, unless it comes so soon that
+ * processes hardly begin; one that doubles while processes end of themselves, young and without having had work. Only the last can make the pool
+ * hopeless. After one that is dismissed its place rests until pool_start. Each has a process group of its own, so that a terminal's signals
+ * reach the daemon alone, and dies with the daemon. Workers are an array for the life of the pool: a Worker is a place, its processes come and
+ * go.
  * Ownership: frames given to `frame` are released by the pool afterwards. */
 #ifndef CAJAL_POOL_H
 #define CAJAL_POOL_H
@@ -17,19 +19,28 @@ typedef struct Pool Pool;
 typedef struct Outgoing Outgoing;
 typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
 
-/* WORKER_END(name, words): why the daemon ends a worker */
+/* WORKER_END(name, cause, words): why a worker ended. OWN: by its own doing. OUTSIDE: by somebody else's. OURS: the daemon ended it, and no process is to
+ * blame. */
 #define WORKER_ENDS(WORKER_END) \
-    WORKER_END(ITSELF, "it ended by itself")                WORKER_END(STUCK, "stuck") \
-    WORKER_END(MEMORY, "memory is short")                   WORKER_END(UNSENT, "a frame could not be sent to it") \
-    WORKER_END(SILENT, "it did not say hello")              WORKER_END(STRANGE, "its greeting was not understood") \
-    WORKER_END(FOREIGN, "it is of another build than the daemon") \
-    WORKER_END(NONSENSE, "it sent something else than the answer due")   WORKER_END(LEFTOVER, "it closed its socket and stayed") \
-    WORKER_END(STOPPED, "its run was stopped")              WORKER_END(DISMISSED, "it was not needed any more")
+    WORKER_END(ITSELF, OWN, "it ended by itself") /* a fault, or an exit */ \
+    WORKER_END(KILLED, OUTSIDE, "it was killed") /* SIGKILL; the kernel's, too, when memory is short */ \
+    WORKER_END(SIGNALLED, OUTSIDE, "it was told to end") /* another signal that is no fault's */ \
+    WORKER_END(STUCK, OURS, "stuck") \
+    WORKER_END(MEMORY, OURS, "memory is short") \
+    WORKER_END(UNSENT, OURS, "a frame could not be sent to it") \
+    WORKER_END(SILENT, OWN, "it did not say hello") \
+    WORKER_END(STRANGE, OWN, "its greeting was not understood") \
+    WORKER_END(FOREIGN, OWN, "it is of another build than the daemon") \
+    WORKER_END(NONSENSE, OWN, "it sent something else than the answer due") \
+    WORKER_END(LEFTOVER, OWN, "it closed its socket and stayed") \
+    WORKER_END(STOPPED, OURS, "its run was stopped") \
+    WORKER_END(DISMISSED, OURS, "it was not needed any more")
 typedef enum {
-#define WORKER_END(name, words) END_##name,
+#define WORKER_END(name, cause, words) END_##name,
     WORKER_ENDS(WORKER_END)
 #undef WORKER_END
 } WorkerEnd;
+typedef enum { CAUSE_OWN, CAUSE_OUTSIDE, CAUSE_OURS } EndCause;
 
 typedef struct Worker {
     Pool *pool;
@@ -46,8 +57,9 @@ typedef struct Worker {
     Watch on_sock, on_exit;
     Timer timer;
     int64_t started;
-    unsigned young_deaths;
+    unsigned young_deaths, swift_kills; /* in a row: of its own doing and without work; from outside, hardly begun */
     WorkerEnd killed;   /* why the daemon ended it; ITSELF: it did not */
+    bool worked;        /* it was sent something */
     bool resting;       /* down, or about to be, until pool_start */
     bool leaving;       /* it takes nothing more: its socket is closed, or it is dead already */
     Outgoing *out_first, **out_end;
@@ -66,7 +78,7 @@ typedef struct {
     Metrics *metrics;
     const char *program; /* path of cajal-worker */
     int workers, threads;
-    bool idle;           /* SCHED_IDLE: what else wants a core gets it */
+    bool background;     /* gives way to what else wants a core */
     PoolEvents events;
     void *arg;
 } PoolSpec;
@@ -80,8 +92,9 @@ void pool_dismiss(Worker *worker);
 void pool_free(Pool *pool);
 int pool_size(const Pool *pool);
 Worker *pool_worker(Pool *pool, int index);
-/* False while every worker keeps dying young: nothing can be expected soon. */
+/* False while every worker keeps dying young, of its own doing: nothing can be expected soon. */
 bool pool_hopeful(const Pool *pool);
+EndCause pool_cause(WorkerEnd end);
 
 /* It can be given work. */
 bool pool_takes(const Worker *worker);

@@ -1,4 +1,4 @@
-"""A small /eval while a run trains: the direct model takes both cores at idle priority, and answers must not wait for it."""
+"""A small /eval while a run trains: the direct model takes both cores at low priority, and answers must not wait for it."""
 import array
 import json
 import os

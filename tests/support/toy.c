@@ -118,7 +118,7 @@ pid_t toy_trainer(const Ask *a) {
         read_proc(e->d_name, "cmdline", line, sizeof line);
         read_proc(e->d_name, "stat", stat, sizeof stat);
         const char *name_end = strrchr(stat, ')');
-        if (name_end && sscanf(name_end, ") %*c %d", &parent) == 1 && parent == a->daemon.pid && strstr(line, "--idle")) found = atoi(e->d_name);
+        if (name_end && sscanf(name_end, ") %*c %d", &parent) == 1 && parent == a->daemon.pid && strstr(line, "--background")) found = atoi(e->d_name);
     }
     if (proc) closedir(proc);
     return found;

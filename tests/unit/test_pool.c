@@ -48,6 +48,7 @@ typedef struct {
     Pool *pool;
     Timer limit;
     WorkerEnd kill;       /* what is done to a worker that is ready; ITSELF: nothing */
+    int signal;           /* it is sent one that is ready; 0: nothing */
     int readies, until;   /* the loop stops after so many */
     int frames, ends;
     WorkerEnd last;
@@ -64,6 +65,7 @@ static void on_ready(void *arg, Worker *worker) {
     Bench *b = arg;
     if (++b->readies >= b->until) loop_stop(b->loop);
     else if (b->kill) pool_kill(worker, b->kill);
+    else if (b->signal) assert_int_equal(kill(worker->pid, b->signal), 0);
 }
 
 static void on_frame(void *arg, Worker *worker, Frame *frame) {
@@ -138,6 +140,40 @@ static void test_young_deaths_end_hope(void **state) {
     bench_free(b);
 }
 
+/* Whatever kills workers from outside, and however often: they are started again, and requests may wait for it. */
+static void test_kills_from_outside_leave_hope(void **state) {
+    (void)state;
+    static const struct {
+        int signal;
+        WorkerEnd end;
+    } outside[] = {{SIGKILL, END_KILLED}, {SIGTERM, END_SIGNALLED}, {SIGHUP, END_SIGNALLED}};
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
+        Bench *b = bench_new();
+        b->signal = outside[i].signal;
+        b->until = 6;
+        pool_start(b->pool);
+        run(b);
+        assert_int_equal(b->ends, 5);
+        assert_int_equal(b->last, outside[i].end);
+        assert_int_equal(pool_worker(b->pool, 0)->young_deaths, 0);
+        assert_true(pool_hopeful(b->pool));
+        bench_free(b);
+    }
+}
+
+/* A fault is the process's own doing, wherever the signal comes from. */
+static void test_faults_end_hope(void **state) {
+    (void)state;
+    Bench *b = bench_new();
+    b->signal = SIGSEGV;
+    b->until = 100;
+    pool_start(b->pool);
+    run(b);
+    assert_int_equal(b->last, END_ITSELF);
+    assert_false(pool_hopeful(b->pool));
+    bench_free(b);
+}
+
 /* After an upgrade in place: the greeting is as ever, but of a build that is not the daemon's. */
 static void test_another_build(void **state) {
     (void)state;
@@ -201,7 +237,7 @@ static void test_last_words(void **state) {
     assert_int_equal(b->frames, 1);
     assert_false(b->took);
     assert_int_equal(b->ends, 1);
-    assert_int_equal(b->last, END_ITSELF);
+    assert_int_equal(b->last, END_KILLED);
     assert_string_equal(b->how, "signal SIGKILL in contract");
     assert_int_equal(b->metrics.worker_deaths, 1);
     bench_free(b);
@@ -212,6 +248,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_kills_are_no_young_deaths),
         cmocka_unit_test(test_young_deaths_end_hope),
+        cmocka_unit_test(test_kills_from_outside_leave_hope),
+        cmocka_unit_test(test_faults_end_hope),
         cmocka_unit_test(test_another_build),
         cmocka_unit_test(test_own_process_groups),
         cmocka_unit_test(test_last_words),

@@ -1,0 +1,13 @@
+/* The worker as a process among others: whom it dies with, and what it leaves to them. What the kernel refuses is done without. */
+#ifndef CAJAL_PROCESS_H
+#define CAJAL_PROCESS_H
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* From now on it is killed when its parent dies. False: the parent, which had this number, is dead already. */
+bool process_dies_with(pid_t parent);
+/* When the machine's or container's memory is short, the kernel takes it rather than the daemon: what it was at can be done again. */
+void process_goes_first(void);
+/* Its threads, those to come too, run at a low priority: what else wants a core gets most of it, but never all. */
+void process_gives_way(void);
+#endif
