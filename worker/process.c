@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* OOM_SCORE: half of all memory is added to what it is held to use. NICE: about a hundredth of a core when somebody else wants all of it. */
-enum { OOM_SCORE = 500, NICE = 19 };
+/* OOM_SCORE: half of all memory is added to what it is held to use. NICE: about a tenth of a core when somebody else wants all of it. */
+enum { OOM_SCORE = 500, NICE = 10 };
 
 bool process_dies_with(pid_t parent) {
     /* The parent may have died before; then another process is the parent by now. */
