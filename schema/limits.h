@@ -81,6 +81,7 @@
 #define LIMIT_FLAG_max_inflight 256, 1, 1000000
 #define LIMIT_FLAG_max_connections 4096, 8, 1000000
 #define LIMIT_FLAG_deadline_ms 60000, 1, LIMIT_DEADLINE_MS
+#define LIMIT_FLAG_max_exec_ms 300000, 1, LIMIT_DEADLINE_MS
 #define LIMIT_FLAG_drain_ms 30000, 0, LIMIT_DEADLINE_MS
 #define LIMIT_FLAG_store_bytes (uint64_t)4 << 30, (uint64_t)1 << 20, (uint64_t)1 << 50
 #define LIMIT_FLAG_memory_bytes (uint64_t)512 << 20, (uint64_t)1 << 20, (uint64_t)1 << 50

@@ -24,6 +24,7 @@ typedef struct {
     uint64_t max_inflight;     /* requests of one client address */
     uint64_t max_connections;
     uint64_t deadline_ms;      /* of a request that names none */
+    uint64_t max_exec_ms;      /* a job in a worker */
     uint64_t store_bytes;      /* compiled graphs kept on disk */
     uint64_t memory_bytes;     /* compiled graphs kept in memory */
     uint64_t drain_ms;         /* how long a shutdown waits for requests in flight */

@@ -41,9 +41,10 @@ static bool worker_path(const Config *config, char out[4096]) {
     return true;
 }
 
+/* By default every core once, and one worker more, as one is kept for short jobs. */
 static int worker_count(const Config *config, const Machine *machine) {
-    int n = config->workers ? (int)config->workers : machine->cores / (int)config->threads;
-    return n > 0 ? n : 1;
+    const int cores = machine->cores / (int)config->threads;
+    return config->workers ? (int)config->workers : (cores > 0 ? cores : 1) + 1;
 }
 
 /* Descriptors that are nobody's connection: the database, workers, data sets and areas under way. The last of them are no request's either: runs and the
@@ -142,7 +143,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     if (!open_data(s, version, why, room) || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config, &d->machine),
                      .threads = (int)config->threads};
-    s->dispatch = dispatch_new(&pool, (size_t)config->max_queue);
+    s->dispatch = dispatch_new(&pool, (size_t)config->max_queue, (int64_t)config->max_exec_ms * 1000000);
     s->programs = programs_new(s);
     pool.workers = (int)config->runs;
     pool.threads = d->machine.cores;

@@ -131,7 +131,6 @@ void handle_readyz(Call *call) {
     Probe *p = errand_begin(call, &kind);
     if (!p) return;
     p->verbose = call_query(call, "verbose") != NULL;
-    p->errand.grace = READY_NS;
     Server *server = call->server;
     size_t ready, busy;
     dispatch_count(server->dispatch, &ready, &busy);
@@ -140,7 +139,7 @@ void handle_readyz(Call *call) {
         conclude(p, NULL);
         return;
     }
-    JobSpec spec = {.type = FRAME_ping, .reply = FRAME_pong, .area = -1, .small = true, .patience = 30 * READY_NS};
+    JobSpec spec = {.type = FRAME_ping, .reply = FRAME_pong, .area = -1, .small = true};
     p->timer = (Timer){.fire = on_silence, .arg = p};
     loop_timer(server->loop, &p->timer, loop_now() + READY_NS);
     errand_job(p, &spec, on_pong);

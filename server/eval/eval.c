@@ -116,7 +116,7 @@ static void prepared(void *arg) {
         return;
     }
     JobSpec spec = {.type = FRAME_exec, .reply = FRAME_executed, .exec = &ev->exec, .area = ev->area.fd, .key = neurons ? v->key : 0, .graph = v->graph,
-                    .graph_len = v->graph_len, .small = ev->exec.small, .patience = ev->resolve.patience,
+                    .graph_len = v->graph_len, .small = ev->exec.small,
                     .culprit = variant_culprit(culprit, ev->resolve.entry->hash, neurons ? "exec " : "interpret ", v)};
     errand_job(ev, &spec, executed);
 }
@@ -216,7 +216,7 @@ static void handle(Call *call, EvalKind what) {
     if (!ev) return;
     ev->kind = what;
     ev->area.fd = ev->result_area.fd = -1;
-    ev->resolve = (Resolve){.done = base_found, .arg = ev, .patience = 2 * (call->deadline - call->started)};
+    ev->resolve = (Resolve){.done = base_found, .arg = ev, .party = call_party(call)};
     if (eval_read_query(ev)) step(ev, parsed_bytes(&call->body) > LIMIT_LOOP_BYTES, eval_read, body_read);
     else errand_refuse(ev);
 }

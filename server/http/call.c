@@ -66,6 +66,8 @@ void call_drop(Call *call) {
 
 void *call_alloc(Call *call, size_t count, size_t size) { return arena_array(&call->memory, count, size); }
 
+uint64_t call_party(const Call *call) { return call->party ? call->party->id : 0; }
+
 bool call_hold(Call *call, size_t bytes, Err *err) {
     Server *server = call->server;
     const size_t share = server->most_held / 2;

@@ -111,6 +111,8 @@ void call_drop(Call *call);
 void *call_alloc(Call *call, size_t count, size_t size);
 /* Counts memory that lasts as long as the call. False: its party, or all calls together, would have too much; nothing is counted. */
 bool call_hold(Call *call, size_t bytes, Err *err);
+/* Who asks, as a number (job.h); 0: nobody knows. */
+uint64_t call_party(const Call *call);
 /* What stops the work under way; NULL: nothing does any more. */
 void call_on_cancel(Call *call, void (*cancel)(void *arg), void *arg);
 

@@ -27,7 +27,7 @@ void errand_end(void *arg) {
     call_on_cancel(call, NULL, NULL);
     if (e->job) {
         e->abandoned = true;
-        dispatch_cancel(call->server->dispatch, e->job, e->grace);
+        dispatch_cancel(call->server->dispatch, e->job);
     }
     if (e->kind->release) e->kind->release(e);
     if (e->kind->scrap) scrap(e);
@@ -49,7 +49,6 @@ void *errand_begin(Call *call, const ErrandKind *kind) {
     e->call = call;
     e->kind = kind;
     e->lasting = kind->lasting;
-    e->grace = call->deadline - call->started;
     call_keep(call);
     call_on_cancel(call, on_cancel, e);
     return e;
@@ -95,6 +94,7 @@ static void job_done(void *arg, const JobResult *result) {
 
 void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result)) {
     Errand *e = arg;
+    spec->party = call_party(e->call);
     spec->done = job_done;
     spec->arg = e;
     e->job_done = done;

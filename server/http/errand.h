@@ -31,7 +31,6 @@ typedef struct {
     Err err;               /* code ERR_NONE: nothing is wrong */
     atomic_bool cancelled; /* nobody waits for it: work that takes long looks now and then */
     bool lasting;          /* set in the loop, before the step from which on it is carried through */
-    int64_t grace;         /* nanoseconds that a worker gets for a job nobody waits for any more; at first as long as the deadline was away */
     bool large;            /* what scrap frees is; a long JSON body says so by itself */
     bool abandoned;        /* in `release`: its job was cancelled, and what was lent to it may still be written to */
     /* the module's */
@@ -48,7 +47,7 @@ void *errand_begin(Call *call, const ErrandKind *kind);
 /* Runs `work`, then `next`; on a thread of `tasks`, or with NULL here and now. The last thing its caller does with the errand. */
 void errand_work(void *arg, Tasks *tasks, bool (*work)(void *arg), void (*next)(void *arg));
 /* Gives a worker a job, then runs `done` in the loop with its reply; when there is none, or the job cannot be taken at all, the errand ends with
- * errand_refuse. spec's done and arg are filled in here. The last thing its caller does with the errand. */
+ * errand_refuse. spec's party, done and arg are filled in here. The last thing its caller does with the errand. */
 void errand_job(void *arg, JobSpec *spec, void (*done)(void *arg, const JobResult *result));
 /* Lets go of everything, the errand itself included. */
 void errand_end(void *arg);

@@ -1,4 +1,5 @@
 #include "server/http/party.h"
+#include "schema/base/hash.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,7 @@ Party *party_join(Parties *parties, const char *name) {
         }
         party->all = parties;
         strcpy(party->name, name);
+        party->id = hash_bytes(HASH_START, name, strlen(name));
     }
     party->refs++;
     return party;

@@ -13,6 +13,7 @@ typedef struct Parties Parties;
 typedef struct Party {
     Parties *all;
     char name[PARTY_NAME];      /* the address as text; "unknown" where there is none */
+    uint64_t id;                /* of the name: the same whenever it comes */
     unsigned refs;
     size_t connections;         /* counted by whoever has them, like the next three: */
     size_t arriving;            /* requests whose bodies are still coming */

@@ -62,7 +62,7 @@ static bool parse(void *arg) {
 static void parsed(void *arg) {
     Compile *c = arg;
     Call *call = c->errand.call;
-    c->resolve = (Resolve){.done = found, .arg = c, .patience = 2 * (call->deadline - call->started)};
+    c->resolve = (Resolve){.done = found, .arg = c, .party = call_party(call)};
     program_record(call->server->programs, &c->resolve, &c->frontend);
 }
 

@@ -213,7 +213,7 @@ void resolve_cancel(Resolve *r) {
     r->variant = NULL;
     /* A build that nobody waits for is not worth a worker's time; what a thread has in hand is finished and kept. */
     if (v->waiting || v->busy || !v->job) return;
-    dispatch_cancel(v->entry->programs->server->dispatch, v->job, r->patience / 2);
+    dispatch_cancel(v->entry->programs->server->dispatch, v->job);
     unlink_variant(v);
     unref(v->entry);
     variant_free(v);

@@ -47,7 +47,7 @@ struct Entry {
 typedef struct Resolve {
     void (*done)(void *arg);     /* the owner's: called in the loop, perhaps before resolve_… returns */
     void *arg;
-    int64_t patience;            /* twice the deadline, in nanoseconds: when nobody else waits, a build is given up after it */
+    uint64_t party;              /* who asks (job.h) */
     Entry *entry;                /* the answer */
     Variant *variant;            /* NULL when only the record was asked for, and found */
     Failure failure;             /* code: why there is none */

@@ -87,7 +87,7 @@ static void build(Variant *v) {
     char culprit[VARIANT_CULPRIT];
     Err err = {0};
     JobSpec spec = {.type = FRAME_build, .reply = FRAME_built, .area = -1, .culprit = variant_culprit(culprit, e->hash, "", v),
-                    .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = built, .arg = v};
+                    .party = v->waiting->party, .done = built, .arg = v};
     wire_put_build(&spec.body, &(BuildMsg){.program = e->canonical, .program_len = e->canonical_len, .nargs = v->nargs,
                                            .derive = (uint8_t)v->derive, .verify = variant_is_base(v), .nat_limit = server->config->max_nat});
     server->metrics->cache_misses++;

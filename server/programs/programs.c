@@ -82,7 +82,7 @@ static void look_up(Call *call, int form, bool lowered) {
     if (!l) return;
     l->form = form;
     l->lowered = lowered;
-    l->resolve = (Resolve){.done = found, .arg = l, .patience = 2 * (call->deadline - call->started)};
+    l->resolve = (Resolve){.done = found, .arg = l, .party = call_party(call)};
     if (form == RECORD) program_known(call->server->programs, &l->resolve, call->param.text);
     else program_base(call->server->programs, &l->resolve, NULL, call->param.text);
 }

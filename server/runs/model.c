@@ -187,7 +187,7 @@ static void link_variant(Variant *v) {
     char culprit[VARIANT_CULPRIT];
     Err err = {0};
     JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = v->file, .culprit = variant_culprit(culprit, v->entry->hash, "", v),
-                    .patience = 2 * (int64_t)server->config->deadline_ms * 1000000, .done = linked, .arg = v};
+                    .party = v->waiting->party, .done = linked, .arg = v};
     put_link(&spec.body, v->entry->own, v->derive, server->config->max_nat);
     v->job = dispatch_submit(server->dispatch, &spec, &err);
     if (v->job) return;

@@ -374,7 +374,7 @@ static void submit(Posting *p) {
                  .spec_len = strlen(p->run.spec), .nat_limit = server->config->max_nat, .train_rows = f->train.rows, .test_rows = f->test.rows,
                  .ntrain = f->train.ncolumns, .ntest = f->test.ncolumns, .train = f->train.columns, .test = f->test.columns};
     strcpy(stpcpy(culprit, e->hash), " link");
-    JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = -1, .culprit = culprit, .patience = p->resolve.patience};
+    JobSpec spec = {.type = FRAME_link, .reply = FRAME_linked, .area = -1, .culprit = culprit};
     wire_put_link(&spec.body, &m);
     errand_job(p, &spec, linked);
 }
@@ -407,7 +407,7 @@ static Posting *begin(Call *call) {
     Posting *p = errand_begin(call, &kind);
     if (!p) return NULL;
     p->train.fd = p->test.fd = -1;
-    p->resolve = (Resolve){.done = found, .arg = p, .patience = 2 * (call->deadline - call->started)};
+    p->resolve = (Resolve){.done = found, .arg = p, .party = call_party(call)};
     buf_init(&p->types);
     return p;
 }

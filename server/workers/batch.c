@@ -1,10 +1,14 @@
 #include "server/workers/batch.h"
+#include "server/workers/queue.h"
 #include <stdlib.h>
 
 /* SEARCHED: how many waiting jobs are looked at for one batch. MOST_BYTES, MOST_COST: what a batch holds at most, in either direction, and how many
  * multiply-adds (about a millisecond's). ITEM_BYTES, TENSOR_BYTES: what a message takes beside values, at most. */
 enum { SEARCHED = 256, MOST_BYTES = 40 * 1024, ITEM_BYTES = 160, TENSOR_BYTES = 40 };
 #define MOST_COST 2e6
+/* How long a worker may be at what nobody waits for, and at several small jobs, which take a millisecond by their costs. */
+#define ABANDONED_NS ((int64_t)2000000000)
+#define SEVERAL_NS ((int64_t)5000000000)
 
 void job_free(Job *job) {
     buf_release(&job->spec.body);
@@ -41,7 +45,14 @@ typedef struct {
     double cost;
 } Filling; /* of a batch, while it is filled */
 
-static bool may_travel(const Job *job) { return job->spec.type == FRAME_exec && job->spec.exec->small && !job->alone; }
+static bool may_travel(const Job *job) { return job->spec.type == FRAME_exec && job->spec.exec->small && job->company != 1; }
+
+/* Those whose company is bounded go among themselves: what kills a worker is to meet no newcomers. */
+static bool may_join(const Batch *b, const Job *job) {
+    const Job *first = b->jobs.first;
+    if (!job->company || !first->company) return job->company == first->company;
+    return b->jobs.count < job->company && b->jobs.count < first->company;
+}
 
 static size_t head_bytes(const ExecRequest *exec) { return ITEM_BYTES + TENSOR_BYTES * ((size_t)exec->msg.ntensors + exec->msg.nresults); }
 
@@ -74,12 +85,12 @@ static uint32_t item_for(Batch *b, Filling *so_far, const ExecRequest *exec) {
     return b->nitems++;
 }
 
-static void take(Batch *b, Filling *so_far, JobList *queue, Job *job) {
+static void take(Batch *b, Filling *so_far, Queue *queue, Job *job) {
     const ExecRequest *exec = job->spec.exec;
     uint32_t i = item_for(b, so_far, exec);
     if (i == BATCH_ITEMS) return;
     BatchItem *item = &b->items[i];
-    job_list_remove(queue, job);
+    queue_take(queue, job, true);
     insert(b, job, so_far->last[i]);
     so_far->last[i] = job;
     job->item = i;
@@ -98,24 +109,32 @@ static bool has_room(const Filling *so_far, const ExecRequest *exec) {
            so_far->results + head_bytes(exec) + exec_request_result_bytes(exec) <= MOST_BYTES && so_far->cost + exec->cost <= MOST_COST;
 }
 
-void batch_fill(Batch *b, JobList *queue, bool (*has)(const struct WorkerState *, uint64_t)) {
-    Job *first = queue->first, *next = first->next;
+/* Those of a party that wait and may go along. */
+static void take_along(Batch *b, Filling *so_far, Queue *queue, const QueueParty *party, bool (*has)(const struct WorkerState *, uint64_t)) {
+    const uint64_t key = b->jobs.first->spec.key;
+    for (Job *job = party->lanes[LANE_SHORT].first, *next; job && so_far->searched++ < SEARCHED; job = next) {
+        next = job->next;
+        if (may_travel(job) && may_join(b, job) && (job->spec.key == key || has(b->ws, job->spec.key)) && has_room(so_far, job->spec.exec))
+            take(b, so_far, queue, job);
+    }
+}
+
+void batch_fill(Batch *b, Queue *queue, Job *first, bool (*has)(const struct WorkerState *, uint64_t)) {
     Filling so_far;
     so_far.values = so_far.results = so_far.searched = 0;
     so_far.cost = 0;
     b->nitems = 0;
     if (!may_travel(first)) {
-        job_list_remove(queue, first);
+        queue_take(queue, first, true);
         insert(b, first, NULL);
         first->item = 0;
         b->items[b->nitems++] = (BatchItem){.members = 1};
         return;
     }
     take(b, &so_far, queue, first);
-    for (Job *job = next; job && so_far.searched++ < SEARCHED; job = next) {
-        next = job->next;
-        if (may_travel(job) && (job->spec.key == first->spec.key || has(b->ws, job->spec.key)) && has_room(&so_far, job->spec.exec))
-            take(b, &so_far, queue, job);
+    for (QueueParty *party = queue->first, *next; party && so_far.searched < SEARCHED; party = next) {
+        next = party->next;
+        take_along(b, &so_far, queue, party, has);
     }
 }
 
@@ -131,12 +150,13 @@ bool batch_is_wanted(const Batch *b) {
     return false;
 }
 
-int64_t batch_patience(const Batch *b) {
-    int64_t least = INT64_MAX;
-    bool wanted = batch_is_wanted(b);
-    for (const Job *job = b->jobs.first; job; job = job->next)
-        if (job->cancelled != wanted && job->spec.patience < least) least = job->spec.patience;
-    return least;
+int64_t batch_time_is_up(const Batch *batch, int64_t max_exec, WorkerEnd *why) {
+    if (!batch_is_wanted(batch)) {
+        *why = END_ABANDONED;
+        return (batch->abandoned > batch->begun ? batch->abandoned : batch->begun) + ABANDONED_NS;
+    }
+    *why = batch->jobs.count > 1 ? END_STUCK : END_LIMIT;
+    return batch->begun + (batch->jobs.count > 1 && SEVERAL_NS < max_exec ? SEVERAL_NS : max_exec);
 }
 
 /* ---- frames ---- */

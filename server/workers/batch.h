@@ -6,16 +6,29 @@
 #ifndef CAJAL_BATCH_H
 #define CAJAL_BATCH_H
 #include "server/workers/job.h"
+#include "server/workers/pool.h"
 
 struct WorkerState;
+struct QueueParty;
+struct Queue;
+
+typedef enum { LANE_SHORT, LANE_LONG, LANES } Lane;
 
 struct Job {
     JobSpec spec;
-    unsigned attempts;      /* that ended with a worker's death */
+    double cost;            /* multiply-adds, about; -1: unknown */
     bool cancelled;
-    bool alone;             /* is sent by itself, as those it was sent with before failed */
-    bool suspect;           /* and their worker died */
-    struct Batch *batch;    /* it is under way in this one; NULL: it waits */
+    bool trial;             /* its culprit's (quarantine.h) */
+    unsigned company;       /* how many it may travel with at most, itself counted; 0: with any number */
+    /* blame.h's */
+    unsigned misses, deaths, kills; /* that it could not be given to a worker; proofs against it; SIGKILLs in a row that it was alone in */
+    int64_t killed;         /* when the last of these was */
+    /* queue.h's */
+    struct QueueParty *party;
+    Lane lane;
+    bool waits, unknown;
+    uint64_t arrival;
+    struct Batch *batch;    /* it is under way in this one; NULL: it is not */
     uint32_t item;          /* of the batch */
     size_t row0;            /* where its rows begin among the item's */
     int64_t queued, waited; /* when it came; nanoseconds until it was sent */
@@ -41,6 +54,7 @@ typedef struct Batch {
     char load_message[200];
     struct WorkerState *ws;
     bool unsent;                    /* the worker was lost before it had it */
+    int64_t begun, abandoned;       /* when the worker came to it; when nobody waited for it any more: 0, not yet */
     JobList jobs;                   /* by item */
     uint32_t nitems;
     BatchItem items[BATCH_ITEMS];
@@ -52,14 +66,14 @@ void job_list_add(JobList *list, Job *job, bool front);
 void job_list_remove(JobList *list, Job *job);
 void job_list_clear(JobList *list); /* frees the jobs */
 
-/* Moves the first job of the queue into the batch, and with it those behind it that may go along: small evaluations of the first one's graph, or of
- * graphs that the batch's worker `has`. */
-void batch_fill(Batch *batch, JobList *queue, bool (*has)(const struct WorkerState *ws, uint64_t key));
+/* Moves the waiting job into the batch, and with it others that may go along: small evaluations of the first one's graph, or of graphs that the batch's
+ * worker `has`. */
+void batch_fill(Batch *batch, struct Queue *queue, Job *first, bool (*has)(const struct WorkerState *ws, uint64_t key));
 bool batch_is_small(const Batch *batch);
 /* One of its jobs is not cancelled. */
 bool batch_is_wanted(const Batch *batch);
-/* The shortest patience of its jobs that are not cancelled; of all when all are. Nanoseconds. */
-int64_t batch_patience(const Batch *batch);
+/* When the batch, which its worker has come to, will have had its time, and why its worker is ended then: ABANDONED, STUCK, LIMIT. */
+int64_t batch_time_is_up(const Batch *batch, int64_t max_exec, WorkerEnd *why);
 /* The frame's body: the job's own, or made in `room`. */
 const Buf *batch_body(const Batch *batch, Buf *room, FrameType *type);
 /* Reads a reply: one ExecutedMsg an item, unless the batch is one job that is no evaluation. False: it is no reply to this batch. */

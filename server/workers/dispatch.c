@@ -1,37 +1,26 @@
-#include "server/workers/dispatch.h"
-#include "schema/formats/json.h"
-#include "schema/base/map.h"
-#include "schema/limits.h"
-#include "server/workers/worker_state.h"
-#include "server/workers/quarantine.h"
+#include "server/workers/dispatch_inside.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* DEPTH: batches that a worker may have, so that it need not wait for the daemon between small ones. ATTEMPTS: of a job, before it is given up. */
-enum { DEPTH = 2, ATTEMPTS = 2 };
-/* What ending a worker costs others: none is ended for less. */
-#define LEAST_PATIENCE ((int64_t)2000000000)
+/* DEPTH: batches that a worker may have, so that it need not wait for the daemon between small ones. */
+enum { DEPTH = 2 };
+/* SHORT: how long a job that was taken for short may take. LOOK: between two looks at a worker that is busy. */
+#define SHORT_NS ((int64_t)2000000000)
+#define LOOK_NS ((int64_t)500000000)
 
-struct Dispatch {
-    Pool *pool;
-    Loop *loop;
-    const Log *log;
-    Metrics *metrics;
-    size_t max_queue;
-    JobList queue;
-    Quarantine quarantine;
-    uint64_t ids;
-    WorkerState *workers;
-    Batch *spare;
-    Buf room; /* for frames on their way out */
-};
+/* The job, which neither waits nor is under way, is over. */
+static void drop(Dispatch *d, Job *job) {
+    if (job->trial) quarantine_end_trial(&d->quarantine, job->spec.culprit);
+    queue_forget(&d->queue, job);
+    job_free(job);
+}
 
 static void finish(Dispatch *d, Job *job, JobResult result) {
     if (result.err) d->metrics->jobs_failed++;
     result.queue_ns = job->waited;
     if (!job->cancelled) job->spec.done(job->spec.arg, &result);
-    job_free(job);
+    drop(d, job);
 }
 
 static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) {
@@ -40,36 +29,74 @@ static void fail(Dispatch *d, Job *job, ErrCode code, const char *message) {
     finish(d, job, (JobResult){.err = &err});
 }
 
+/* Back to where it came from, unless nobody wants it any more. */
 static void requeue(Dispatch *d, Job *job) {
     job->batch = NULL;
-    job->queued = loop_now();
-    job_list_add(&d->queue, job, true);
-}
-
-/* ---- quarantine ---- */
-
-static unsigned deaths_of(const Dispatch *d, const char *culprit) {
-    return d->quarantine.first ? quarantine_deaths(&d->quarantine, culprit, loop_now()) : 0;
-}
-
-static void blame(Dispatch *d, const char *culprit) { quarantine_blame(&d->quarantine, culprit, loop_now()); }
-static void absolve(Dispatch *d, const char *culprit) { quarantine_absolve(&d->quarantine, culprit); }
-
-/* ---- sending ---- */
-
-static int64_t patience_with(const Batch *batch) {
-    int64_t patience = batch_patience(batch);
-    return patience > LEAST_PATIENCE ? patience : LEAST_PATIENCE;
-}
-
-/* (Re)starts the clock of the batch being executed. */
-static void watch_head(Dispatch *d, WorkerState *ws) {
-    if (!ws->first) {
-        loop_untimer(d->loop, &ws->stuck);
+    if (job->cancelled) {
+        drop(d, job);
         return;
     }
-    loop_timer(d->loop, &ws->stuck, loop_now() + patience_with(ws->first));
+    job->queued = loop_now();
+    queue_return(&d->queue, job);
 }
+
+/* ---- how long a worker may be at a batch ---- */
+
+static size_t count_long(const Dispatch *d) {
+    size_t n = 0;
+    for (int i = 0; i < pool_size(d->pool); i++) {
+        const Batch *head = d->workers[i].first;
+        n += head && head->jobs.first->lane == LANE_LONG;
+    }
+    return n;
+}
+
+/* One worker is kept for short jobs, when there are several. */
+static bool has_room_for_long(const Dispatch *d) {
+    const size_t n = (size_t)pool_size(d->pool);
+    return n == 1 || count_long(d) + 1 < n;
+}
+
+/* A job that was taken for short and is not becomes a long one; where there is no room for one more, it has to begin again when there is. */
+static void look_at_short(Dispatch *d, WorkerState *ws) {
+    Job *job = ws->first->jobs.first;
+    const bool overdue = job->lane == LANE_SHORT && ws->first->jobs.count == 1 && loop_now() - ws->first->begun > SHORT_NS;
+    if (!overdue || pool_size(d->pool) == 1) return;
+    if (has_room_for_long(d)) queue_demote(job);
+    else if (d->queue.shorts) pool_kill(ws->worker, END_MOVED);
+}
+
+static void watch_head(Dispatch *d, WorkerState *ws);
+
+static void on_look(void *arg) {
+    WorkerState *ws = arg;
+    Dispatch *d = ws->dispatch;
+    WorkerEnd why;
+    /* What it has said, perhaps while the daemon was held up, comes first. */
+    if (!pool_has_word(ws->worker)) {
+        if (loop_now() >= batch_time_is_up(ws->first, d->max_exec, &why)) {
+            pool_kill(ws->worker, why);
+            return;
+        }
+        look_at_short(d, ws);
+    }
+    watch_head(d, ws);
+}
+
+/* (Re)arms the next look at the worker. */
+static void watch_head(Dispatch *d, WorkerState *ws) {
+    WorkerEnd why;
+    if (!ws->first) {
+        loop_untimer(d->loop, &ws->look);
+        return;
+    }
+    const int64_t now = loop_now();
+    if (!ws->first->begun) ws->first->begun = now;
+    const int64_t due = batch_time_is_up(ws->first, d->max_exec, &why);
+    loop_timer(d->loop, &ws->look, due > now && due < now + LOOK_NS ? due : now + LOOK_NS);
+}
+
+/* ---- sending ---- */
 
 static void batch_recycle(Dispatch *d, Batch *batch) {
     if (d->spare) free(batch);
@@ -96,13 +123,12 @@ static void give_up(Dispatch *d, WorkerState *ws, Batch *batch) {
     batch_recycle(d, batch);
 }
 
-/* What waits first, and what may go with it. */
-static void send_batch(Dispatch *d, WorkerState *ws) {
+/* The job that waits, and what may go with it. */
+static void send_batch(Dispatch *d, WorkerState *ws, Job *job) {
     Batch *batch = d->spare ? d->spare : malloc(sizeof *batch);
-    const JobSpec *spec = &d->queue.first->spec;
+    const JobSpec *spec = &job->spec;
     if (!batch) {
-        Job *job = d->queue.first;
-        job_list_remove(&d->queue, job);
+        queue_take(&d->queue, job, false);
         fail(d, job, ERR_internal, "Memory is short.");
         return;
     }
@@ -115,7 +141,7 @@ static void send_batch(Dispatch *d, WorkerState *ws) {
         ok = worker_state_load(ws, batch->load_id, spec->key, spec->graph, spec->graph_len);
     }
     if (spec->key) worker_state_used(ws, spec->key);
-    batch_fill(batch, &d->queue, worker_state_has);
+    batch_fill(batch, &d->queue, job, worker_state_has);
     note_sent(d, batch);
     worker_state_add(ws, batch);
     if (ws->first == batch) watch_head(d, ws);
@@ -153,17 +179,38 @@ static WorkerState *choose(Dispatch *d, const Job *job) {
     return best;
 }
 
+static CulpritState suspicion(const Dispatch *d, const char *culprit) {
+    return d->quarantine.first ? quarantine_state(&d->quarantine, culprit, loop_now()) : CULPRIT_UNKNOWN;
+}
+
+static void set_held(const Dispatch *d, const char *culprit, Err *err) {
+    const unsigned seconds = quarantine_seconds(&d->quarantine, culprit, loop_now());
+    err_set(err, ERR_quarantined, "This program has killed two workers; it is tried again in %u second%s at the earliest.", seconds, seconds == 1 ? "" : "s");
+}
+
+/* False: the job, whose like has killed workers since it came, has been refused. */
+static bool may_go(Dispatch *d, Job *job) {
+    const CulpritState state = job->trial ? CULPRIT_SUSPECT : suspicion(d, job->spec.culprit);
+    if (state != CULPRIT_UNKNOWN) job->company = 1;
+    if (state == CULPRIT_DUE) {
+        job->trial = true;
+        quarantine_begin_trial(&d->quarantine, job->spec.culprit);
+    }
+    if (state != CULPRIT_HELD) return true;
+    Err err = {0};
+    set_held(d, job->spec.culprit, &err);
+    queue_take(&d->queue, job, false);
+    if (job->deaths) fail(d, job, ERR_worker_crash, err.message);
+    else fail(d, job, ERR_quarantined, err.message);
+    return false;
+}
+
 void dispatch_flush(Dispatch *d) {
-    for (Job *job; (job = d->queue.first);) {
-        if (deaths_of(d, job->spec.culprit) >= ATTEMPTS) {
-            /* It came before its like had killed two workers. */
-            job_list_remove(&d->queue, job);
-            fail(d, job, job->attempts ? ERR_worker_crash : ERR_quarantined, "This program has killed two workers and is not run any more.");
-            continue;
-        }
+    for (Job *job; d->queue.count && (job = queue_next(&d->queue, !has_room_for_long(d)));) {
+        if (!may_go(d, job)) continue;
         WorkerState *ws = choose(d, job);
         if (!ws) return;
-        send_batch(d, ws);
+        send_batch(d, ws, job);
     }
 }
 
@@ -202,15 +249,13 @@ static void deliver(Dispatch *d, Batch *batch, Job *job, Frame *frame, const Exe
     if (batch->load_code && job->spec.key == batch->load_key) {
         fail(d, job, batch->load_code, batch->load_message);
     } else if (item->members == 1) {
-        absolve(d, job->spec.culprit);
+        quarantine_absolve(&d->quarantine, job->spec.culprit);
         finish(d, job, (JobResult){.frame = batch->nitems == 1 ? frame : NULL, .executed = executed});
     } else if (!executed->code) {
-        absolve(d, job->spec.culprit);
+        quarantine_absolve(&d->quarantine, job->spec.culprit);
         deliver_part(d, job, item, *executed);
-    } else if (job->cancelled) {
-        job_free(job);
     } else {
-        job->alone = true;
+        job->company = 1;
         requeue(d, job);
     }
 }
@@ -249,80 +294,103 @@ static void on_frame(void *arg, Worker *worker, Frame *frame) {
 
 /* ---- deaths ---- */
 
-static void on_stuck(void *arg) {
-    WorkerState *ws = arg;
-    pool_kill(ws->worker, END_STUCK);
+static void await_verdict(Dispatch *d) {
+    if (d->held.first) loop_timer(d->loop, &d->verdict, d->held.first->killed + BLAME_NEIGHBOUR_NS);
+    else loop_untimer(d->loop, &d->verdict);
 }
 
-/* A job of the batch that was being executed when the worker died. Which of several it was is not known: each is tried by itself, and
- * one that kills again has then killed two. */
-static void accuse(Dispatch *d, Job *job, bool with_others, bool stuck, const char *how) {
-    char message[200];
-    if (job->cancelled && (stuck || with_others)) {
-        job_free(job);
-    } else if (stuck && (!with_others || job->attempts)) {
-        fail(d, job, ERR_deadline, "The worker was stuck with this job past twice its deadline.");
-    } else if (with_others) {
-        job->attempts++;
-        job->alone = job->suspect = true;
-        d->metrics->jobs_retried++;
-        requeue(d, job);
-    } else {
-        blame(d, job->spec.culprit);
-        if (job->suspect) blame(d, job->spec.culprit);
-        if (job->cancelled) {
-            job_free(job);
-        } else if (++job->attempts < ATTEMPTS && deaths_of(d, job->spec.culprit) < ATTEMPTS) {
-            d->metrics->jobs_retried++;
-            requeue(d, job);
-        } else {
-            snprintf(message, sizeof message, "The worker died on this job (%s).", how);
-            fail(d, job, ERR_worker_crash, message);
-        }
+/* Those of whom nothing has been heard for a second that would excuse them, and those of whom it has. */
+static void on_verdict(void *arg) {
+    Dispatch *d = arg;
+    for (Job *job; (job = d->held.first) && loop_now() >= job->killed + BLAME_NEIGHBOUR_NS;) {
+        job_list_remove(&d->held, job);
+        if (blame_is_proved(job)) fail(d, job, ERR_worker_crash, "Three workers running were killed while they were at this job (signal SIGKILL): most likely for want of memory.");
+        else requeue(d, job);
     }
+    await_verdict(d);
+    dispatch_flush(d);
 }
 
-/* A job whose worker was lost for the daemon's own reasons. */
-static void excuse(Dispatch *d, Job *job) {
+static void judge(Dispatch *d, Job *job, const Death *death, const char *how) {
+    char message[200];
+    const Verdict verdict = blame_judge(job, death, &d->quarantine);
+    job->batch = NULL;
+    if (death->end == END_MOVED) queue_demote(job);
     if (job->cancelled) {
-        job_free(job);
-    } else if (++job->attempts < ATTEMPTS) {
+        drop(d, job);
+        return;
+    }
+    switch (verdict) {
+    case VERDICT_RETRY:
         d->metrics->jobs_retried++;
         requeue(d, job);
-    } else {
-        fail(d, job, ERR_internal, "The job could not be given to a worker.");
+        return;
+    case VERDICT_HOLD:
+        job_list_add(&d->held, job, false);
+        await_verdict(d);
+        return;
+    case VERDICT_CRASH:
+        snprintf(message, sizeof message, "The worker died on this job (%s).", how);
+        fail(d, job, ERR_worker_crash, message);
+        return;
+    case VERDICT_LIMIT:
+        snprintf(message, sizeof message, "The job ran for longer than the %lld ms that this server lets one run (--max-exec).", (long long)(d->max_exec / 1000000));
+        fail(d, job, ERR_too_large, message);
+        return;
+    case VERDICT_UNSENT: fail(d, job, ERR_internal, "The job could not be given to a worker."); return;
     }
 }
 
 /* A batch that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
-static void lose(Dispatch *d, Batch *batch, bool begun, WorkerEnd end, const char *how) {
-    bool with_others = batch->jobs.count > 1, ours = end == END_MEMORY || end == END_UNSENT;
-    bool innocent = batch->unsent ? !ours : !begun;
+static void lose(Dispatch *d, Batch *batch, bool begun, const Death *death, const char *how) {
+    const bool ours = death->end == END_MEMORY || death->end == END_UNSENT;
+    const bool innocent = batch->unsent ? !ours : !begun;
     for (Job *job; (job = batch->jobs.last);) {
         job_list_remove(&batch->jobs, job);
-        if (innocent && job->cancelled) job_free(job);
-        else if (innocent) requeue(d, job);
-        else if (ours) excuse(d, job);
-        else accuse(d, job, with_others, end == END_STUCK, how);
+        if (innocent) requeue(d, job);
+        else judge(d, job, death, how);
     }
     batch_recycle(d, batch);
+}
+
+/* What several workers killed at about the same time had in hand proves nothing. */
+static void spoil_others(Dispatch *d, const Death *death) {
+    for (int i = 0; i < pool_size(d->pool); i++)
+        for (const Batch *batch = d->workers[i].first; batch; batch = batch->next)
+            for (Job *job = batch->jobs.first; job; job = job->next) blame_spoil(job, death);
+    for (const QueueParty *p = d->queue.first; p; p = p->next)
+        for (int lane = 0; lane < LANES; lane++)
+            for (Job *job = p->lanes[lane].first; job; job = job->next) blame_spoil(job, death);
+    for (Job *job = d->held.first; job; job = job->next) blame_spoil(job, death);
+}
+
+static Death note_death(Dispatch *d, const WorkerState *ws, WorkerEnd end) {
+    const Batch *head = ws->first;
+    Death death = {.end = end, .worker = ws->worker->index, .when = loop_now(), .deaths = d->deaths, .workers = pool_size(d->pool),
+                   .members = head ? head->jobs.count : 0};
+    if (death.members == 1) death.job = head->jobs.first->arrival;
+    if (pool_cause(end) == CAUSE_OURS) return death;
+    d->deaths[death.worker] = (LastDeath){death.when, death.job};
+    spoil_others(d, &death);
+    return death;
 }
 
 static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
     Dispatch *d = arg;
     WorkerState *ws = worker->data;
+    const Death death = note_death(d, ws, end);
     worker_state_forget_all(ws);
-    loop_untimer(d->loop, &ws->stuck);
+    loop_untimer(d->loop, &ws->look);
     Batch *head = ws->first;
     if (head) worker_state_remove(ws, head);
     for (Batch *batch; (batch = ws->last);) {
         worker_state_remove(ws, batch);
-        lose(d, batch, false, end, how);
+        lose(d, batch, false, &death, how);
     }
-    if (head) lose(d, head, true, end, how);
+    if (head) lose(d, head, true, &death, how);
     if (!pool_hopeful(d->pool))
-        for (Job *job; (job = d->queue.first);) {
-            job_list_remove(&d->queue, job);
+        for (Job *job; (job = queue_next(&d->queue, false));) {
+            queue_take(&d->queue, job, false);
             fail(d, job, ERR_no_worker, "No worker stays alive; see the service's log.");
         }
     dispatch_flush(d);
@@ -330,65 +398,82 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
 
 /* ---- jobs ---- */
 
+/* -1: nobody can tell. */
+static double cost_of(const JobSpec *spec) {
+    if (spec->type == FRAME_ping) return 0;
+    return spec->type == FRAME_exec && spec->key ? spec->exec->cost : -1;
+}
+
 /* NULL when memory is short. */
 static Job *job_new(const JobSpec *spec) {
     size_t len = spec->culprit ? strlen(spec->culprit) : 0;
     Job *job = malloc(sizeof *job + len + 1);
     if (!job) return NULL;
-    *job = (Job){.spec = *spec, .queued = loop_now()};
+    *job = (Job){.spec = *spec, .queued = loop_now(), .cost = cost_of(spec)};
     if (spec->culprit) job->spec.culprit = memcpy(job->culprit, spec->culprit, len + 1);
     return job;
 }
 
-Job *dispatch_submit(Dispatch *d, JobSpec *spec, Err *err) {
-    Job *job = NULL;
-    if (spec->body.failed) err_set(err, ERR_internal, "Memory is short.");
-    else if (deaths_of(d, spec->culprit) >= ATTEMPTS) err_set(err, ERR_quarantined, "This program has killed two workers and is not run any more.");
-    else if (!pool_hopeful(d->pool)) err_set(err, ERR_no_worker, "No worker stays alive; see the service's log.");
-    else if (d->queue.count >= d->max_queue) err_set(err, ERR_queue_full, "Too many jobs are waiting.");
-    else if (!(job = job_new(spec))) err_set(err, ERR_internal, "Memory is short.");
-    if (job) job_list_add(&d->queue, job, false);
-    else buf_release(&spec->body);
-    return job;
+static void refuse(ErrCode code, Err *err) {
+    if (code == ERR_queue_full) err_set(err, code, "Too many jobs are waiting.");
+    else if (code == ERR_quota) err_set(err, code, "Too many jobs of this client are waiting.");
+    else err_set(err, code, "Memory is short.");
 }
 
-void dispatch_cancel(Dispatch *d, Job *job, int64_t grace) {
+Job *dispatch_submit(Dispatch *d, JobSpec *spec, Err *err) {
+    Job *job = NULL;
+    ErrCode code = ERR_NONE;
+    if (suspicion(d, spec->culprit) == CULPRIT_HELD) set_held(d, spec->culprit, err);
+    else if (!pool_hopeful(d->pool)) err_set(err, ERR_no_worker, "No worker stays alive; see the service's log.");
+    else if (spec->body.failed || !(job = job_new(spec))) refuse(ERR_internal, err);
+    else if ((code = queue_enter(&d->queue, job))) refuse(code, err);
+    if (job && !code) return job;
+    buf_release(&spec->body);
+    free(job);
+    return NULL;
+}
+
+void dispatch_cancel(Dispatch *d, Job *job) {
     d->metrics->jobs_cancelled++;
     job->cancelled = true;
     if (!job->batch) {
-        job_list_remove(&d->queue, job);
-        job_free(job);
+        if (job->waits) queue_take(&d->queue, job, false);
+        else job_list_remove(&d->held, job);
+        drop(d, job);
         return;
     }
-    WorkerState *ws = job->batch->ws;
-    if (job->spec.patience > grace) job->spec.patience = grace;
-    int64_t due = loop_now() + patience_with(job->batch);
-    bool hurry = ws->first == job->batch && !batch_is_wanted(job->batch);
-    if (hurry && ws->stuck.on && ws->stuck.due > due) loop_timer(d->loop, &ws->stuck, due);
+    Batch *batch = job->batch;
+    if (batch_is_wanted(batch)) return;
+    batch->abandoned = loop_now();
+    if (batch->ws->first == batch) watch_head(d, batch->ws);
 }
 
-/* ---- life, and what is told of it ---- */
+/* ---- life ---- */
 
-Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue) {
+Dispatch *dispatch_new(const PoolSpec *spec, size_t max_queue, int64_t max_exec) {
     Dispatch *d = calloc(1, sizeof *d);
     PoolSpec own = *spec;
     own.events = (PoolEvents){.ready = on_ready, .frame = on_frame, .died = on_died};
     own.arg = d;
     if (d) d->pool = pool_new(&own);
     if (d && d->pool) d->workers = calloc((size_t)spec->workers, sizeof *d->workers);
-    if (!d || !d->workers) {
+    if (d && d->workers) d->deaths = calloc((size_t)spec->workers, sizeof *d->deaths);
+    if (!d || !d->deaths) {
         dispatch_free(d);
         return NULL;
     }
     d->loop = spec->loop;
     d->log = spec->log;
     d->metrics = spec->metrics;
-    d->max_queue = max_queue;
+    d->max_exec = max_exec;
+    d->verdict = (Timer){.fire = on_verdict, .arg = d};
+    queue_init(&d->queue, max_queue);
     for (int i = 0; i < spec->workers; i++) {
         WorkerState *ws = &d->workers[i];
         ws->worker = pool_worker(d->pool, i);
         ws->worker->data = ws;
-        ws->stuck = (Timer){.fire = on_stuck, .arg = ws};
+        ws->dispatch = d;
+        ws->look = (Timer){.fire = on_look, .arg = ws};
     }
     return d;
 }
@@ -397,52 +482,18 @@ void dispatch_start(Dispatch *d) { pool_start(d->pool); }
 
 void dispatch_free(Dispatch *d) {
     if (!d) return;
-    job_list_clear(&d->queue);
+    job_list_clear(&d->held);
     for (int i = 0; d->workers && i < pool_size(d->pool); i++) {
         worker_state_release(&d->workers[i]);
-        loop_untimer(d->loop, &d->workers[i].stuck);
+        loop_untimer(d->loop, &d->workers[i].look);
     }
+    queue_release(&d->queue);
+    if (d->loop) loop_untimer(d->loop, &d->verdict);
     pool_free(d->pool);
     quarantine_release(&d->quarantine);
     free(d->workers);
+    free(d->deaths);
     free(d->spare);
     buf_release(&d->room);
     free(d);
-}
-
-size_t dispatch_queue(const Dispatch *d) { return d->queue.count; }
-
-void dispatch_count(const Dispatch *d, size_t *ready, size_t *busy) {
-    *ready = *busy = 0;
-    for (int i = 0; i < pool_size(d->pool); i++) {
-        *ready += d->workers[i].worker->life == WORKER_READY;
-        *busy += d->workers[i].batches > 0;
-    }
-}
-
-static const char *const states[] = {"down", "starting", "idle", "busy"};
-static int state_of(const WorkerState *ws) { return ws->batches ? 3 : (int)ws->worker->life; }
-
-void dispatch_json(Buf *out, const Dispatch *d) {
-    buf_putc(out, '[');
-    for (int i = 0; i < pool_size(d->pool); i++) {
-        const WorkerState *ws = &d->workers[i];
-        const Worker *w = ws->worker;
-        buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"threads\":%u,\"jobs\":%llu,\"graphs\":%zu,\"starts\":%llu,\"libraries\":",
-                   i ? "," : "", w->life == WORKER_DOWN ? 0 : (int)w->pid, states[state_of(ws)], w->threads,
-                   (unsigned long long)ws->jobs, ws->loaded.count, (unsigned long long)w->starts);
-        json_put_string(out, w->libraries);
-        buf_puts(out, ",\"last_end\":");
-        if (*w->last_end) json_put_string(out, w->last_end);
-        else buf_puts(out, "null");
-        buf_putc(out, '}');
-    }
-    buf_putc(out, ']');
-}
-
-void dispatch_metrics(Buf *out, const Dispatch *d) {
-    buf_puts(out, "# HELP cajal_worker_state 1 for the state that the worker is in\n# TYPE cajal_worker_state gauge\n");
-    for (int i = 0; i < pool_size(d->pool); i++)
-        for (int s = 0; s < (int)(sizeof states / sizeof *states); s++)
-            buf_printf(out, "cajal_worker_state{worker=\"%d\",state=\"%s\"} %d\n", i, states[s], s == state_of(&d->workers[i]));
 }

@@ -23,7 +23,7 @@ typedef struct {
     size_t graph_len;
     const char *culprit;     /* who is blamed for a worker's death; copied; NULL: nobody */
     bool small;              /* short enough to wait behind others in a worker */
-    int64_t patience;        /* nanoseconds of execution after which the worker counts as stuck with it; taken as two seconds when it is less */
+    uint64_t party;          /* who asks: whose share it comes out of; 0: the service itself */
     void (*done)(void *arg, const JobResult *result);
     void *arg;
 } JobSpec;

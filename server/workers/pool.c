@@ -350,6 +350,8 @@ static bool send_later(Worker *w, FrameType type, uint64_t id, const Buf *body, 
 
 bool pool_takes(const Worker *w) { return w->life == WORKER_READY && !w->killed && !w->leaving; }
 
+bool pool_has_word(const Worker *w) { return w->sock >= 0 && poll(&(struct pollfd){.fd = w->sock, .events = POLLIN}, 1, 0) == 1; }
+
 bool pool_send(Worker *w, FrameType type, uint64_t id, const Buf *body, int area) {
     w->worked = true;
     int code = body->failed ? -ENOMEM : w->out_first ? -EAGAIN : wire_send(w->sock, type, id, body, area);

@@ -25,7 +25,10 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
     WORKER_END(ITSELF, OWN, "it ended by itself") /* a fault, or an exit */ \
     WORKER_END(KILLED, OUTSIDE, "it was killed") /* SIGKILL; the kernel's, too, when memory is short */ \
     WORKER_END(SIGNALLED, OUTSIDE, "it was told to end") /* another signal that is no fault's */ \
-    WORKER_END(STUCK, OURS, "stuck") \
+    WORKER_END(ABANDONED, OURS, "nobody waited for what it did") \
+    WORKER_END(LIMIT, OURS, "its job ran for longer than jobs may") \
+    WORKER_END(STUCK, OURS, "stuck with one of several small jobs") \
+    WORKER_END(MOVED, OURS, "its job takes long, and short ones wait") \
     WORKER_END(MEMORY, OURS, "memory is short") \
     WORKER_END(UNSENT, OURS, "a frame could not be sent to it") \
     WORKER_END(SILENT, OWN, "it did not say hello") \
@@ -98,6 +101,8 @@ EndCause pool_cause(WorkerEnd end);
 
 /* It can be given work. */
 bool pool_takes(const Worker *worker);
+/* It has said something that has not been read yet. */
+bool pool_has_word(const Worker *worker);
 /* Sends, now or when the socket has room; `area` is lent. False: it will not arrive, and the worker is lost (died follows). */
 bool pool_send(Worker *worker, FrameType type, uint64_t id, const Buf *body, int area);
 void pool_kill(Worker *worker, WorkerEnd why);

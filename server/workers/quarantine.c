@@ -5,8 +5,9 @@
 
 struct Culprit {
     char *name;
-    unsigned deaths;
-    int64_t when;
+    unsigned proofs;
+    bool tried;           /* its trial is under way */
+    int64_t blamed, held; /* when last; until when */
     struct Culprit *prev, *next;
 };
 
@@ -38,9 +39,21 @@ void quarantine_release(Quarantine *q) {
     map_release(&q->by_name);
 }
 
-unsigned quarantine_deaths(const Quarantine *q, const char *name, int64_t now) {
+static bool is_forgotten(const struct Culprit *c, int64_t now) {
+    return now - (c->held > c->blamed ? c->held : c->blamed) >= QUARANTINE_QUIET_NS;
+}
+
+CulpritState quarantine_state(const Quarantine *q, const char *name, int64_t now) {
     const struct Culprit *c = find(q, name);
-    return c && now - c->when < QUARANTINE_NS ? c->deaths : 0;
+    if (!c || is_forgotten(c, now)) return CULPRIT_UNKNOWN;
+    if (c->proofs < QUARANTINE_PROOFS) return CULPRIT_SUSPECT;
+    return now < c->held || c->tried ? CULPRIT_HELD : CULPRIT_DUE;
+}
+
+unsigned quarantine_seconds(const Quarantine *q, const char *name, int64_t now) {
+    const struct Culprit *c = find(q, name);
+    const int64_t left = c ? c->held - now : 0, second = 1000000000;
+    return left > 0 ? (unsigned)((left + second - 1) / second) : 1;
 }
 
 static struct Culprit *enter(Quarantine *q, const char *name) {
@@ -56,18 +69,39 @@ static struct Culprit *enter(Quarantine *q, const char *name) {
     return NULL;
 }
 
+/* After so many proofs it is held for so long. */
+static int64_t hold_after(unsigned proofs) {
+    int64_t ns = QUARANTINE_NS;
+    for (unsigned i = QUARANTINE_PROOFS; i < proofs && ns < QUARANTINE_LONGEST_NS; i++) ns *= 2;
+    return ns;
+}
+
 void quarantine_blame(Quarantine *q, const char *name, int64_t now) {
-    while (q->first && now - q->first->when >= QUARANTINE_NS) forget(q, q->first);
     struct Culprit *c = find(q, name);
+    if (c && is_forgotten(c, now)) {
+        forget(q, c);
+        c = NULL;
+    }
     if (!c && name) c = enter(q, name);
     if (!c) return;
     unlink_culprit(q, c);
     link_last(q, c);
-    c->deaths++;
-    c->when = now;
+    c->proofs++;
+    c->blamed = now;
+    if (c->proofs >= QUARANTINE_PROOFS) c->held = now + hold_after(c->proofs);
 }
 
 void quarantine_absolve(Quarantine *q, const char *name) {
     struct Culprit *c = find(q, name);
     if (c) forget(q, c);
+}
+
+void quarantine_begin_trial(Quarantine *q, const char *name) {
+    struct Culprit *c = find(q, name);
+    if (c) c->tried = true;
+}
+
+void quarantine_end_trial(Quarantine *q, const char *name) {
+    struct Culprit *c = find(q, name);
+    if (c) c->tried = false;
 }

@@ -14,7 +14,8 @@ typedef struct WorkerState {
     size_t batches;
     Map loaded;           /* by key */
     size_t loaded_bytes;
-    Timer stuck;
+    struct Dispatch *dispatch;
+    Timer look;           /* at what it does, while it has something to do */
     uint64_t jobs, clock;
 } WorkerState;
 
