@@ -1,6 +1,5 @@
 #include "server/workers/batch.h"
 #include "server/workers/queue.h"
-#include <stdlib.h>
 
 /* SEARCHED: how many waiting jobs are looked at for one batch. MOST_BYTES, MOST_COST: what a batch holds at most, in either direction, and how many
  * multiply-adds (about a millisecond's). ITEM_BYTES, TENSOR_BYTES: what a message takes beside values, at most. */
@@ -9,32 +8,6 @@ enum { SEARCHED = 256, MOST_BYTES = 40 * 1024, ITEM_BYTES = 160, TENSOR_BYTES = 
 /* How long a worker may be at what nobody waits for, and at several small jobs, which take a millisecond by their costs. */
 #define ABANDONED_NS ((int64_t)2000000000)
 #define SEVERAL_NS ((int64_t)5000000000)
-
-void job_free(Job *job) {
-    buf_release(&job->spec.body);
-    free(job);
-}
-
-void job_list_add(JobList *list, Job *job, bool front) {
-    job->prev = front ? NULL : list->last;
-    job->next = front ? list->first : NULL;
-    *(job->prev ? &job->prev->next : &list->first) = job;
-    *(job->next ? &job->next->prev : &list->last) = job;
-    list->count++;
-}
-
-void job_list_remove(JobList *list, Job *job) {
-    *(job->prev ? &job->prev->next : &list->first) = job->next;
-    *(job->next ? &job->next->prev : &list->last) = job->prev;
-    list->count--;
-}
-
-void job_list_clear(JobList *list) {
-    for (Job *job; (job = list->first);) {
-        job_list_remove(list, job);
-        job_free(job);
-    }
-}
 
 /* ---- filling ---- */
 

@@ -5,41 +5,11 @@
  * Ownership: a batch owns its jobs until they are taken out. */
 #ifndef CAJAL_BATCH_H
 #define CAJAL_BATCH_H
-#include "server/workers/job.h"
+#include "server/workers/job_list.h"
 #include "server/workers/pool.h"
 
 struct WorkerState;
-struct QueueParty;
 struct Queue;
-
-typedef enum { LANE_SHORT, LANE_LONG, LANES } Lane;
-
-struct Job {
-    JobSpec spec;
-    double cost;            /* multiply-adds, about; -1: unknown */
-    bool cancelled;
-    bool trial;             /* its culprit's (quarantine.h) */
-    unsigned company;       /* how many it may travel with at most, itself counted; 0: with any number */
-    /* blame.h's */
-    unsigned misses, deaths, kills; /* that it could not be given to a worker; proofs against it; SIGKILLs in a row that it was alone in */
-    int64_t killed;         /* when the last of these was */
-    /* queue.h's */
-    struct QueueParty *party;
-    Lane lane;
-    bool waits, unknown;
-    uint64_t arrival;
-    struct Batch *batch;    /* it is under way in this one; NULL: it is not */
-    uint32_t item;          /* of the batch */
-    size_t row0;            /* where its rows begin among the item's */
-    int64_t queued, waited; /* when it came; nanoseconds until it was sent */
-    Job *prev, *next;
-    char culprit[]; /* spec's, copied */
-};
-
-typedef struct {
-    Job *first, *last;
-    size_t count;
-} JobList;
 
 enum { BATCH_ITEMS = 32 };
 
@@ -60,11 +30,6 @@ typedef struct Batch {
     BatchItem items[BATCH_ITEMS];
     struct Batch *prev, *next;
 } Batch;
-
-void job_free(Job *job);
-void job_list_add(JobList *list, Job *job, bool front);
-void job_list_remove(JobList *list, Job *job);
-void job_list_clear(JobList *list); /* frees the jobs */
 
 /* Moves the waiting job into the batch, and with it others that may go along: small evaluations of the first one's graph, or of graphs that the batch's
  * worker `has`. */

@@ -7,7 +7,7 @@
  * parcels of which each is PARCELS times smaller, and in the end alone. */
 #ifndef CAJAL_BLAME_H
 #define CAJAL_BLAME_H
-#include "server/workers/batch.h"
+#include "server/workers/job_list.h"
 #include "server/workers/pool.h"
 #include "server/workers/quarantine.h"
 

@@ -1,3 +1,4 @@
+#include "server/workers/dispatch.h"
 #include "server/workers/dispatch_inside.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef CAJAL_DISPATCH_INSIDE_H
 #define CAJAL_DISPATCH_INSIDE_H
 #include "server/workers/blame.h"
-#include "server/workers/dispatch.h"
+#include "server/workers/pool.h"
 #include "server/workers/queue.h"
 #include "server/workers/worker_state.h"
 

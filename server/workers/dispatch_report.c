@@ -1,4 +1,5 @@
 /* What is told of workers: /workers, /metrics. */
+#include "server/workers/dispatch.h"
 #include "server/workers/dispatch_inside.h"
 #include "schema/formats/json.h"
 

@@ -8,7 +8,7 @@
 #ifndef CAJAL_QUEUE_H
 #define CAJAL_QUEUE_H
 #include "schema/base/map.h"
-#include "server/workers/batch.h"
+#include "server/workers/job_list.h"
 
 typedef struct QueueParty {
     uint64_t id;
