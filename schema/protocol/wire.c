@@ -182,8 +182,10 @@ int wire_recv(int sock, Frame *frame) {
     do n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n < 0) return errno == ECONNRESET ? 0 : -errno; /* a peer that died with unread frames is gone as well */
-    const bool whole = take_fds(&msg, fds, &nfds) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-    int result = !whole ? -EPROTO : n == 0 && !nfds ? 0 : parse(packet, (size_t)n, fds, nfds, frame);
+    const bool whole = take_fds(&msg, fds, &nfds) && !(msg.msg_flags & MSG_TRUNC);
+    /* The kernel leaves out descriptors that this process may not have, or that there is no room for here. */
+    const bool lost = msg.msg_flags & MSG_CTRUNC;
+    int result = !whole || (lost && nfds == FDS) ? -EPROTO : lost ? -EMFILE : n == 0 && !nfds ? 0 : parse(packet, (size_t)n, fds, nfds, frame);
     for (int i = 0; i < FDS; i++) close_fd(&fds[i]);
     if (result) frame_release(frame);
     return result ? result : n != 0;

@@ -44,7 +44,7 @@ typedef struct {
 
 /* 0, or a negative errno (-EAGAIN: the socket is full). area is lent, -1 for none. */
 int wire_send(int sock, FrameType type, uint64_t id, const Buf *body, int area);
-/* 1 a frame, 0 end of stream, or a negative errno (-EAGAIN, -EPROTO for a malformed one). */
+/* 1 a frame, 0 end of stream, or a negative errno (-EAGAIN, -EPROTO for a malformed one, -EMFILE where this process could not have a descriptor of it). */
 int wire_recv(int sock, Frame *frame);
 void frame_release(Frame *frame);
 

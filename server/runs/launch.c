@@ -28,7 +28,7 @@ ErrCode launch_file_find(Server *server, const char *id, LaunchFile *f) {
 }
 
 static bool data_failed(Launch *l, const RunDataFacts *data, const Err *err) {
-    failure_set(&l->failure, err->code == ERR_damaged ? err->code : ERR_bad_run, "The data set %s cannot be used: %s", data->name, err->message);
+    failure_set(&l->failure, err->code == ERR_damaged || err->code == ERR_queue_full ? err->code : ERR_bad_run, "The data set %s cannot be used: %s", data->name, err->message);
     return false;
 }
 

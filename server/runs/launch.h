@@ -42,7 +42,7 @@ typedef struct {
 
 /* Reads the database; in the loop. What is missing is in failure. NULL: memory is short. */
 Launch *launch_new(Server *server, const char *id);
-/* Opens and checks the files; on a thread. False: failure says why. */
+/* Opens and checks the files; on a thread. False: failure says why; queue_full: there is no descriptor at the moment. */
 bool launch_open(Launch *l);
 /* The newest checkpoint of a run that weights come from was pruned before it could be opened, for there is a newer one: launch again. Reads the
  * database; in the loop. */

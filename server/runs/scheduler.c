@@ -11,6 +11,8 @@
 #define DRAIN_NS ((int64_t)5000000000)
 /* How long a process that has nothing to train stays: starting one takes longer (40 ms) than many a short run. */
 #define REST_NS ((int64_t)3000000000)
+/* Until what could not be begun for want of file descriptors is tried again. */
+#define AGAIN_NS ((int64_t)500000000)
 
 /* WAITING for a worker; LAUNCHING: its files are being opened; TRAINING; ENDING: what it said last is being written; OVER: so is its last state. */
 typedef enum { WAITING, LAUNCHING, TRAINING, ENDING, OVER } Phase;
@@ -40,7 +42,7 @@ struct Scheduler {
     Server *server;
     Pool *pool;
     bool draining;
-    Timer rest;
+    Timer rest, again;
     Turn *first, *last; /* in the order of their turns */
     size_t count;
     Map turns;           /* by id */
@@ -228,6 +230,11 @@ static void launched(void *arg) {
     } else if (s->draining || !turn->worker || launch_is_stale(l)) {
         release_worker(turn);
         turn->phase = WAITING;
+    } else if (!turn->opened && l->failure.code == ERR_queue_full) {
+        log_put(&s->server->log, LOG_WARN, "run waits", "id=%s cause=\"%s\"", turn->t->id, l->failure.message);
+        release_worker(turn);
+        turn->phase = WAITING;
+        loop_timer(s->server->loop, &s->again, loop_now() + AGAIN_NS);
     } else if (!turn->opened) {
         release_worker(turn);
         finish(turn, RUN_FAILED, l->failure.message ? l->failure.code : ERR_internal, l->failure.message ? l->failure.message : "Memory is short.");
@@ -281,7 +288,7 @@ static Turn *waiting_from(Turn *turn) {
 /* A free worker for each that waits, in their order. What is being written may not be gone on from before that is done: until then its worker stays
  * free, and nobody behind it has its turn. */
 static void next(Scheduler *s) {
-    if (s->draining) return;
+    if (s->draining || s->again.on) return;
     if (!s->count) {
         if (!s->rest.on) loop_timer(s->server->loop, &s->rest, loop_now() + REST_NS);
         return;
@@ -298,6 +305,8 @@ static void next(Scheduler *s) {
 }
 
 /* ---- the pool ---- */
+
+static void on_again(void *arg) { next(arg); }
 
 static void on_rest(void *arg) {
     Scheduler *s = arg;
@@ -406,6 +415,7 @@ void scheduler_cancel(Scheduler *s, const char *id) {
     Turn *turn = turn_of(s, id);
     if (!turn) return;
     turn->cancelled = true;
+    training_hurry(turn->t);
     if (turn->phase == LAUNCHING) atomic_store(&turn->launch->stop, true);
     if (turn->phase == WAITING) finish(turn, RUN_CANCELLED, ERR_NONE, "");
     stop(turn, CANCEL_NS);
@@ -502,7 +512,7 @@ Scheduler *scheduler_new(Server *server, const PoolSpec *spec) {
     own.events = (PoolEvents){.ready = on_ready, .frame = on_frame, .died = on_died};
     own.arg = s;
     own.background = true;
-    if (s) *s = (Scheduler){.server = server, .rest = {.fire = on_rest, .arg = s}};
+    if (s) *s = (Scheduler){.server = server, .rest = {.fire = on_rest, .arg = s}, .again = {.fire = on_again, .arg = s}};
     if (s) s->pool = pool_new(&own);
     if (s && s->pool) return s;
     free(s);
@@ -516,6 +526,7 @@ void scheduler_free(Scheduler *s) {
         turn_free(turn);
     }
     loop_untimer(s->server->loop, &s->rest);
+    loop_untimer(s->server->loop, &s->again);
     map_release(&s->turns);
     pool_free(s->pool);
     free(s);

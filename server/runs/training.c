@@ -13,6 +13,7 @@ enum { MOST_POINTS = 1 << 21 };
 
 static void start_flush(Training *t);
 static void start_write(Training *t);
+static void on_write_again(void *arg) { start_write(arg); }
 static void put_rest(Training *t);
 
 /* ---- life ---- */
@@ -72,6 +73,7 @@ Training *training_new(Server *server, const StoredRun *run) {
     *t = (Training){.server = server, .seq = run->seq, .state = p->state, .code = p->code, .started = p->started, .ended = p->ended, .step = p->step,
                     .steps = p->steps, .epoch = p->epoch, .events = p->events, .versions = strdup(p->versions)};
     t->timer = (Timer){.fire = on_due, .arg = t};
+    t->write_again = (Timer){.fire = on_write_again, .arg = t};
     strcpy(t->id, run->id);
     snprintf(t->reason, sizeof t->reason, "%s", p->reason);
     buf_init(&t->attempts);
@@ -84,6 +86,7 @@ Training *training_new(Server *server, const StoredRun *run) {
 
 void training_free(Training *t) {
     loop_untimer(t->server->loop, &t->timer);
+    loop_untimer(t->server->loop, &t->write_again);
     for (size_t i = 0; i < t->narrived; i++) close(t->arrived[i].fd);
     unwritten_release(&t->next);
     unwritten_release(&t->now);
@@ -434,10 +437,17 @@ static void write_done(void *arg) {
     Training *t = arg;
     char members[64];
     t->writing = false;
+    if (t->err.code == ERR_queue_full && !t->hurry) { /* no file descriptor: there will be some */
+        log_put(&t->server->log, LOG_WARN, "checkpoint waits", "id=%s cause=\"%s\"", t->id, t->err.message);
+        loop_timer(t->server->loop, &t->write_again, loop_now() + AGAIN_NS);
+        return;
+    }
     close(t->arrived[0].fd);
     memmove(t->arrived, t->arrived + 1, --t->narrived * sizeof *t->arrived);
-    if (t->err.code) {
+    if (t->err.code && (t->err.code != ERR_queue_full || !t->hurry)) {
         say_trouble(t, t->err.code, t->err.message);
+    } else if (t->err.code) {
+        training_log(t, "%s", t->err.message);
     } else {
         t->server->metrics->checkpoints++;
         t->next.checkpoints[t->next.ncheckpoints++] = t->written;
@@ -453,10 +463,16 @@ static void write_done(void *arg) {
 
 /* One at a time, and as many as one flush can take. */
 static void start_write(Training *t) {
-    if (t->writing || !t->narrived || !t->server->tasks || t->next.ncheckpoints == TRAINING_CHECKPOINTS) return;
+    if (t->writing || t->write_again.on || !t->narrived || !t->server->tasks || t->next.ncheckpoints == TRAINING_CHECKPOINTS) return;
     t->writing = true;
     t->write = (Task){.work = write_work, .done = write_done, .arg = t};
     tasks_add(t->server->tasks, &t->write);
+}
+
+void training_hurry(Training *t) {
+    t->hurry = true;
+    loop_untimer(t->server->loop, &t->write_again);
+    start_write(t);
 }
 
 bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd) {

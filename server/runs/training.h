@@ -84,6 +84,8 @@ typedef struct Training {
     Task flush, write;        /* to the database; a checkpoint's file */
     bool flushing, writing;
     Timer timer;              /* of the next flush */
+    Timer write_again;        /* of a checkpoint that there was no file descriptor for */
+    bool hurry;               /* such a one is not waited for */
     int64_t flushed;          /* when the last one ended */
     ErrCode outcome;          /* its */
     Arrived arrived[WIRE_CHECKPOINTS];
@@ -116,6 +118,8 @@ void training_point(Training *t, const char *key, size_t len, Point point);
 void training_metric(Training *t, const TrainingMetric *metric);
 uint32_t training_key(Training *t, const char *key, size_t len); /* LIMIT_RUN_KEYS: none */
 void training_set_versions(Training *t, const char *json, size_t len);
+/* The run is cancelled: a checkpoint that no file descriptor can be had for is not waited for. */
+void training_hurry(Training *t);
 /* Takes the descriptor over. False: the worker did not wait for those before. */
 bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd);
 /* Writes what there is: soon, or in this pass of the loop. */

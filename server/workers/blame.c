@@ -30,7 +30,7 @@ static Verdict count_kill(Job *job, const Death *death) {
 }
 
 Verdict blame_judge(Job *job, const Death *death, Quarantine *quarantine) {
-    if (death->end == END_MEMORY || death->end == END_UNSENT) return ++job->misses < MISSES ? VERDICT_RETRY : VERDICT_UNSENT;
+    if (death->end == END_MEMORY || death->end == END_UNSENT || death->end == END_UNTAKEN) return ++job->misses < MISSES ? VERDICT_RETRY : VERDICT_UNSENT;
     if (death->members > 1) {
         job->company = death->members < 2 * PARCELS ? 1 : (unsigned)(death->members / PARCELS);
         job->kills = 0;

@@ -344,7 +344,7 @@ static void judge(Dispatch *d, Job *job, const Death *death, const char *how) {
 
 /* A batch that a lost worker had, or was to have. Jobs not begun are not to blame: back to the front of the queue, in their order. */
 static void lose(Dispatch *d, Batch *batch, bool begun, const Death *death, const char *how) {
-    const bool ours = death->end == END_MEMORY || death->end == END_UNSENT;
+    const bool ours = death->end == END_MEMORY || death->end == END_UNSENT || death->end == END_UNTAKEN;
     const bool innocent = batch->unsent ? !ours : !begun;
     for (Job *job; (job = batch->jobs.last);) {
         job_list_remove(&batch->jobs, job);

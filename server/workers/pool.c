@@ -297,6 +297,7 @@ static bool read_frames(Worker *w) {
         int code = wire_recv(w->sock, &frame);
         if (code == -EAGAIN || code == -EINTR) return true;
         if (code == -EPROTO) pool_kill(w, w->life == WORKER_READY ? END_NONSENSE : END_STRANGE);
+        if (code == -EMFILE) pool_kill(w, END_UNTAKEN);
         if (code <= 0) return false;
         if (w->life == WORKER_READY) w->pool->spec.events.frame(w->pool->spec.arg, w, &frame);
         else greet(w, &frame);

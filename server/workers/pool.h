@@ -31,6 +31,7 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
     WORKER_END(MOVED, OURS, "its job takes long, and short ones wait") \
     WORKER_END(MEMORY, OURS, "memory is short") \
     WORKER_END(UNSENT, OURS, "a frame could not be sent to it") \
+    WORKER_END(UNTAKEN, OURS, "there was no file descriptor for what it sent") \
     WORKER_END(SILENT, OWN, "it did not say hello") \
     WORKER_END(STRANGE, OWN, "its greeting was not understood") \
     WORKER_END(FOREIGN, OWN, "it is of another build than the daemon") \

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,13 +42,18 @@ static unsigned long ticks(const Ask *a) {
     return user + system;
 }
 
+static void wait_logged(const Ask *a, const char *text) {
+    for (int i = 0; i < 12000 && !daemon_logged(&a->daemon, text); i++) usleep(5000);
+    if (!daemon_logged(&a->daemon, text)) fail_msg("nothing is said of \"%s\"", text);
+}
+
 static void test_connections_wait(void **state) {
     Ask *a = *state;
     ClientResponse answer = {0};
     const rlim_t before = limit(a, 3);
     int fd = raw_open(a->daemon.url); /* in the kernel's queue */
     raw_request(fd, "GET", "/livez", "", NULL);
-    while (!daemon_logged(&a->daemon, "no file descriptor")) usleep(5000);
+    wait_logged(a, "no file descriptor");
     const unsigned long used = ticks(a);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, 1000), 0); /* nobody is heard, and nobody sent away */
@@ -81,10 +87,74 @@ static void test_requests_are_told(void **state) {
     buf_release(&body);
 }
 
+/* The limit at which so many more can be opened. */
+static rlim_t room_for(const Ask *a, int more) {
+    for (rlim_t fd = 3;; fd++) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)a->daemon.pid, (int)fd);
+        if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && more-- == 0) return fd;
+    }
+}
+
+static double last_checkpoint(Ask *a, const char *id) {
+    char route[128];
+    ask(a, 200, toy_route(route, "GET", id, ""), NULL);
+    const cJSON *all = ask_find(a, "checkpoints");
+    return cJSON_GetNumberValue(cJSON_GetArrayItem(all, cJSON_GetArraySize(all) - 1));
+}
+
+/* Sets the limit so that one more can be opened, again and again until the daemon has said this: what was open for a moment before is not any more. */
+static void squeeze(const Ask *a, const char *until) {
+    for (int i = 0; i < 6000 && !daemon_logged(&a->daemon, until); i++) {
+        limit(a, room_for(a, 1));
+        usleep(10000);
+    }
+    wait_logged(a, until);
+}
+
+/* A checkpoint comes in, and there is none left to write it with. */
+static void test_checkpoints_wait(void **state) {
+    Ask *a = *state;
+    char id[TOY_ID], route[128];
+    toy_post(a, 1000000000, 1000, id);
+    toy_wait_step(a, id, 1000);
+    const rlim_t before = limit(a, 4096);
+    squeeze(a, "checkpoint waits");
+    const double then = last_checkpoint(a, id);
+    assert_string_equal(ask_text(a, "state"), "running");
+    limit(a, before);
+    for (int i = 0; i < 6000 && last_checkpoint(a, id) <= then + 1000; i++) usleep(10000);
+    assert_true(last_checkpoint(a, id) > then + 1000);
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    assert_string_equal(ask_text(a, "state"), "cancelled");
+}
+
+/* A run has two files to open, and there is none left for the second. */
+static void test_beginnings_wait(void **state) {
+    Ask *a = *state;
+    char first[TOY_ID], id[TOY_ID], route[128];
+    toy_post(a, 1000000000, 1000000000, first);
+    toy_wait(a, first, "running");
+    ask(a, 202, "POST /runs",
+        "{'program': {'source': 'f : !(R[4] -o R[4]), x : R[4] |- f x'}, 'bind': {'x': {'column': 'x'}, 'f': {'weights': {}}}, 'data': {'train': 'toy', 'test': 'toy'},"
+        " 'loss': {'mse': {'target': 'y'}}, 'optimizer': {'sgd': {'lr': 0.1}}, 'batch_size': 16, 'steps': 20}");
+    snprintf(id, sizeof id, "%s", ask_text(a, "id"));
+    toy_wait(a, id, "queued");
+    const rlim_t before = limit(a, room_for(a, 1));
+    ask(a, 200, toy_route(route, "POST", first, "/cancel"), NULL);
+    squeeze(a, "run waits");
+    ask(a, 200, toy_route(route, "GET", id, ""), NULL);
+    assert_string_equal(ask_text(a, "state"), "queued");
+    limit(a, before);
+    toy_wait(a, id, "done");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connections_wait),
         cmocka_unit_test(test_requests_are_told),
+        cmocka_unit_test(test_checkpoints_wait),
+        cmocka_unit_test(test_beginnings_wait),
         cmocka_unit_test(ask_ends_well),
     };
     return cmocka_run_group_tests(tests, setup, ask_teardown);
