@@ -41,7 +41,7 @@ static int files(const Ask *a) {
 
 /* Until there are so many; for at most 10 s. */
 static void wait_files(const Ask *a, int n) {
-    for (int i = 0; i < 2000 && files(a) != n; i++) usleep(5000);
+    for (int i = 0; i < 24000 && files(a) != n; i++) usleep(5000);
     assert_int_equal(files(a), n);
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STEPS = 20, LONG = 1000000000, POLLS = 2000, POLL_US = 1000 };
+enum { STEPS = 20, LONG = 1000000000, POLLS = 120000, POLL_US = 1000 };
 
 static int setup(void **state) {
     if (ask_setup(state) != 0) return -1;

@@ -12,7 +12,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { SHOWN = 2000, POLL_US = 5000, POLLS = 4000 };
+enum { SHOWN = 2000, POLL_US = 5000, POLLS = 24000 };
 
 /* ---- daemons ---- */
 

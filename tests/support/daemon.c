@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 extern char **environ;
-enum { READY_SECONDS = 30, ANSWER_MS = 60000, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
+enum { READY_SECONDS = 120, ANSWER_MS = 180000, TICK_US = 20000, OPTIONS = 32, LOG_SHOWN = 4096 };
 
 static void read_log(const Daemon *d, Buf *out) {
     char path[96], chunk[4096];

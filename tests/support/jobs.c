@@ -57,8 +57,7 @@ static void put_executed(Buf *out, const Frame *frame) {
         if (values[i] == 666) raise(SIGABRT);
         if (values[i] == 667) raise(SIGKILL);
         if (values[i] == 777) pause();
-        if (values[i] == 888) usleep(50000);
-        if (values[i] == 999) usleep(2500000);
+        if (values[i] == 888) raise(SIGSTOP);
         if (values[i] < 0) executed = (ExecutedMsg){.code = ERR_bad_tensor, .message = (const unsigned char *)"negative", .message_len = 8};
         values[i] *= 2;
     }
@@ -243,4 +242,25 @@ void bench_answered(const Small *s) {
     assert_true(s->ticket.done);
     assert_int_equal(ERR_NONE, s->ticket.code);
     assert_true(s->answer == 2 * s->value);
+}
+
+char process_state(pid_t pid) {
+    char path[40], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1) state = 0;
+    if (f) fclose(f);
+    return state;
+}
+
+pid_t bench_worker(const Bench *b) {
+    Buf json;
+    size_t ready, busy;
+    buf_init(&json);
+    dispatch_json(&json, b->dispatch);
+    dispatch_count(b->dispatch, &ready, &busy);
+    const char *at = strstr(buf_text(&json), "\"pid\":");
+    const pid_t pid = ready && at ? (pid_t)strtol(at + 6, NULL, 10) : 0;
+    buf_release(&json);
+    return pid;
 }

@@ -47,7 +47,12 @@ typedef struct {
 Job *bench_submit(Bench *b, Ticket *t, Order o, ErrCode *why);
 Job *bench_ping(Bench *b, Ticket *t);
 
-/* An evaluation of one row, which the worker doubles. 666 aborts it, 667 kills it, 777 hangs it, 888 and 999 take their time, a negative one is refused. */
+/* The process of the only worker; 0: it has not greeted yet. */
+pid_t bench_worker(const Bench *b);
+/* As /proc says it: 'T' when it is stopped. */
+char process_state(pid_t pid);
+
+/* An evaluation of one row, which the worker doubles. 666 aborts it, 667 kills it, 777 hangs it, 888 stops it until it is sent a SIGCONT, a negative one is refused. */
 typedef struct {
     Ticket ticket;
     float value, answer;

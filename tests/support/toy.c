@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS = 256, WIDTH = 4, POLL_US = 5000, POLLS = 12000 };
+enum { ROWS = 256, WIDTH = 4, POLL_US = 5000, POLLS = 24000 };
 
 void toy_data(Ask *a) {
     static float x[ROWS][WIDTH], y[ROWS][WIDTH];

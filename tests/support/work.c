@@ -89,7 +89,7 @@ pid_t work_hold(Ask *a) {
     pid_t pid = ask_worker(a, 0);
     assert_int_equal(0, kill(pid, SIGSTOP));
     for (int i = 0; state_of(pid) != 'T'; i++) {
-        assert_true(i < 2000);
+        assert_true(i < 60000);
         usleep(1000);
     }
     return pid;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -63,11 +64,16 @@ typedef struct {
 static void bid_farewell(void *arg) {
     Farewell *f = arg;
     ErrCode why;
+    const pid_t worker = bench_worker(f->bench);
+    if (!worker) {
+        loop_timer(f->bench->loop, &f->timer, loop_now() + MS);
+        return;
+    }
     bench_submit(f->bench, &f->last, (Order){.what = "bye"}, &why);
     dispatch_flush(f->bench->dispatch);
     bench_submit(f->bench, &f->late, (Order){.what = "echo", .culprit = "late"}, &why);
     f->bench->open--;
-    usleep(300000); /* by the time that anybody looks, the answer is there and the worker is not */
+    waitid(P_PID, (id_t)worker, &(siginfo_t){0}, WEXITED | WNOWAIT); /* by the time that anybody looks, the answer is there and the worker is not */
 }
 
 /* A job that was to follow in a worker that has died meanwhile is nobody's murderer. */
@@ -76,7 +82,7 @@ static void test_who_comes_late_is_not_to_blame(void **state) {
     Bench *b = bench_new(1, 10);
     Farewell f = {.bench = b, .timer = {.fire = bid_farewell, .arg = &f}};
     b->open++; /* until then */
-    loop_timer(b->loop, &f.timer, loop_now() + 500 * MS);
+    loop_timer(b->loop, &f.timer, loop_now());
     bench_run(b);
     assert_int_equal(f.last.code, ERR_NONE);
     assert_int_equal(f.late.code, ERR_NONE);
@@ -180,6 +186,7 @@ typedef struct {
     Bench *bench;
     Small *small;
     Timer timer;
+    int64_t stay; /* so long after the leaving the worker goes on */
 } Leaving;
 
 /* What is lent ends with the cancelling. */
@@ -190,16 +197,30 @@ static void leave(void *arg) {
     l->bench->open--;
 }
 
+static void go_on(void *arg) {
+    Leaving *l = arg;
+    kill(bench_worker(l->bench), SIGCONT);
+}
+
+/* In the midst of it: once the worker has stopped itself. */
+static void leave_in_between(void *arg) {
+    Leaving *l = arg;
+    const bool stopped = process_state(bench_worker(l->bench)) == 'T';
+    if (stopped) leave(l);
+    if (stopped) l->timer.fire = go_on;
+    loop_timer(l->bench->loop, &l->timer, loop_now() + (stopped ? l->stay : MS));
+}
+
 static void test_who_leaves_does_not_take_others_along(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small first, s[6];
-    Leaving leaving = {.bench = b, .small = &s[3], .timer = {.fire = leave, .arg = &leaving}};
+    Leaving leaving = {.bench = b, .small = &s[3], .timer = {.fire = leave_in_between, .arg = &leaving}};
     bench_exec(b, &first, 1, 1);
     bench_run(b);
     for (int i = 0; i < 6; i++) bench_exec(b, &s[i], i == 5 ? 888 : (float)i, 1);
     leave(&(Leaving){.bench = b, .small = &s[1]});
-    loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS); /* in the midst of it */
+    loop_timer(b->loop, &leaving.timer, loop_now());
     bench_run(b);
     for (int i = 0; i < 6; i++) {
         if (i == 1 || i == 3) assert_false(s[i].ticket.done);
@@ -214,11 +235,11 @@ static void test_who_leaves_does_not_hurry_others(void **state) {
     (void)state;
     Bench *b = bench_new(1, 100);
     Small first, s[2];
-    Leaving leaving = {.bench = b, .small = &s[1], .timer = {.fire = leave, .arg = &leaving}};
+    Leaving leaving = {.bench = b, .small = &s[1], .timer = {.fire = leave_in_between, .arg = &leaving}, .stay = 2500 * MS};
     bench_exec(b, &first, 1, 1);
     bench_run(b);
-    for (int i = 0; i < 2; i++) bench_exec(b, &s[i], i ? 1 : 999, 1);
-    loop_timer(b->loop, &leaving.timer, loop_now() + 20 * MS);
+    for (int i = 0; i < 2; i++) bench_exec(b, &s[i], i ? 1 : 888, 1);
+    loop_timer(b->loop, &leaving.timer, loop_now());
     bench_run(b);
     assert_false(s[1].ticket.done);
     bench_answered(&s[0]);
