@@ -190,7 +190,7 @@ test-san: test-deps
 trust: test-deps
 	@$(MAKE) -s -j$(JOBS) all trust-programs
 	@/usr/bin/python3 -B tests/trust/trust.py $(BUILD) $(TRUST)
-trust-programs:
+trust-programs: $(BUILD)/bench/load
 check: deps
 	@$(MAKE) -s -j$(JOBS) all
 	@tests/check.sh $(BUILD)

@@ -1,7 +1,7 @@
-/* load PORT CONNECTIONS REQUESTS SECONDS REQUEST ANSWER: the load that both sides of an HTTP comparison get.
+/* load PORT CONNECTIONS REQUESTS SECONDS REQUEST ANSWER [REQUEST ANSWER]...: the load that both sides of an HTTP comparison get.
  *
- * Kept-alive connections to 127.0.0.1, on each one request at a time, the file REQUEST's bytes as they are; every answer has to be a 200 with
- * the file ANSWER's bytes as its body. Ends after REQUESTS requests or SECONDS seconds, whatever comes first; 0: no such end.
+ * Kept-alive connections to 127.0.0.1, on each one request at a time, the file REQUEST's bytes as they are (of several one after the other); every
+ * answer has to be a 200 with the file ANSWER's bytes as its body. Ends after REQUESTS requests or SECONDS seconds, whatever comes first; 0: no such end.
  * Prints {"answers","seconds","per_second","p50_us","p99_us"}; a wrong answer, or none for 30 s, ends it with 1. */
 #include "tests/bench/file.h"
 #include <arpa/inet.h>
@@ -16,9 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD_ROOM = 16 * 1024, BATCH = 64, PATIENCE_MS = 30000, MOST_CONNECTIONS = 1024, SAMPLES = 1 << 20 };
+enum { HEAD_ROOM = 16 * 1024, BATCH = 64, PATIENCE_MS = 30000, MOST_CONNECTIONS = 1024, MOST_PAIRS = 16, SAMPLES = 1 << 20 };
 
 typedef struct {
+    Buf request, answer;
+} Pair;
+
+typedef struct {
+    const Pair *pair; /* what it asks */
     int fd;
     size_t sent, got, whole; /* whole: bytes of the answer being read, 0 while its head is incomplete */
     size_t head;
@@ -27,7 +32,8 @@ typedef struct {
 } Conn;
 
 typedef struct {
-    Buf request, answer;
+    Pair pairs[MOST_PAIRS];
+    size_t npairs;
     uint64_t most, asked, answered;
     int64_t began, until;
     size_t room;
@@ -49,9 +55,10 @@ static bool wrong(const char *what) {
 
 /* ---- one connection ---- */
 
-static bool push(Load *load, Conn *c) {
-    while (c->sent < load->request.len) {
-        ssize_t n = send(c->fd, load->request.data + c->sent, load->request.len - c->sent, MSG_NOSIGNAL);
+static bool push(Conn *c) {
+    const Buf *request = &c->pair->request;
+    while (c->sent < request->len) {
+        ssize_t n = send(c->fd, request->data + c->sent, request->len - c->sent, MSG_NOSIGNAL);
         if (n < 0) return errno == EAGAIN || errno == EINTR || wrong(strerror(errno));
         c->sent += (size_t)n;
     }
@@ -61,12 +68,13 @@ static bool push(Load *load, Conn *c) {
 static bool ask(Load *load, Conn *c) {
     c->sent = c->got = c->whole = 0;
     c->began = now();
+    c->pair = &load->pairs[load->asked % load->npairs];
     if ((load->most && load->asked >= load->most) || c->began >= load->until) {
-        c->sent = load->request.len;
+        c->sent = c->pair->request.len;
         return true;
     }
     load->asked++;
-    return push(load, c);
+    return push(c);
 }
 
 /* Once the head is there, finds out how long the whole is. */
@@ -85,7 +93,7 @@ static bool finish(Load *load, Conn *c) {
     size_t len = c->whole - c->head;
     int64_t took = now() - c->began;
     if (c->got > c->whole) return wrong("more than an answer");
-    if (len != load->answer.len || memcmp(body, load->answer.data, len) != 0) return wrong("a wrong answer");
+    if (len != c->pair->answer.len || memcmp(body, c->pair->answer.data, len) != 0) return wrong("a wrong answer");
     load->samples[load->answered++ % SAMPLES] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
     return ask(load, c);
 }
@@ -130,7 +138,7 @@ static bool run(Load *load) {
         if (n == 0) return wrong("no answer in time");
         for (int i = 0; i < n; i++) {
             Conn *c = events[i].data.ptr;
-            if (c->sent < load->request.len && !push(load, c)) return false;
+            if (c->sent < c->pair->request.len && !push(c)) return false;
             if ((events[i].events & ~(uint32_t)EPOLLOUT) && !pull(load, c)) return false;
         }
     }
@@ -152,8 +160,12 @@ static void report(Load *load) {
 }
 
 static bool prepare(Load *load, char **argv) {
-    if (!file_read(argv[5], &load->request) || !file_read(argv[6], &load->answer)) return false;
-    load->room = HEAD_ROOM + load->answer.len;
+    load->room = HEAD_ROOM;
+    for (size_t i = 0; i < load->npairs; i++) {
+        Pair *pair = &load->pairs[i];
+        if (!file_read(argv[5 + 2 * i], &pair->request) || !file_read(argv[6 + 2 * i], &pair->answer)) return false;
+        if (load->room < HEAD_ROOM + pair->answer.len) load->room = HEAD_ROOM + pair->answer.len;
+    }
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->samples = malloc(SAMPLES * sizeof *load->samples);
     load->conns = calloc((size_t)load->n, sizeof *load->conns);
@@ -166,7 +178,8 @@ static bool prepare(Load *load, char **argv) {
 
 int main(int argc, char **argv) {
     Load load = {.epoll = -1};
-    if (argc != 7 || (load.n = atoi(argv[2])) < 1 || load.n > MOST_CONNECTIONS) return 2;
+    if (argc < 7 || argc % 2 == 0 || argc > 5 + 2 * MOST_PAIRS || (load.n = atoi(argv[2])) < 1 || load.n > MOST_CONNECTIONS) return 2;
+    load.npairs = (size_t)(argc - 5) / 2;
     bool ok = prepare(&load, argv);
     double seconds = atof(argv[4]);
     load.most = strtoull(argv[3], NULL, 10);
@@ -177,7 +190,7 @@ int main(int argc, char **argv) {
     for (int i = 0; load.conns && i < load.n; i++) conn_close(&load.conns[i]);
     free(load.conns);
     free(load.samples);
-    buf_release(&load.request), buf_release(&load.answer);
+    for (size_t i = 0; i < load.npairs; i++) buf_release(&load.pairs[i].request), buf_release(&load.pairs[i].answer);
     if (load.epoll >= 0) close(load.epoll);
     return ok ? 0 : 1;
 }
