@@ -2,6 +2,7 @@
 #include "schema/base/map.h"
 #include "server/runs/launch.h"
 #include "server/runs/progress.h"
+#include "server/workers/vigil.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,11 @@ typedef struct Turn {
     ProgressEnd end;             /* what the worker said last, or how it died */
     bool died;
     char how[64];
-    unsigned deaths;         /* since the last new checkpoint */
+    WorkerEnd why;           /* it died */
+    unsigned deaths, kills;  /* since the last new checkpoint: of its own doing, and from outside */
+    Timer look;              /* at the worker, while it trains */
+    Vigil vigil;
+    bool word;               /* it has said something since the last look */
     uint64_t reached;        /* that checkpoint's step */
     RunWait *waits;
     RunClaim claims[1 + LIMIT_RUN_SOURCES]; /* of the run, and of those that it takes weights from */
@@ -78,6 +83,7 @@ static void drop_claims(Turn *turn) {
 
 static void turn_free(Turn *turn) {
     loop_untimer(turn->scheduler->server->loop, &turn->stop);
+    loop_untimer(turn->scheduler->server->loop, &turn->look);
     drop_claims(turn);
     launch_free(turn->launch);
     training_free(turn->t);
@@ -121,6 +127,7 @@ static void release_worker(Turn *turn) {
     if (turn->worker) turn->worker->data = NULL;
     turn->worker = NULL;
     loop_untimer(turn->scheduler->server->loop, &turn->stop);
+    loop_untimer(turn->scheduler->server->loop, &turn->look);
 }
 
 static void finish(Turn *turn, RunState state, ErrCode code, const char *reason) {
@@ -148,15 +155,17 @@ static void retry(Turn *turn) {
     Training *t = turn->t;
     char reason[300];
     uint64_t reached = t->nkept ? t->kept[t->nkept - 1] : 0;
-    if (reached > turn->reached) turn->deaths = 0;
+    if (reached > turn->reached) turn->deaths = turn->kills = 0;
+    const bool killed = pool_cause(turn->why) == CAUSE_OUTSIDE && turn->why != END_FROZEN;
+    ++*(killed ? &turn->kills : &turn->deaths);
     turn->reached = reached;
     training_log(t, "The worker died (%s).", turn->how);
-    if (++turn->deaths <= SCHEDULER_RETRIES) {
+    if (turn->deaths <= SCHEDULER_RETRIES && turn->kills <= SCHEDULER_KILLS) {
         snprintf(reason, sizeof reason, "The worker died: %s", turn->how);
         wait_again(turn, reason);
         return;
     }
-    snprintf(reason, sizeof reason, "The worker died %u times without coming to a new checkpoint, the last time by %s.", turn->deaths, turn->how);
+    snprintf(reason, sizeof reason, "The worker died %u times without coming to a new checkpoint, the last time by %s.", turn->deaths + turn->kills, turn->how);
     finish(turn, RUN_FAILED, ERR_worker_crash, reason);
 }
 
@@ -217,6 +226,26 @@ static void on_changed(Training *t) {
     else if (turn->phase == WAITING) next(turn->scheduler);
 }
 
+/* One that only waits, for the disk to take a checkpoint perhaps, answers a ping. */
+static void on_look(void *arg) {
+    Turn *turn = arg;
+    const Buf none = {0};
+    if (!vigil_look(&turn->vigil, turn->worker->pid, turn->word)) {
+        pool_kill(turn->worker, END_FROZEN);
+        return;
+    }
+    turn->word = false;
+    loop_timer(turn->scheduler->server->loop, &turn->look, loop_now() + VIGIL_NS);
+    if (turn->vigil.still) pool_send(turn->worker, FRAME_ping, 0, &none, -1);
+}
+
+static void begin_vigil(Turn *turn) {
+    vigil_begin(&turn->vigil);
+    turn->word = false;
+    turn->look = (Timer){.fire = on_look, .arg = turn};
+    loop_timer(turn->scheduler->server->loop, &turn->look, loop_now() + VIGIL_NS);
+}
+
 /* ---- beginnings ---- */
 
 static void launched(void *arg) {
@@ -252,6 +281,7 @@ static void launched(void *arg) {
         turn->phase = TRAINING;
         turn->died = turn->stopping = false;
         turn->end = (ProgressEnd){0};
+        begin_vigil(turn);
         launch_send(l, turn->worker); /* a lost worker is heard of */
     }
     launch_free(l);
@@ -323,6 +353,8 @@ static void on_frame(void *arg, Worker *worker, Frame *frame) {
     Turn *turn = worker->data;
     ProgressEnd end;
     (void)arg;
+    if (turn) turn->word = true;
+    if (frame->type == FRAME_pong) return; /* perhaps of a run that has ended meanwhile */
     ProgressResult result = turn && turn->phase == TRAINING ? progress_take(turn->t, frame, &end) : PROGRESS_BAD;
     if (result == PROGRESS_BAD) {
         pool_kill(worker, END_NONSENSE);
@@ -342,6 +374,7 @@ static void on_died(void *arg, Worker *worker, WorkerEnd end, const char *how) {
         s->server->metrics->run_deaths += end != END_STOPPED;
         if (turn->phase == TRAINING) {
             turn->died = true;
+            turn->why = end;
             snprintf(turn->how, sizeof turn->how, "%s", how);
             end_training(turn);
         }

@@ -2,7 +2,7 @@
  * others), each a worker process of its own, at low priority.
  *
  * The processes are a second pool, started when there is something to train, and ended soon after the last run. A run goes on from its last
- * good checkpoint after whatever ended it: its worker's death (at most SCHEDULER_RETRIES times without a new checkpoint; then it fails), the
+ * good checkpoint after whatever ended it: its worker's death (so often without a new checkpoint; then it fails), the
  * daemon's, a cancel and a resume. A run is known here from when its row is written until its last event is. All in the loop's thread. */
 #ifndef CAJAL_SCHEDULER_H
 #define CAJAL_SCHEDULER_H
@@ -10,7 +10,8 @@
 #include "server/runs/training.h"
 #include "server/workers/pool.h"
 
-enum { SCHEDULER_RETRIES = 3 };
+/* Without a new checkpoint, at most: of deaths by the worker's own doing, or because it did nothing any more; of kills from outside. */
+enum { SCHEDULER_RETRIES = 3, SCHEDULER_KILLS = 30 };
 
 /* Who waits for a run to be over and written, or (`queued`) only for its state of being queued to be. Embedded in its owner. */
 typedef struct RunWait {

@@ -6,9 +6,8 @@
 
 /* DEPTH: batches that a worker may have, so that it need not wait for the daemon between small ones. */
 enum { DEPTH = 2 };
-/* SHORT: how long a job that was taken for short may take. LOOK: between two looks at a worker that is busy. */
+/* SHORT: how long a job that was taken for short may take. */
 #define SHORT_NS ((int64_t)2000000000)
-#define LOOK_NS ((int64_t)500000000)
 
 /* The job, which neither waits nor is under way, is over. */
 static void drop(Dispatch *d, Job *job) {
@@ -74,7 +73,12 @@ static void on_look(void *arg) {
     Dispatch *d = ws->dispatch;
     WorkerEnd why;
     /* What it has said, perhaps while the daemon was held up, comes first. */
-    if (!pool_has_word(ws->worker)) {
+    const bool word = pool_has_word(ws->worker);
+    if (!vigil_look(&ws->vigil, ws->worker->pid, word)) {
+        pool_kill(ws->worker, END_FROZEN);
+        return;
+    }
+    if (!word) {
         if (loop_now() >= batch_time_is_up(ws->first, d->max_exec, &why)) {
             pool_kill(ws->worker, why);
             return;
@@ -92,9 +96,12 @@ static void watch_head(Dispatch *d, WorkerState *ws) {
         return;
     }
     const int64_t now = loop_now();
-    if (!ws->first->begun) ws->first->begun = now;
+    if (!ws->first->begun) {
+        ws->first->begun = now;
+        vigil_begin(&ws->vigil);
+    }
     const int64_t due = batch_time_is_up(ws->first, d->max_exec, &why);
-    loop_timer(d->loop, &ws->look, due > now && due < now + LOOK_NS ? due : now + LOOK_NS);
+    loop_timer(d->loop, &ws->look, due > now && due < now + VIGIL_NS ? due : now + VIGIL_NS);
 }
 
 /* ---- sending ---- */

@@ -27,6 +27,7 @@ typedef enum { WORKER_DOWN, WORKER_STARTING, WORKER_READY } WorkerLife;
     WORKER_END(SIGNALLED, OUTSIDE, "it was told to end") /* another signal that is no fault's */ \
     WORKER_END(ABANDONED, OURS, "nobody waited for what it did") \
     WORKER_END(LIMIT, OURS, "its job ran for longer than jobs may") \
+    WORKER_END(FROZEN, OUTSIDE, "it did nothing for half a minute, and did not answer") \
     WORKER_END(STUCK, OURS, "stuck with one of several small jobs") \
     WORKER_END(MOVED, OURS, "its job takes long, and short ones wait") \
     WORKER_END(MEMORY, OURS, "memory is short") \

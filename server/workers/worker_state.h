@@ -7,6 +7,7 @@
 #include "schema/base/map.h"
 #include "server/workers/batch.h"
 #include "server/workers/pool.h"
+#include "server/workers/vigil.h"
 
 typedef struct WorkerState {
     Worker *worker;
@@ -16,6 +17,7 @@ typedef struct WorkerState {
     size_t loaded_bytes;
     struct Dispatch *dispatch;
     Timer look;           /* at what it does, while it has something to do */
+    Vigil vigil;
     uint64_t jobs, clock;
 } WorkerState;
 

@@ -344,6 +344,24 @@ static void test_disk_full(void **state) {
     ask_release(&a);
 }
 
+/* Killed from outside more often than a run may die of itself, it goes on. */
+static void test_kills_from_outside(void **state) {
+    Group *g = *state;
+    Ask *a = &g->ask;
+    char id[TOY_ID], route[128];
+    pid_t pid = 0;
+    toy_post(a, 1000 * (uint64_t)STEPS, 1000 * (uint64_t)STEPS, id);
+    for (int kills = 0; kills < 6; kills++) {
+        toy_wait(a, id, "running");
+        pid = wait_trainer(a, pid);
+        assert_int_equal(0, kill(pid, SIGKILL));
+    }
+    wait_trainer(a, pid);
+    toy_wait(a, id, "running");
+    ask(a, 200, toy_route(route, "POST", id, "/cancel"), NULL);
+    assert_string_equal(ask_text(a, "state"), "cancelled");
+}
+
 /* A worker that dies again and again without coming further ends the run. */
 static void test_hopeless(void **state) {
     Group *g = *state;
@@ -374,6 +392,7 @@ int main(void) {
         cmocka_unit_test(test_turn_kept),
         cmocka_unit_test(test_cancelled_and_resumed), cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_kills_from_outside),
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_ends_well),
     };
