@@ -50,18 +50,18 @@ def nested(numbers, shape):
 
 
 def shape_of(t):
-    return list(t[1]) if t[0] == "R" else [types.dim_of(t[2]), types.dim_of(t[1])] if types.is_arrow(t) else [types.dim_of(t)]
+    return types.shape(t)
 
 
 def read(case):
     """The second reading: ("error", code) or ("type", text, Program, sized type); None when it is too expensive."""
     try:
         program = ref.parse(case["term"], case["context"], case["nat"])
-        program.check()
+        program.check(early=True)
         sized = program.sized()
         return ("type", types.show(sized), program, sized)
     except types.Fault as fault:
-        return ("error", fault.args[0])
+        return ("error", fault.code)
     except (ref.Budget, RecursionError):
         return None
 
