@@ -128,9 +128,12 @@ fuzz:
 	@$(MAKE) -s BUILD=build-fuzz CC=clang OPT='$(FUZZ_OPT)' KERNEL_CFLAGS= fuzzers
 	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
-# A second reading of the language in Python, held against the service on random programs
+# A second reading of the language in Python, held against the vectors, against itself on random programs of version 2, and against the
+# service on random programs of version 1
 REFERENCE_SECONDS ?= 60
 reference: all
+	@tests/reference/vectors.py
+	@tests/reference/generate2.py --seconds $(REFERENCE_SECONDS)
 	@tests/support/with_daemon.sh $(BUILD) tests/reference/compare.py --seconds $(REFERENCE_SECONDS)
 
 # Layers, losses, optimisers and schedules held against PyTorch (Debian's python3-torch), through the service
@@ -221,7 +224,7 @@ help:
 	@echo 'make test-san  all tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make trust     faults put into the running service (kills, full disks, damage, floods), counted: what was lost, what was wrong'
 	@echo 'make fuzz      look for inputs that break the readers, FUZZ_SECONDS (60) each; needs clang'
-	@echo 'make reference compare the service with a second reading of the language, on random programs; REFERENCE_SECONDS (60)'
+	@echo 'make reference a second reading of the language against its vectors, itself and the service, on random programs; REFERENCE_SECONDS (60)'
 	@echo 'make agree     hold training against PyTorch; needs python3-torch'
 	@echo 'make experiments  the paper'"'"'s models trained on MNIST, reduced, into ./experiments-results; under an hour'
 	@echo 'make paper     the whole of it, a night or more; MINUTES= for a part, it goes on where it ended'

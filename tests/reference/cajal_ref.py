@@ -122,7 +122,7 @@ class Program:
     def __init__(self, grammar, defs, term, context, nat, imports):
         self.grammar, self.defs, self.term, self.context, self.imports = grammar, defs, term, context, imports
         self.dim, self.policy = nat.get("dim", 10), nat.get("overflow", "exact")
-        self.checked = None
+        self.checked = self.written = None
         self.with_defs()
 
     def with_defs(self):
@@ -159,13 +159,16 @@ class Program:
         return t
 
     def declared(self):
-        """All types that are written in the program."""
+        """All types that are written in the program, once it is checked."""
+        if self.written is not None:
+            return self.written
         found, left = [t for _, t in self.context.values()], [self.term, *(e for _, e in self.defs)]
         while left:
             e = left.pop()
             found += [e.declared] if hasattr(e, "declared") else []
             found += e.program.declared() if hasattr(e, "program") else []
             left += children(e)
+        self.written = found
         return found
 
     def sized(self, work=100000):

@@ -229,8 +229,8 @@ class Builder:
 
 def children(e):
     """The subterms of a node, as written."""
-    for part in vars(e).values():
-        for x in part.values() if isinstance(part, dict) else part if isinstance(part, (list, tuple)) else [part]:
+    for key, part in vars(e).items():
+        for x in [] if key == "given" else part.values() if isinstance(part, dict) else part if isinstance(part, (list, tuple)) else [part]:
             if isinstance(x, Branch):
                 yield x.body
             elif isinstance(x, Node):

@@ -103,7 +103,7 @@ def accepted(case, program):
     sized = program.sized(WORK)
     if "sized" in case:
         expect("sized type", types.show(sized), case["sized"])
-    printed = ref.program({"text": program.text(), "nat": case.get("nat")})
+    printed = ref.program({"text": program.text(), "nat": case.get("nat")}, program.imports)
     expect("the printed text's tree", printed.tree(), program.tree())
     expect("the printed text's context", printed.context, program.context)
     numbers_of(case, program, sized)
@@ -119,9 +119,9 @@ def check_accept(case):
     return accepted(case, program)
 
 
-def refused(body):
+def refused(body, imports=None):
     try:
-        program = ref.program(body)
+        program = ref.program(body, imports)
         program.check()
         program.sized(WORK)
     except ref.Fault as fault:
@@ -153,13 +153,32 @@ def check_text(case):
         accepted(case, program)
 
 
+def check_own(case):
+    """Our own: a program by its tree or its text or both, accepted or not, with the programs that it imports."""
+    imports = {name: ref.program(body) for name, body in case.get("imports", {}).items()}
+    for spelling in ("text", "term"):
+        if spelling not in case:
+            continue
+        body = {key: x for key, x in case.items() if key not in ("text", "term") or key == spelling}
+        if "code" in case:
+            fault = refused(body, imports)
+            expect(f"code of the {spelling}", fault.code, case["code"])
+            expect("place", fault.path, case.get("path", fault.path))
+            continue
+        program = ref.program(body, imports)
+        expect("grammar", program.grammar, case.get("grammar", program.grammar) if spelling == "text" else program.grammar)
+        if {"text", "term"} <= set(case):
+            expect("trees", ref.program({"text": case["text"]}).tree(), ref.parse(case["term"]).tree())
+        accepted(case, program)
+
+
 def old(t):
     """A type of version 1."""
     return t[0] in ("2", "N", "lin", "smooth") and all(map(old, types.parts(t))) or t[0] == "R" and t[1] is not None
 
 
 FILES = (("accept", check_accept), ("reject", check_reject), ("bounds", check_reject), ("language-2/accept", check_accept),
-         ("language-2/reject", check_reject), ("language-2/texts", check_text))
+         ("language-2/reject", check_reject), ("language-2/texts", check_text), ("language-2/own", check_own))
 
 
 def main():
