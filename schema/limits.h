@@ -85,6 +85,7 @@
 #define LIMIT_FLAG_drain_ms 30000, 0, LIMIT_DEADLINE_MS
 #define LIMIT_FLAG_store_bytes (uint64_t)4 << 30, (uint64_t)1 << 20, (uint64_t)1 << 50
 #define LIMIT_FLAG_memory_bytes (uint64_t)512 << 20, (uint64_t)1 << 20, (uint64_t)1 << 50
+#define LIMIT_FLAG_scrub_bytes (uint64_t)4 << 20, 0, (uint64_t)1 << 40
 #define LIMIT_THREADS 1024 /* of one worker: a run's has one a core */
 
 /* Verification */

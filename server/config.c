@@ -41,6 +41,7 @@ static const Option options[] = {
     COUNT("max-exec", max_exec_ms, "milliseconds a job may run in a worker, whatever X-Deadline-Ms says"),
     BYTES("store", store_bytes, "compiled graphs kept on disk"),
     BYTES("memory", memory_bytes, "compiled graphs kept in memory"),
+    BYTES("scrub", scrub_bytes, "read a second to hold all that is stored against its checksums, once a day; 0: not at all"),
     COUNT("drain", drain_ms, "milliseconds a shutdown waits for requests in flight"),
     TEXT("allow-origin", "ORIGIN", allow_origin, "", "web origin that may drive the service; * for any"),
     TEXT("token-file", "PATH", token_file, "", "file with the token that clients must bring; or CAJAL_TOKEN"),

@@ -27,6 +27,7 @@ typedef struct {
     uint64_t max_exec_ms;      /* a job in a worker */
     uint64_t store_bytes;      /* compiled graphs kept on disk */
     uint64_t memory_bytes;     /* compiled graphs kept in memory */
+    uint64_t scrub_bytes;      /* a second, of what is held against its sums; 0: nothing is */
     uint64_t drain_ms;         /* how long a shutdown waits for requests in flight */
     uint64_t recover;          /* 1: start whatever the database is like */
     char *token;               /* what Authorization must bring; NULL: nobody asks */

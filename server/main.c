@@ -9,6 +9,7 @@
 #include "server/machine.h"
 #include "server/routes.h"
 #include "server/runs/scheduler.h"
+#include "server/upkeep/scrub.h"
 #include "server/version.h"
 #include <errno.h>
 #include <limits.h>
@@ -153,6 +154,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     if (!s->http) return false;
     dispatch_start(s->dispatch);
     if (!scheduler_start(s->scheduler)) log_put(&s->log, LOG_ERROR, "runs not queued", "cause=\"the database does not answer\"");
+    s->scrub = scrub_new(s);
     loop_on_idle(s->loop, on_idle, s);
     return true;
 }
@@ -166,6 +168,7 @@ static void stop(Daemon *d) {
     tasks_free(s->writes);
     s->tasks = s->bulk = s->writes = s->shm_pool.tasks = NULL; /* what comes of the last ones is not begun any more */
     if (s->loop) loop_drain(s->loop);
+    scrub_free(s->scrub);
     purge_free(s->purge);
     scheduler_free(s->scheduler);
     dispatch_free(s->dispatch);

@@ -127,5 +127,6 @@ void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *g) {
     put_plain(out, "runs_running", "gauge", "Training runs running", g->runs_running);
     put_plain(out, "damaged_rows_total", "counter", "Rows of the database found damaged, each as often as it was read", g->damaged_rows);
     put_plain(out, "lost_found", "gauge", "Files and folders in lost+found when the service started: what the database does not know", g->lost_found);
+    put_plain(out, "damaged_files", "gauge", "Files of data sets and checkpoints that are known to be damaged", g->damaged_files);
     put_plain(out, "ready", "gauge", "1 when a worker is available", g->ready);
 }

@@ -23,6 +23,7 @@
     COUNTER(runs_cancelled, "Training runs that were cancelled") \
     COUNTER(run_deaths, "Workers that died while they trained") \
     COUNTER(checkpoints, "Checkpoints of training runs written") \
+    COUNTER(scrubbed_bytes, "Bytes that the scrub has held against their checksums") \
     COUNTER(bytes_in, "Bytes of request bodies") \
     COUNTER(bytes_out, "Bytes of answers' bodies") \
     COUNTER(exec_ns, "Nanoseconds that workers spent executing")
@@ -53,7 +54,7 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct {
-    uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running, damaged_rows, lost_found;
+    uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running, damaged_rows, damaged_files, lost_found;
     int64_t loop_longest_ns;
 } MetricsGauges;
 

@@ -18,6 +18,7 @@ typedef struct Http Http;
 typedef struct Programs Programs;
 typedef struct Purge Purge;
 typedef struct Scheduler Scheduler;
+typedef struct Scrub Scrub;
 struct Call;
 
 typedef struct Server {
@@ -37,6 +38,7 @@ typedef struct Server {
     Programs *programs;
     Scheduler *scheduler;
     Purge *purge;
+    Scrub *scrub;    /* NULL: none */
     Http *http;
     struct Call *spare_calls; /* list (call.h) */
     size_t nspare_calls;

@@ -7,6 +7,7 @@
 #include "server/http/http.h"
 #include "server/programs/program.h"
 #include "server/runs/scheduler.h"
+#include "server/store/store_scrub.h"
 #include "server/version.h"
 #include <cjson/cJSON.h>
 #include <microhttpd.h>
@@ -56,7 +57,7 @@ void handle_metrics(Call *call) {
     dispatch_count(server->dispatch, &ready, &busy);
     size_t queued, running;
     scheduler_count(server->scheduler, &queued, &running);
-    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running, .damaged_rows = store_damage(server->store),
+    MetricsGauges gauges = {.runs_queued = queued, .runs_running = running, .damaged_rows = store_damage(server->store), .damaged_files = store_damaged_files(server->store),
                             .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining,
@@ -91,8 +92,8 @@ static void answer_ready(const Probe *p, const char *worker) {
     if (!worker && store && !draining) {
         char checks[200] = "{\"ready\":true}";
         if (p->verbose)
-            snprintf(checks, sizeof checks, "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"%s\",\"lost_found\":%zu,\"draining\":false}}",
-                     states[state], server->lost_found);
+            snprintf(checks, sizeof checks, "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"%s\",\"lost_found\":%zu,\"damaged_files\":%llu,\"draining\":false}}",
+                     states[state], server->lost_found, (unsigned long long)store_damaged_files(server->store));
         answer_text(call, "application/json", checks);
     } else {
         Buf why;

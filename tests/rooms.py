@@ -11,7 +11,7 @@ from collections import defaultdict
 
 # room: rooms that its files may include beside the room itself and schema's top (errors, limits); libraries
 COMPILER = "compiler/language compiler/lower compiler/passes compiler/derive compiler/training"
-SERVER = "server server/http server/store server/workers server/data server/programs server/runs server/eval"
+SERVER = "server server/http server/store server/workers server/data server/programs server/runs server/eval server/upkeep"
 ROOMS = {
     "schema": ("", ""),
     "schema/base": ("", ""),
@@ -36,6 +36,7 @@ ROOMS = {
     "server/data": ("schema/base schema/formats schema/protocol server server/http server/store", "sodium zlib"),
     "server/runs": ("schema/base schema/formats schema/protocol compiler/language compiler/training " + SERVER, "sodium"),
     "server/eval": ("schema/base schema/formats schema/protocol compiler/language " + SERVER, ""),
+    "server/upkeep": ("schema/base schema/formats server server/http server/data server/runs server/store server/workers", "sodium"),
     "client/lib": ("schema/base", "curl"),
     "client/cli": ("client/lib", "cjson"),
 }

@@ -224,6 +224,37 @@ bool dataset_files_verify_rows(DatasetFiles *c, Dataset *d, uint64_t from, uint6
     return verify_part(c, d, 0, header, stop, err);
 }
 
+int dataset_files_open_content(DatasetFiles *c, const char *sha256) {
+    FileName name;
+    file_name(sha256, name);
+    return openat(c->dir, name, O_RDONLY | O_CLOEXEC);
+}
+
+/* With the lock held: the file of that name is the one that was read. */
+static bool is_in_place(const DatasetFiles *c, const char *sha256, int fd) {
+    struct stat read, now;
+    FileName name;
+    file_name(sha256, name);
+    if (fstatat(c->dir, name, &now, 0) != 0) return fd < 0 && errno == ENOENT;
+    return fd >= 0 && fstat(fd, &read) == 0 && read.st_ino == now.st_ino;
+}
+
+void dataset_files_note(DatasetFiles *c, const char *sha256, int fd, const StoredContent *sums) {
+    StoredContent known;
+    pthread_mutex_lock(&c->lock);
+    if (is_in_place(c, sha256, fd) && store_content_used(c->store, sha256)) {
+        const ErrCode code = store_content_get_aside(c->store, sha256, &known);
+        if (!sums) {
+            log_put(c->log, LOG_ERROR, "damaged data set", "sha256=%s cause=\"%s\"", sha256, fd < 0 ? "its file is gone" : "its bytes are not those that were put");
+            store_content_mark(c->store, sha256);
+        } else if (code || known.damaged || known.len != sums->len || memcmp(known.sums, sums->sums, sums->len) != 0) {
+            store_content_put(c->store, sha256, sums);
+        }
+        stored_content_release(&known);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- changing ---- */
 
 int dataset_files_temporary(DatasetFiles *c, char path[DATASET_FILES_PATH]) {

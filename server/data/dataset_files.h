@@ -29,6 +29,11 @@ bool dataset_files_verify(DatasetFiles *files, Dataset *dataset, const atomic_bo
 /* The same for what dataset_put_rows reads of it, without more of the file than that when the sums are there. */
 bool dataset_files_verify_rows(DatasetFiles *files, Dataset *dataset, uint64_t from, uint64_t count, const atomic_bool *stop, Err *err);
 
+/* For who reads it all (the scrub): the content's file, -1 with errno; and what reading it has shown: its sums, or NULL when it is damaged (fd -1: not
+ * there), unless by now another file is in its place. */
+int dataset_files_open_content(DatasetFiles *files, const char *sha256);
+void dataset_files_note(DatasetFiles *files, const char *sha256, int fd, const StoredContent *sums);
+
 /* Appends the record of the data set of that name, which says whether its content is known to be damaged. False: as dataset_files_find. */
 bool dataset_files_record(DatasetFiles *files, const char *name, Buf *out, Err *err);
 

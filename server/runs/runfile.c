@@ -109,6 +109,12 @@ int runfile_open(const char *data, const char *id, const RunCheckpoint *c) {
     return -1;
 }
 
+int runfile_open_as_is(const char *data, const char *id, uint64_t step) {
+    char path[PATH_ROOM];
+    errno = ENAMETOOLONG;
+    return path_of(path, data, id, step, "") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
 void runfile_remove(const char *data, const char *id, uint64_t step) {
     char path[PATH_ROOM];
     if (path_of(path, data, id, step, "")) unlink(path);

@@ -15,6 +15,8 @@ bool runfile_share(const char *data, const char *from, const char *to, uint64_t 
 /* O_RDONLY, its bytes held against the row. -1 with errno: it is not to be used; ENOENT when it is not there (pruned, perhaps), EBADMSG when it is
  * damaged. */
 int runfile_open(const char *data, const char *id, const RunCheckpoint *checkpoint);
+/* The same without reading it. -1 with errno. */
+int runfile_open_as_is(const char *data, const char *id, uint64_t step);
 void runfile_remove(const char *data, const char *id, uint64_t step);
 void runfile_remove_all(const char *data, const char *id);
 /* At start-up: removes what was not finished; files without a row, and folders of runs that nobody knows, go to lost+found. */

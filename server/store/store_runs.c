@@ -278,8 +278,8 @@ static ErrCode delete(Store *store, const char *id, bool damaged) {
 }
 
 ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
-    const ErrCode begun = store_begin(store, WRITE_CACHE);
-    if (begun) return begun;
+    const ErrCode code = store_begin(store, WRITE_CACHE);
+    if (code) return code;
     sqlite3_bind_int(store->mark_checkpoint, 3, damaged);
     return store_end(store, run_simple(store, store->mark_checkpoint, seq, step, "checkpoint"));
 }

@@ -152,7 +152,35 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, blake(?13), ?13," \
               " blake_parts(?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, blake(?13)))")
 
-#define STORE_STATEMENTS(STATEMENT) PROGRAM_STATEMENTS(STATEMENT) DATASET_STATEMENTS(STATEMENT) RUN_STATEMENTS(STATEMENT)
+/* Some rows behind a place (?1 a number, ?2 a text): number, text, whether it is intact, bytes (store_scrub.c). */
+#define SCRUB_ROWS " LIMIT 32"
+#define SCRUB_STATEMENTS(STATEMENT) \
+    STATEMENT(scrub_at, writer, "SELECT started, place FROM scrub") \
+    STATEMENT(put_scrub, writer, "INSERT OR REPLACE INTO scrub (id, started, place) VALUES (1, ?1, ?2)") \
+    STATEMENT(scrub_content, writer, "SELECT min(sha256) FROM (SELECT min(sha256) AS sha256 FROM datasets WHERE sha256 > ?1" \
+              " UNION ALL SELECT min(sha256) FROM run_data WHERE sha256 > ?1)") \
+    STATEMENT(scrub_checkpoint, writer, "SELECT c.step, c.bytes, c.checksum, c.damaged, c.run, r.id FROM run_checkpoints c JOIN runs r ON r.seq = c.run" \
+              " WHERE (c.run, c.step) > (?1, ?2)" RUN_THERE " ORDER BY c.run, c.step LIMIT 1") \
+    STATEMENT(scrub_programs, writer, "SELECT 0, hash, " PROGRAM_INTACT ", length(canonical) + length(record) + length(text), canonical FROM programs" \
+              " WHERE hash > ?2 ORDER BY hash" SCRUB_ROWS) \
+    STATEMENT(scrub_graphs, writer, "SELECT id, '', version <> ?3 OR checksum = blake_parts(hash, variant, version, blob), bytes FROM graphs" \
+              " WHERE id > ?1 ORDER BY id" SCRUB_ROWS) \
+    STATEMENT(scrub_datasets, writer, "SELECT 0, name, " DATASET_INTACT("name") ", length(record) FROM datasets d WHERE name > ?2 ORDER BY name" SCRUB_ROWS) \
+    STATEMENT(scrub_runs, writer, "SELECT seq, '', " RUN_INTACT " AND checksum = blake_parts(id, spec, program, canonical, facts, link)," \
+              " length(spec) + length(facts) + length(canonical) + length(link) FROM runs r WHERE seq > ?1" RUN_THERE " ORDER BY seq" SCRUB_ROWS) \
+    STATEMENT(scrub_events, writer, "SELECT rowid, '', checksum = blake_parts(run, first, last, kind, lines), length(lines) FROM run_events" \
+              " WHERE rowid > ?1 ORDER BY rowid" SCRUB_ROWS) \
+    STATEMENT(scrub_points, writer, "SELECT id, '', head_sum = blake_parts(run, key, " POINTS_SUMMED ") AND points_sum = blake(points), length(points)" \
+              " FROM run_points WHERE id > ?1 ORDER BY id" SCRUB_ROWS) \
+    STATEMENT(scrub_series, writer, "SELECT run, '', min(checksum = blake_parts(run, key, stride, n, bucket)), sum(length(bucket)) FROM run_series" \
+              " WHERE run > ?1 GROUP BY run ORDER BY run" SCRUB_ROWS) \
+    STATEMENT(scrub_sums, writer, "SELECT 0, sha256, NOT length(sums) OR checksum = blake_parts(sha256, bytes, block, sums), length(sums) FROM contents" \
+              " WHERE sha256 > ?2 ORDER BY sha256" SCRUB_ROWS) \
+    STATEMENT(damaged_files, reader, "SELECT (SELECT count(*) FROM contents c WHERE damaged AND (EXISTS (SELECT 1 FROM datasets d WHERE d.sha256 = c.sha256)" \
+              " OR EXISTS (SELECT 1 FROM run_data u WHERE u.sha256 = c.sha256))) + (SELECT count(*) FROM run_checkpoints WHERE damaged)")
+
+#define STORE_STATEMENTS(STATEMENT) \
+    PROGRAM_STATEMENTS(STATEMENT) DATASET_STATEMENTS(STATEMENT) RUN_STATEMENTS(STATEMENT) SCRUB_STATEMENTS(STATEMENT)
 
 typedef struct StoreChecker StoreChecker; /* store_check.h */
 

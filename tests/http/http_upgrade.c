@@ -29,7 +29,9 @@ static void same_events(Ask *a, const char *id, const char *rest, const char *co
 
 /* The tables as version 4 had them: the events of a write in one row, their kinds nowhere but in their text. */
 static void make_older(const Ask *a) {
-    static const char sql[] = "CREATE TABLE old (run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE, last INTEGER NOT NULL, lines TEXT NOT NULL,"
+    static const char sql[] = /* of version 8 */
+                              "DROP TABLE scrub; DROP INDEX contents_damaged; DROP INDEX run_checkpoints_damaged;"
+                              "CREATE TABLE old (run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE, last INTEGER NOT NULL, lines TEXT NOT NULL,"
                               " UNIQUE (run, last));"
                               "INSERT INTO old SELECT run, max(last), group_concat(lines, '') FROM (SELECT * FROM run_events ORDER BY run, first)"
                               " GROUP BY run, first / 7;"
