@@ -193,7 +193,12 @@ test-san: test-deps
 trust: test-deps
 	@$(MAKE) -s -j$(JOBS) all trust-programs
 	@/usr/bin/python3 -B tests/trust/trust.py $(BUILD) $(TRUST)
-trust-programs: $(BUILD)/bench/load
+# What a row loads into a daemon: build/trust/NAME.so of tests/trust/NAME.c
+SHIMS := $(patsubst tests/trust/%.c,$(BUILD)/trust/%.so,$(wildcard tests/trust/*.c))
+$(SHIMS): $(BUILD)/trust/%.so: tests/trust/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -std=gnu17 -O2 -g $(WARN) -shared -fPIC -pthread -o $@ $<
+trust-programs: $(BUILD)/bench/load $(SHIMS)
 check: deps
 	@$(MAKE) -s -j$(JOBS) all
 	@tests/check.sh $(BUILD)

@@ -127,7 +127,8 @@ void runfile_remove_all(const char *data, const char *id) {
         if (*e->d_name != '.' && (size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path) unlink(path);
     if (!dir) return;
     closedir(dir);
-    rmdir(folder);
+    /* Durably, before the run's row goes, too: what is left without one would be found. */
+    if (rmdir(folder) == 0 && folder_of(path, data, "")) sync_folder(path);
 }
 
 /* ---- start-up ---- */

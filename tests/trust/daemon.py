@@ -58,6 +58,22 @@ class Client:
     def post(self, path, body, **more):
         return self.ask("POST", path, body, **more)
 
+    def stream(self, path, **headers):
+        """The lines of an answer as they come, until its end; close() leaves it. Raises Died."""
+        self.close()
+        try:
+            self.http = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=WAIT)
+            self.http.request("GET", path, None, headers)
+            r = self.http.getresponse()
+            while line := r.readline():
+                if not line.endswith(b"\n"):
+                    raise Died("cut off")
+                yield line
+        except (OSError, http.client.HTTPException) as e:
+            raise Died(f"{type(e).__name__}: {e}") from e
+        finally:
+            self.close()
+
     def close(self):
         if self.http:
             self.http.close()
