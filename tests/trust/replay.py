@@ -180,6 +180,18 @@ def records(log):
         yield at, kind, handle, number, data[at - n:at]
 
 
+def places(log, n, rng, least=0, most=float("inf")):
+    """Random places in the log to cut at; half of them just behind a change of names, where order matters most."""
+    every, names, since = [], [], 99
+    for at, kind, *_ in records(log):
+        since = 0 if kind in (RENAME, LINK, UNLINK, MKDIR) else since + 1
+        if least <= at <= most:
+            every.append(at)
+            if since < 4:
+                names.append(at)
+    return [rng.choice(names if names and i % 2 else every) for i in range(n)] if every else []
+
+
 def cuts(log, places):
     """The disk at each of these places of the log, ascending; (place, Disk)."""
     disk, wanted = Disk(), sorted(places)

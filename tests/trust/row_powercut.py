@@ -29,7 +29,7 @@ def run(trust, row):
     for _ in range(trust.pick(4, 1)):
         folder = tempfile.mkdtemp(dir=trust.folder)
         ledger, log, ready, end = record(trust, row, folder)
-        places = [trust.rng.randint(ready, end) for _ in range(trust.pick(48, 4))] + [trust.rng.randint(0, ready) for _ in range(trust.pick(2, 1))]
+        places = replay.places(log, trust.pick(47, 4), trust.rng, ready) + replay.places(log, trust.pick(3, 1), trust.rng, 0, ready)
         for place, disk in replay.cuts(log, places):
             mode = trust.rng.choice(replay.MODES)
             data = os.path.join(folder, f"cut{row.faults}")
