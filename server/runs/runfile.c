@@ -133,12 +133,14 @@ void runfile_remove_all(const char *data, const char *id) {
 
 /* ---- start-up ---- */
 
-/* "7.safetensors" without a row. */
+/* "7.safetensors" without a row; or "7.safetensors.tmp", as half of one was called by earlier versions. */
 static bool is_unknown(const char *name, const char *id, Store *store) {
     RunCheckpoint row;
     char *end;
     const uint64_t step = strtoull(name, &end, 10);
-    return end > name && strcmp(end, suffix) == 0 && store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
+    if (end == name || strncmp(end, suffix, sizeof suffix - 1) != 0) return false;
+    end += sizeof suffix - 1;
+    return *end ? strcmp(end, ".tmp") == 0 : store_run_checkpoint(store, id, true, step, &row) == ERR_conflict;
 }
 
 static void sweep_file(LostFound *lost, Store *store, const char *folder, const char *id, const char *name) {

@@ -72,6 +72,7 @@ static void test_leftovers(void **state) {
     ask_stop(&a);
     touch_run(&a, id, "7.safetensors");
     touch_run(&a, id, "tmp-8.safetensors");
+    touch_run(&a, id, "9.safetensors.tmp");
     touch_run(&a, id, kept[2]);
     touch(&a, "datasets/" ORPHAN);
     touch(&a, "datasets/tmp-x");
@@ -82,8 +83,9 @@ static void test_leftovers(void **state) {
     }
     touch(&a, "runs/r-unknown/5.safetensors");
     ask_start(&a, NULL);
-    lost_count(&a, 3);
+    lost_count(&a, 4);
     is_lost(&a, id, "7.safetensors");
+    is_lost(&a, id, "9.safetensors.tmp");
     is_lost(&a, NULL, ORPHAN);
     is_lost(&a, NULL, "r-unknown/5.safetensors");
     assert_false(is_there(&a, "runs/r-unknown") || is_there(&a, "runs/r-empty") || is_there(&a, "datasets/tmp-x"));
