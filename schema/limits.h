@@ -52,6 +52,7 @@
 #define LIMIT_RUN_SOURCES 16    /* earlier runs that weights come from */
 #define LIMIT_RUN_KEYS 64       /* metrics of a run */
 #define LIMIT_RUN_KEPT 1000     /* checkpoints kept */
+#define LIMIT_RUN_CHECKPOINT_PART 4 /* of what all runs' checkpoints may take on disk, one run's may take so much less, or two of them */
 #define LIMIT_RUN_SKIPPED 1000  /* steps one after the other that are skipped for what is not finite; then the run fails */
 #define LIMIT_RUN_POINTS ((uint64_t)4 << 20) /* in the database: 64 MiB. All keys have the same share, but none more than an eighth; beyond, half of a key's go */
 #define LIMIT_RUN_EVENT_BYTES ((uint64_t)16 << 20) /* in the database; beyond, the oldest go */
@@ -82,6 +83,9 @@
 #define LIMIT_FLAG_max_connections 4096, 8, 1000000
 #define LIMIT_FLAG_deadline_ms 60000, 1, LIMIT_DEADLINE_MS
 #define LIMIT_FLAG_max_exec_ms 300000, 1, LIMIT_DEADLINE_MS
+#define LIMIT_FLAG_dataset_bytes 0, 0, (uint64_t)1 << 50
+#define LIMIT_FLAG_checkpoint_bytes 0, 0, (uint64_t)1 << 50
+#define LIMIT_FLAG_reserve_bytes 0, 0, (uint64_t)1 << 50
 #define LIMIT_FLAG_drain_ms 30000, 0, LIMIT_DEADLINE_MS
 #define LIMIT_FLAG_store_bytes (uint64_t)4 << 30, (uint64_t)1 << 20, (uint64_t)1 << 50
 #define LIMIT_FLAG_memory_bytes (uint64_t)512 << 20, (uint64_t)1 << 20, (uint64_t)1 << 50

@@ -28,6 +28,9 @@ typedef struct {
     uint64_t store_bytes;      /* compiled graphs kept on disk */
     uint64_t memory_bytes;     /* compiled graphs kept in memory */
     uint64_t scrub_bytes;      /* a second, of what is held against its sums; 0: nothing is */
+    uint64_t dataset_bytes;    /* data sets on disk; 0: a half of the file system */
+    uint64_t checkpoint_bytes; /* runs' checkpoints on disk; 0: a quarter of the file system */
+    uint64_t reserve_bytes;    /* of the disk, for deletions and the like; 0: derived (disk.h) */
     uint64_t drain_ms;         /* how long a shutdown waits for requests in flight */
     uint64_t recover;          /* 1: start whatever the database is like */
     char *token;               /* what Authorization must bring; NULL: nobody asks */

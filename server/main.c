@@ -66,6 +66,14 @@ static void fit_connections(Config *config, const Machine *machine, const Log *l
     config->max_connections = room;
 }
 
+/* What data sets and checkpoints may take when nobody says. */
+static void fit_disk(Config *config, const Disk *disk) {
+    enum { DATASETS_PART = 2, CHECKPOINTS_PART = 4 };
+    const uint64_t size = disk_size(disk);
+    if (!config->dataset_bytes) config->dataset_bytes = size ? size / DATASETS_PART : UINT64_MAX;
+    if (!config->checkpoint_bytes) config->checkpoint_bytes = size ? size / CHECKPOINTS_PART : UINT64_MAX;
+}
+
 /* ---- shutdown ---- */
 
 static void on_drain_tick(void *arg) {
@@ -123,6 +131,8 @@ static bool open_data(Server *s, const char *version, char *why, size_t room) {
     s->store = store_open(&spec, why, room);
     s->dataset_files = s->store ? dataset_files_open(&lost, s->store, why, room) : NULL;
     if (!s->dataset_files) return false;
+    store_use_disk(s->store, s->disk);
+    dataset_files_use_disk(s->dataset_files, s->disk, config->dataset_bytes);
     if (!(s->purge = purge_new(s))) return false; /* which takes away folders that nobody knows any more */
     runfile_sweep(&lost, s->store);
     lost_found_end(&lost);
@@ -136,7 +146,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     char path[4096], version[64];
     snprintf(why, room, "memory is short");
     s->metrics = &d->metrics;
-    if (sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS)) ||
+    if (!s->disk || sodium_init() < 0 || !(s->loop = loop_new()) || !watch_signals(d) || !(s->tasks = tasks_new(s->loop, TASK_THREADS)) ||
         !(s->bulk = tasks_new(s->loop, 1)) || !(s->writes = tasks_new(s->loop, 1)))
         return false;
     snprintf(version, sizeof version, "%d/%016llx/%s", CANON_VERSION, (unsigned long long)op_table_hash(), build_compiler);
@@ -178,6 +188,7 @@ static void stop(Daemon *d) {
     shm_pool_release(&s->shm_pool);
     dataset_files_close(s->dataset_files);
     store_close(s->store);
+    disk_close(s->disk);
     metrics_release(s->metrics);
     if (d->signals.fd > 0) close(d->signals.fd);
     loop_free(s->loop);
@@ -204,6 +215,8 @@ int main(int argc, char **argv) {
     }
     Daemon d = {.machine = machine_take(), .server = {.config = &config, .routes = &service_routes, .log = {.level = (LogLevel)log_level_of(config.log_level), .fd = 2}}};
     metrics_init(&d.metrics);
+    d.server.disk = disk_open(config.data, config.reserve_bytes, &d.server.log);
+    if (d.server.disk) fit_disk(&config, d.server.disk);
     fit_connections(&config, &d.machine, &d.server.log);
     d.server.most_held = d.machine.memory / 2 < LIMIT_BODIES_BYTES ? (size_t)(d.machine.memory / 2) : LIMIT_BODIES_BYTES;
     d.server.most_fd = most_fd(&d.machine);

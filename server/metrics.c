@@ -123,6 +123,9 @@ void metrics_put(Buf *out, const Metrics *m, const MetricsGauges *g) {
     put_plain(out, "graph_bytes", "gauge", "Compiled graphs in memory", g->graph_bytes);
     put_meta(out, "loop_longest_seconds", "gauge", "The event loop's longest pass since this was last read; for so long nobody was heard");
     buf_printf(out, "cajal_loop_longest_seconds %.6f\n", (double)g->loop_longest_ns / 1e9);
+    put_plain(out, "storage_full", "gauge", "1 when nothing may be added to the disk any more", g->storage_full);
+    put_plain(out, "dataset_bytes", "gauge", "Data sets on disk", g->dataset_bytes);
+    put_plain(out, "checkpoint_bytes", "gauge", "Checkpoints of runs on disk", g->checkpoint_bytes);
     put_plain(out, "runs_queued", "gauge", "Training runs waiting", g->runs_queued);
     put_plain(out, "runs_running", "gauge", "Training runs running", g->runs_running);
     put_plain(out, "damaged_rows_total", "counter", "Rows of the database found damaged, each as often as it was read", g->damaged_rows);

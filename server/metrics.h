@@ -54,6 +54,7 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct {
+    uint64_t storage_full, dataset_bytes, checkpoint_bytes;
     uint64_t queue, workers, busy, inflight, graph_bytes, ready, runs_queued, runs_running, damaged_rows, damaged_files, lost_found;
     int64_t loop_longest_ns;
 } MetricsGauges;

@@ -5,6 +5,7 @@
 #include "schema/base/log.h"
 #include "server/http/shm_pool.h"
 #include "server/config.h"
+#include "server/disk.h"
 #include "server/http/party.h"
 #include "server/http/route.h"
 #include "server/data/dataset_files.h"
@@ -29,6 +30,7 @@ typedef struct Server {
     Tasks *tasks;
     Tasks *writes;   /* one thread for the database's writes: it alone waits for another process's lock */
     Tasks *bulk;     /* one thread for whole data sets, on their way in or looked through for a run, which takes seconds */
+    Disk *disk;
     Store *store;
     DatasetFiles *dataset_files;
     size_t lost_found; /* what lay there at the start */

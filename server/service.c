@@ -7,6 +7,7 @@
 #include "server/http/http.h"
 #include "server/programs/program.h"
 #include "server/runs/scheduler.h"
+#include "server/store/store_runs.h"
 #include "server/store/store_scrub.h"
 #include "server/version.h"
 #include <cjson/cJSON.h>
@@ -60,6 +61,8 @@ void handle_metrics(Call *call) {
     MetricsGauges gauges = {.runs_queued = queued, .runs_running = running, .damaged_rows = store_damage(server->store), .damaged_files = store_damaged_files(server->store),
                             .queue = dispatch_queue(server->dispatch), .workers = ready, .busy = busy,
                             .inflight = http_inflight(server->http),
+                            .storage_full = disk_full(server->disk), .checkpoint_bytes = store_checkpoint_bytes(server->store),
+                            .dataset_bytes = dataset_files_bytes(server->dataset_files),
                             .graph_bytes = programs_bytes(server->programs), .ready = ready > 0 && !server->draining,
                             .lost_found = server->lost_found, .loop_longest_ns = loop_longest(server->loop)};
     Buf body;
@@ -82,6 +85,18 @@ static void release(void *arg) {
     loop_untimer(p->errand.call->server->loop, &p->timer);
 }
 
+/* A full disk keeps nobody from evaluating: it is ready all the same, and says so. */
+static void put_ready(Buf *out, const Probe *p, const char *store) {
+    const Server *server = p->errand.call->server;
+    const bool full = disk_full(server->disk);
+    buf_puts(out, "{\"ready\":true");
+    if (full) buf_puts(out, ",\"storage\":\"storage_full\"");
+    if (p->verbose)
+        buf_printf(out, ",\"checks\":{\"worker\":\"ok\",\"store\":\"%s\",\"lost_found\":%zu,\"damaged_files\":%llu,\"storage\":\"%s\",\"draining\":false}",
+                   store, server->lost_found, (unsigned long long)store_damaged_files(server->store), full ? "storage_full" : "ok");
+    buf_putc(out, '}');
+}
+
 /* worker: what is wrong with the workers; NULL: nothing. */
 static void answer_ready(const Probe *p, const char *worker) {
     Call *call = p->errand.call;
@@ -90,11 +105,10 @@ static void answer_ready(const Probe *p, const char *worker) {
     const StoreState state = store_state(server->store);
     bool draining = server->draining, store = state != STORE_DAMAGED;
     if (!worker && store && !draining) {
-        char checks[200] = "{\"ready\":true}";
-        if (p->verbose)
-            snprintf(checks, sizeof checks, "{\"ready\":true,\"checks\":{\"worker\":\"ok\",\"store\":\"%s\",\"lost_found\":%zu,\"damaged_files\":%llu,\"draining\":false}}",
-                     states[state], server->lost_found, (unsigned long long)store_damaged_files(server->store));
-        answer_text(call, "application/json", checks);
+        Buf body;
+        buf_init(&body);
+        put_ready(&body, p, states[state]);
+        call_answer(call, 200, "application/json", &body);
     } else {
         Buf why;
         buf_init(&why);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +24,26 @@ struct DatasetFiles {
     int dir;              /* descriptor of the folder */
     char path[DATASET_FILES_PATH - 128];
     pthread_mutex_t lock; /* a reference and the file it is to are changed together */
+    Disk *disk;           /* NULL: not watched */
+    uint64_t most;        /* bytes that all contents may have together */
+    atomic_uint_least64_t bytes; /* that they have; changed with the lock held */
 };
 
 typedef char FileName[DATASET_SHA + sizeof SUFFIX];
 
 static void file_name(const char *sha256, FileName out) { snprintf(out, sizeof(FileName), "%.64s" SUFFIX, sha256); }
 
+/* 0: there is none. */
+static uint64_t size_of(const DatasetFiles *c, const char *name) {
+    struct stat st;
+    return fstatat(c->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
 static void remove_file(DatasetFiles *c, const char *name, const char *why) {
-    if (unlinkat(c->dir, name, 0) == 0) log_put(c->log, LOG_INFO, "data removed", "file=%s cause=%s", name, why);
+    const uint64_t bytes = strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0 ? 0 : size_of(c, name);
+    const bool gone = unlinkat(c->dir, name, 0) == 0;
+    if (gone) c->bytes -= bytes;
+    if (gone) log_put(c->log, LOG_INFO, "data removed", "file=%s cause=%s", name, why);
     else if (errno != ENOENT) log_put(c->log, LOG_ERROR, "data not removed", "file=%s cause=\"%s\"", name, strerror(errno));
 }
 
@@ -57,6 +70,7 @@ static void sweep_entry(DatasetFiles *c, LostFound *lost, const char *name) {
     char sha256[DATASET_SHA + 1];
     if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) remove_file(c, name, "unfinished");
     else if (is_content(name, sha256) && !store_content_used(c->store, sha256)) lost_found_take(lost, FOLDER, NULL, name, "no data set or run has it");
+    else c->bytes += size_of(c, name);
 }
 
 static bool sweep(DatasetFiles *c, LostFound *lost) {
@@ -79,7 +93,7 @@ static bool make_folder(const DatasetFiles *c, const char *data) {
 DatasetFiles *dataset_files_open(LostFound *lost, Store *store, char *why, size_t room) {
     DatasetFiles *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    *c = (DatasetFiles){.store = store, .log = lost->log, .dir = -1};
+    *c = (DatasetFiles){.store = store, .log = lost->log, .dir = -1, .most = UINT64_MAX};
     pthread_mutex_init(&c->lock, NULL);
     bool fits = (size_t)snprintf(c->path, sizeof c->path, "%s/" FOLDER, lost->data) < sizeof c->path;
     if (!fits) errno = ENAMETOOLONG;
@@ -88,6 +102,11 @@ DatasetFiles *dataset_files_open(LostFound *lost, Store *store, char *why, size_
     snprintf(why, room, "cannot use %s: %s", c->path, strerror(errno));
     dataset_files_close(c);
     return NULL;
+}
+
+void dataset_files_use_disk(DatasetFiles *c, Disk *disk, uint64_t most) {
+    c->disk = disk;
+    c->most = most;
 }
 
 void dataset_files_close(DatasetFiles *c) {
@@ -257,8 +276,16 @@ void dataset_files_note(DatasetFiles *c, const char *sha256, int fd, const Store
 
 /* ---- changing ---- */
 
+uint64_t dataset_files_bytes(DatasetFiles *c) { return c->bytes; }
+
+bool dataset_files_has_room(DatasetFiles *c, uint64_t bytes) { return !c->disk || disk_has_room(c->disk, bytes); }
+
 int dataset_files_temporary(DatasetFiles *c, char path[DATASET_FILES_PATH]) {
     snprintf(path, DATASET_FILES_PATH, "%s/" TEMPORARY "XXXXXX", c->path);
+    if (!dataset_files_has_room(c, 0)) {
+        errno = ENOSPC;
+        return -1;
+    }
     return mkostemp(path, O_CLOEXEC);
 }
 
@@ -267,7 +294,10 @@ static RowResult place(DatasetFiles *c, const char *path, const DatasetRow *row,
     FileName name;
     file_name(row->sha256, name);
     RowResult result = ROW_FAILED;
-    if (renameat(AT_FDCWD, path, c->dir, name) == 0 && fsync(c->dir) == 0) {
+    const uint64_t had = size_of(c, name);
+    const bool renamed = renameat(AT_FDCWD, path, c->dir, name) == 0;
+    if (renamed) c->bytes += size_of(c, name) - had;
+    if (renamed && fsync(c->dir) == 0) {
         result = store_dataset_put(c->store, row, before);
     } else {
         if (file_code(errno) == ERR_storage_full) result = ROW_FULL;
@@ -275,6 +305,13 @@ static RowResult place(DatasetFiles *c, const char *path, const DatasetRow *row,
     }
     collect(c, result == ROW_DONE ? before : row->sha256);
     return result;
+}
+
+/* With the lock held: it is not there yet, and would be too much. */
+static bool exceeds(const DatasetFiles *c, const Dataset *d) {
+    FileName name;
+    file_name(d->sha256, name);
+    return !size_of(c, name) && (d->bytes > c->most || c->bytes > c->most - d->bytes);
 }
 
 RowResult dataset_files_put(DatasetFiles *c, const char *path, const char *name, const char *base, Dataset *d, bool *fresh) {
@@ -287,7 +324,7 @@ RowResult dataset_files_put(DatasetFiles *c, const char *path, const char *name,
     if (!d->record) return ROW_FAILED;
     DatasetRow row = {.name = name, .sha256 = d->sha256, .record = d->record, .base = base, .created = created};
     pthread_mutex_lock(&c->lock);
-    RowResult result = place(c, path, &row, before);
+    RowResult result = exceeds(c, d) ? ROW_QUOTA : place(c, path, &row, before);
     if (result == ROW_DONE && d->content.sums) store_content_put(c->store, d->sha256, &d->content);
     pthread_mutex_unlock(&c->lock);
     *fresh = !*before;

@@ -8,6 +8,7 @@
 #ifndef CAJAL_DATASET_FILES_H
 #define CAJAL_DATASET_FILES_H
 #include "server/data/dataset.h"
+#include "server/disk.h"
 #include "server/lost_found.h"
 #include <stdatomic.h>
 
@@ -15,6 +16,8 @@ typedef struct DatasetFiles DatasetFiles;
 
 /* Makes the folder and sweeps it. `lost` is only used here; its data directory and log last. NULL: `why`. */
 DatasetFiles *dataset_files_open(LostFound *lost, Store *store, char *why, size_t room);
+/* From now on what is added leaves the disk's reserve free, and all contents together are at most `most` bytes. */
+void dataset_files_use_disk(DatasetFiles *files, Disk *disk, uint64_t most);
 void dataset_files_close(DatasetFiles *files);
 
 /* The data set of that name, its header held against its record. False: not_found, damaged (the row or the file), internal. The
@@ -38,7 +41,11 @@ void dataset_files_note(DatasetFiles *files, const char *sha256, int fd, const S
 bool dataset_files_record(DatasetFiles *files, const char *name, Buf *out, Err *err);
 
 enum { DATASET_FILES_PATH = 4096 };
-/* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno. */
+/* What all contents take. */
+uint64_t dataset_files_bytes(DatasetFiles *files);
+/* So many bytes more may be added. */
+bool dataset_files_has_room(DatasetFiles *files, uint64_t bytes);
+/* A new file to write and read, not yet anybody's: its descriptor and path. -1 with errno; ENOSPC also when nothing may be added. */
 int dataset_files_temporary(DatasetFiles *files, char path[DATASET_FILES_PATH]);
 /* Makes the flushed temporary file at `path` the content of a name. `dataset`: as read from it, with its sha256; gets its record. base: as in
  * DatasetRow. `fresh`: there was no data set of the name. The path is the caller's to remove unless DONE. */

@@ -106,6 +106,7 @@ static void deleted(void *arg) {
     case ROW_ABSENT: errand_fail(d, ERR_not_found, "There is no data set %s.", name); break;
     case ROW_HELD: errand_fail(d, ERR_conflict, "A run that is queued or running uses the data set %s.", name); break;
     case ROW_BUSY: errand_fail(d, ERR_storage_busy, "Another process holds the database."); break;
+    case ROW_FULL: errand_fail(d, ERR_storage_full, "The disk is full, and so is its reserve."); break;
     default: errand_fail(d, ERR_internal, "The database refused."); break;
     }
 }

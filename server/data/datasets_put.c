@@ -55,7 +55,9 @@ static bool unzip_body(Put *p, Spill *spill, Bytes *bytes) {
 /* The draft as a file that has no place yet. */
 static bool store_draft(Put *p, Draft *draft) {
     char sha256[DATASET_SHA + 1];
-    int fd = dataset_files_temporary(p->dataset_files, p->path);
+    const bool room = dataset_files_has_room(p->dataset_files, draft_bytes(draft));
+    int fd = room ? dataset_files_temporary(p->dataset_files, p->path) : -1;
+    if (!room) errno = ENOSPC;
     if (fd < 0) {
         *p->path = 0;
         return err_set(&p->errand.err, file_code(errno), "The data set cannot be written: %s.", strerror(errno));
@@ -165,6 +167,10 @@ static void placed(void *arg) {
     case ROW_HELD: errand_fail(p, ERR_conflict, "A run that is queued or running uses the data set %s.", name); break;
     case ROW_BUSY: errand_fail(p, ERR_storage_busy, "The data set cannot be stored: another process holds the database."); break;
     case ROW_FULL: errand_fail(p, ERR_storage_full, "The data set cannot be stored: the disk is full."); break;
+    case ROW_QUOTA:
+        errand_fail(p, ERR_storage_full, "The data sets may have %llu bytes together (--max-datasets); delete some first.",
+                    (unsigned long long)p->errand.call->server->config->dataset_bytes);
+        break;
     default: errand_fail(p, ERR_internal, "The data set cannot be stored."); break;
     }
 }

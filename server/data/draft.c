@@ -189,6 +189,13 @@ static bool put_columns(Sink *sink, const Draft *draft, unsigned char *piece) {
     return ok;
 }
 
+uint64_t draft_bytes(const Draft *draft) {
+    uint64_t total = 0, bytes;
+    for (size_t i = 0; i < draft->n; i++)
+        if (__builtin_mul_overflow(draft->rows, draft->columns[i].column.bytes, &bytes) || __builtin_add_overflow(total, bytes, &total)) return UINT64_MAX;
+    return total;
+}
+
 bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATASET_SHA + 1], Err *err) {
     Sink sink = {.fd = fd, .stop = stop, .err = err};
     unsigned char digest[crypto_hash_sha256_BYTES], *piece = malloc(PIECE);

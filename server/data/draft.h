@@ -32,6 +32,8 @@ bool draft_read(Draft *draft, const unsigned char *body, size_t len, const char 
 bool draft_read_npz(Draft *draft, const Npz *npz, const char *column, Err *err);
 /* Takes the base's other columns along. */
 bool draft_add(Draft *draft, const Dataset *base, Err *err);
+/* Bytes that it has as a file, but for the header; UINT64_MAX: more than can be told. */
+uint64_t draft_bytes(const Draft *draft);
 /* Writes all at descriptor fd, flushed to the disk. Reads `stop` now and then: once it is true the write ends in `internal`. */
 bool draft_write(Draft *draft, int fd, const atomic_bool *stop, char sha256[DATASET_SHA + 1], Err *err);
 void draft_release(Draft *draft);

@@ -11,7 +11,7 @@ static ErrCode failed(Spill *s, int cause) {
 
 ErrCode spill_begin(Spill *s, DatasetFiles *files, const atomic_bool *stop) {
     char path[DATASET_FILES_PATH];
-    *s = (Spill){.fd = dataset_files_temporary(files, path), .stop = stop};
+    *s = (Spill){.files = files, .fd = dataset_files_temporary(files, path), .stop = stop};
     if (s->fd < 0) return failed(s, errno);
     unlink(path);
     return ERR_NONE;
@@ -19,6 +19,7 @@ ErrCode spill_begin(Spill *s, DatasetFiles *files, const atomic_bool *stop) {
 
 ErrCode spill_put(void *arg, const void *bytes, size_t len) {
     Spill *s = arg;
+    if (!dataset_files_has_room(s->files, len)) return failed(s, ENOSPC);
     if (!file_write(s->fd, bytes, len)) return failed(s, errno);
     s->len += len;
     return atomic_load(s->stop) ? ERR_internal : ERR_NONE;

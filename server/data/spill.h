@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 typedef struct {
+    DatasetFiles *files;
     int fd;                  /* -1: none */
     int cause;               /* errno of what failed; 0: nothing did */
     size_t len;

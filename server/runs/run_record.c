@@ -3,6 +3,8 @@
 #include "schema/formats/json.h"
 #include "server/http/errand.h"
 #include "server/runs/run_find.h"
+#include "server/runs/scheduler.h"
+#include <stdio.h>
 
 static void put_time(Buf *out, const char *key, int64_t us) {
     buf_printf(out, ",\"%s\":", key);
@@ -10,9 +12,35 @@ static void put_time(Buf *out, const char *key, int64_t us) {
     else buf_puts(out, "null");
 }
 
+/* Of a run whose state cannot be written: what has become of it. One that is done is not said to be before its last checkpoint has its row. */
+typedef struct {
+    bool known;
+    RunState state;
+    ErrCode code;
+    int64_t ended;
+    uint64_t step;
+    char reason[400];
+} RunNow;
+
+static RunNow run_now(const Server *server, const char *id) {
+    const Training *t = scheduler_unwritten(server->scheduler, id);
+    RunNow u = {.known = t};
+    if (!t) return u;
+    u = (RunNow){.known = true, .state = t->state, .code = t->code, .ended = t->ended, .step = t->step};
+    snprintf(u.reason, sizeof u.reason, "%s", t->reason);
+    if (t->state == RUN_DONE) {
+        u.state = RUN_RUNNING;
+        u.code = ERR_storage_full;
+        u.ended = 0;
+        snprintf(u.reason, sizeof u.reason, "It has done all its steps, but the disk is full: that is written as soon as there is room.");
+    }
+    return u;
+}
+
 /* Without the closing brace. */
-static void put_head(Buf *out, const StoredRun *run) {
-    const RunProgress *p = &run->progress;
+static void put_head(Buf *out, const StoredRun *run, const RunNow *now) {
+    RunProgress written = run->progress, *p = &written;
+    if (now->known) p->state = now->state, p->code = now->code, p->ended = now->ended, p->step = now->step, p->reason = now->reason;
     buf_printf(out, "{\"id\":\"%s\",\"name\":", run->id);
     json_put_string(out, run->name);
     buf_printf(out, ",\"state\":\"%s\"", run_state_names[p->state]);
@@ -31,8 +59,9 @@ static void put_head(Buf *out, const StoredRun *run) {
     buf_printf(out, ",\"latest\":%s", p->latest);
 }
 
-void run_record_put(Buf *out, const StoredRun *run) {
-    put_head(out, run);
+void run_record_put(Buf *out, const Server *server, const StoredRun *run) {
+    const RunNow now = run_now(server, run->id);
+    put_head(out, run, &now);
     buf_putc(out, '}');
 }
 
@@ -41,6 +70,7 @@ void run_record_put(Buf *out, const StoredRun *run) {
 typedef struct {
     Errand errand;
     int64_t seq;
+    RunNow now;
     Buf body, damaged; /* damaged: the steps of checkpoints that are known to be, with commas between */
 } WholeRecord;
 
@@ -58,7 +88,7 @@ static bool read_run(void *arg) {
     StoredRun run;
     ErrCode code = store_run_get_aside(call->server->store, call->param.text, &run);
     if (code) return run_not_read(&w->errand.err, code, call->param.text);
-    put_head(&w->body, &run);
+    put_head(&w->body, &run, &w->now);
     buf_printf(&w->body, ",\"spec\":%s,%s,\"versions\":%s,\"attempts\":[%s],\"checkpoints\":[", run.spec, run.facts, run.progress.versions,
                run.progress.attempts);
     stored_run_release(&run);
@@ -96,6 +126,7 @@ void run_record_answer(Call *call) {
     WholeRecord *w = errand_begin(call, &kind);
     if (w) {
         w->seq = run.seq;
+        w->now = run_now(call->server, run.id);
         buf_init(&w->body);
         buf_init(&w->damaged);
         errand_work(w, call->server->tasks, read_run, run_read);

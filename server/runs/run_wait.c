@@ -12,10 +12,15 @@ static void release(void *arg) { scheduler_unwait(&((Waiting *)arg)->wait); }
 
 static const ErrandKind kind = {.size = sizeof(Waiting), .release = release};
 
-static void done(void *arg) {
-    const Waiting *w = arg;
+static void done(void *arg, ErrCode code) {
+    Waiting *w = arg;
     Call *call = w->errand.call;
     void (*then)(Call *) = w->then;
+    if (code) {
+        errand_fail(w, code, code == ERR_storage_full ? "What has become of the run cannot be written: the disk is full, and so is its reserve."
+                                                      : "What has become of the run cannot be written: the database refuses.");
+        return;
+    }
     call_keep(call);
     errand_end(arg);
     then(call);

@@ -7,7 +7,7 @@
 
 static bool put_row(void *arg, const StoredRun *run) {
     List *list = arg;
-    run_record_put(list_next(list), run);
+    run_record_put(list_next(list), list->call->server, run);
     list->last.created = (uint64_t)run->seq;
     snprintf(list->last.key, sizeof list->last.key, "%s", run->id);
     return list_has_room(list);

@@ -29,6 +29,7 @@ static bool delete_run(void *arg) {
     ErrCode code = store_run_delete(server->store, id, d->damaged);
     if (code == ERR_conflict) return err_set(err, code, "The run is queued or running; cancel it first.");
     if (code == ERR_not_found) return run_not_read(err, code, id);
+    if (code == ERR_storage_full) return err_set(err, code, "The disk is full, and so is its reserve.");
     if (code) return err_set(err, code, code == ERR_storage_busy ? "Another process holds the database." : "The database refused.");
     runfile_remove_all(server->config->data, id);
     for (int i = 0; i < 2; i++)

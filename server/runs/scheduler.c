@@ -90,12 +90,14 @@ static void turn_free(Turn *turn) {
     free(turn);
 }
 
-static void call_waits(Turn *turn, bool over) {
+typedef enum { WAITS_QUEUED, WAITS_ALL } Waits;
+
+static void call_waits(Turn *turn, Waits which, ErrCode code) {
     for (RunWait *w = turn->waits, *after; w; w = after) {
         after = w->next;
-        if (!over && !w->queued) continue;
+        if (which == WAITS_QUEUED && !w->queued) continue;
         scheduler_unwait(w);
-        w->done(w->arg);
+        w->done(w->arg, code);
     }
 }
 
@@ -115,7 +117,7 @@ static void leave(Turn *turn) {
     *(turn->next ? &turn->next->prev : &s->last) = turn->prev;
     s->count--;
     drop_claims(turn);
-    call_waits(turn, true);
+    call_waits(turn, WAITS_ALL, ERR_NONE);
     turn_free(turn);
     call_watches(s, seq);
     next(s);
@@ -221,7 +223,8 @@ static void on_changed(Training *t) {
     if (t->trouble && turn->phase == WAITING) finish(turn, RUN_FAILED, t->trouble, t->trouble_text);
     if (t->trouble && turn->phase == TRAINING) stop(turn, CANCEL_NS);
     conclude(turn);
-    if (turn->waits && !t->flushing && !t->now.dirty) call_waits(turn, false);
+    if (turn->waits && !t->flushing && !t->now.dirty) call_waits(turn, WAITS_QUEUED, ERR_NONE);
+    if (turn->waits && !t->flushing && t->stuck && turn->phase == OVER) call_waits(turn, WAITS_ALL, t->outcome);
     if (turn->phase == OVER && !training_busy(t)) leave(turn);
     else if (turn->phase == WAITING) next(turn->scheduler);
 }
@@ -440,6 +443,11 @@ RunState scheduler_state(const Scheduler *s, const StoredRun *run) {
     return turn ? turn->t->state : run->progress.state;
 }
 
+const Training *scheduler_unwritten(const Scheduler *s, const char *id) {
+    const Turn *turn = turn_of(s, id);
+    return turn && turn->t->stuck ? turn->t : NULL;
+}
+
 RunClaims *scheduler_claims(Scheduler *s) { return &s->claims; }
 
 bool scheduler_full(const Scheduler *s) { return s->count >= s->server->config->max_queue; }
@@ -462,6 +470,7 @@ void scheduler_wait(Scheduler *s, const char *id, RunWait *wait) {
     if (wait->next) wait->next->prev = wait;
     wait->head = &turn->waits;
     turn->waits = wait;
+    training_retry(turn->t);
 }
 
 void scheduler_unwait(RunWait *wait) {

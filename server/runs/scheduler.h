@@ -15,7 +15,7 @@ enum { SCHEDULER_RETRIES = 3, SCHEDULER_KILLS = 30 };
 
 /* Who waits for a run to be over and written, or (`queued`) only for its state of being queued to be. Embedded in its owner. */
 typedef struct RunWait {
-    void (*done)(void *arg);
+    void (*done)(void *arg, ErrCode code); /* code: its state could not be written; it goes on being tried */
     void *arg;
     bool queued;
     struct RunWait *prev, *next, **head; /* the module's */
@@ -49,11 +49,13 @@ ErrCode scheduler_resume(Scheduler *s, const StoredRun *run);
 Training *scheduler_find(const Scheduler *s, const char *id);
 /* The run's state by now; its row's may be behind. */
 RunState scheduler_state(const Scheduler *s, const StoredRun *run);
+/* Its row does not say what has become of it, for that cannot be written: the run itself, which knows. NULL: the row says it. */
+const Training *scheduler_unwritten(const Scheduler *s, const char *id);
 /* What is claimed of runs, by those known here and by requests under way. */
 RunClaims *scheduler_claims(Scheduler *s);
 /* Ends it, within moments. */
 void scheduler_cancel(Scheduler *s, const char *id);
-/* The run is known here. */
+/* The run is known here. What of it could not be written is tried again. */
 void scheduler_wait(Scheduler *s, const char *id, RunWait *wait);
 void scheduler_unwait(RunWait *wait); /* harmless when off */
 void scheduler_watch(Scheduler *s, RunWatch *watch);

@@ -154,10 +154,21 @@ static void say_trouble(Training *t, ErrCode code, const char *text) {
     log_put(&t->server->log, LOG_ERROR, "run not written", "id=%s cause=\"%s\"", t->id, text);
 }
 
+/* On a full disk a run ends; of what it has to say, its metrics since the last flush are left out, so that the rest is small enough for the reserve. */
+static void shed_points(Training *t) {
+    Unwritten *u = &t->now;
+    if (!u->npoints) return;
+    training_log(t, "The disk is full: %zu points of metrics are left out.", u->npoints);
+    u->npoints = 0;
+    start_flush(t);
+}
+
 static void flush_done(void *arg) {
     Training *t = arg;
+    const bool small = !t->now.npoints;
     t->flushing = false;
     t->flushed = loop_now();
+    t->stuck = t->outcome == ERR_storage_full && small;
     if (t->outcome == ERR_NONE) {
         unwritten_release(&t->now);
         if (t->next.dirty) training_save(t, t->state > RUN_RUNNING);
@@ -168,6 +179,7 @@ static void flush_done(void *arg) {
         /* Another process's lock ends some time: nothing is lost till then. */
         if (t->outcome != ERR_storage_busy) say_trouble(t, t->outcome, t->outcome == ERR_storage_full ? "The disk is full." : "The database refused.");
         loop_timer(t->server->loop, &t->timer, loop_now() + AGAIN_NS);
+        if (t->outcome == ERR_storage_full) shed_points(t);
     }
     t->changed(t);
 }
@@ -188,8 +200,13 @@ static void start_flush(Training *t) {
         return;
     }
     t->flushing = true;
+    loop_untimer(t->server->loop, &t->timer);
     t->flush = (Task){.work = flush_work, .done = flush_done, .arg = t};
     tasks_add(t->server->writes, &t->flush);
+}
+
+void training_retry(Training *t) {
+    if (t->now.dirty && !t->flushing) start_flush(t);
 }
 
 void training_save(Training *t, bool now) {
@@ -413,17 +430,31 @@ void training_set_versions(Training *t, const char *json, size_t len) {
 
 /* ---- checkpoints ---- */
 
+/* The disk, and what the checkpoints of all runs may take of it. */
+static bool may_write(Training *t, const Arrived *a) {
+    const uint64_t most = t->server->config->checkpoint_bytes;
+    const unsigned long long step = a->step;
+    if (!disk_has_room(t->server->disk, a->bytes))
+        return err_set(&t->err, ERR_storage_full, "The checkpoint of step %llu could not be written: the disk is full.", step);
+    if (store_checkpoint_bytes(t->server->store) + a->bytes <= most) return true;
+    return err_set(&t->err, ERR_storage_full, "The checkpoint of step %llu could not be written: the runs' checkpoints may have %llu bytes together"
+                   " (--max-checkpoints); delete some runs first.", step, (unsigned long long)most);
+}
+
 static void write_work(void *arg) {
     Training *t = arg;
     const Arrived *a = &t->arrived[0];
     t->err = (Err){0};
+    if (!may_write(t, a)) return;
     runfile_write(t->server->config->data, t->id, a->step, a->fd, a->bytes, &t->written, &t->err);
 }
 
-/* All but the first, the last, and `keep` before that go. */
+/* All but the first, the last, and `keep` before that go; fewer are kept where they would take more than one run's share. */
 static void prune(Training *t) {
     Unwritten *u = &t->next;
-    while (t->nkept > t->keep + 2) {
+    const uint64_t share = t->server->config->checkpoint_bytes / LIMIT_RUN_CHECKPOINT_PART / (t->written.bytes ? t->written.bytes : 1);
+    const uint64_t most = share < t->keep + 2 ? share : t->keep + 2;
+    while (t->nkept > 2 && t->nkept > most) {
         uint64_t *pruned = realloc(u->pruned, (u->npruned + 1) * sizeof *pruned);
         if (!pruned) return;
         u->pruned = pruned;

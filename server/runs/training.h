@@ -88,6 +88,7 @@ typedef struct Training {
     bool hurry;               /* such a one is not waited for */
     int64_t flushed;          /* when the last one ended */
     ErrCode outcome;          /* its */
+    bool stuck;               /* the run's state cannot be written: what the database says of it is not true any more */
     Arrived arrived[WIRE_CHECKPOINTS];
     size_t narrived;
     RunCheckpoint written;    /* the last file, and what was wrong with it */
@@ -124,4 +125,6 @@ void training_hurry(Training *t);
 bool training_checkpoint(Training *t, uint64_t step, uint64_t bytes, int fd);
 /* Writes what there is: soon, or in this pass of the loop. */
 void training_save(Training *t, bool now);
+/* What could not be written is tried again at once; `changed` follows if there is any. */
+void training_retry(Training *t);
 #endif

@@ -62,6 +62,7 @@ Store *store_open(const StoreSpec *spec, char *why, size_t room) {
         return NULL;
     }
     store->total_bytes = sum_of_graphs(store);
+    store_count_checkpoints(store);
     return store;
 }
 
@@ -77,6 +78,8 @@ void store_close(Store *store) {
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
+
+void store_use_disk(Store *store, Disk *disk) { store->disk = disk; }
 
 /* ---- reads ---- */
 
@@ -163,6 +166,7 @@ ErrCode store_programs(Store *store, const StorePlace *after, size_t limit, Stor
 
 ErrCode store_program_put(Store *store, const char *hash, const void *canonical, size_t canonical_len, const char *record,
                           const char *text) {
+    if (!store_has_room(store)) return ERR_storage_full;
     ErrCode code = store_begin(store, WRITE_CACHE);
     if (code) return code;
     sqlite3_stmt *s = store->put_program;
@@ -187,6 +191,7 @@ static void evict(Store *store) {
 }
 
 ErrCode store_graph_put(Store *store, const char *hash, const char *variant, const void *blob, size_t len) {
+    if (!store_has_room(store)) return ERR_storage_full;
     ErrCode code = store_begin(store, WRITE_CACHE);
     if (code) return code;
     sqlite3_stmt *s = store->put_graph;
@@ -215,7 +220,7 @@ ErrCode store_touch(Store *store, const char *hash, const char *variant) {
     return store_end(store, store_outcome(store, store->touch, "touch"));
 }
 
-ErrCode store_program_delete(Store *store, const char *hash) {
+static ErrCode delete_program(Store *store, const char *hash) {
     ErrCode code = store_begin(store, WRITE_DURABLE);
     if (code) return code;
     store_bind_text(store->program_held, 1, hash);
@@ -226,4 +231,9 @@ ErrCode store_program_delete(Store *store, const char *hash) {
     if (code == ERR_NONE && sqlite3_changes(store->writer) == 0) code = ERR_not_found;
     store->total_bytes = sum_of_graphs(store);
     return store_end(store, code);
+}
+
+ErrCode store_program_delete(Store *store, const char *hash) {
+    ErrCode code = delete_program(store, hash);
+    return store_again(store, code) ? delete_program(store, hash) : code;
 }

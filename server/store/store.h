@@ -11,6 +11,7 @@
 #include "schema/base/buf.h"
 #include "schema/base/log.h"
 #include "schema/errors.h"
+#include "server/disk.h"
 #include "server/store/store_spec.h"
 
 typedef struct Store Store;
@@ -27,6 +28,8 @@ void stored_program_release(StoredProgram *p);
  * again. NULL: `why`; also for a damaged database, and for none beside data, unless `recover` is set (README.md). */
 Store *store_open(const StoreSpec *spec, char *why, size_t room);
 void store_close(Store *store);
+/* From now on what adds to the database leaves the disk's reserve free (storage_full), and what does not may use it. */
+void store_use_disk(Store *store, Disk *disk);
 /* DAMAGED: also when it does not answer. CHECKING: nothing was found yet. REPAIRED: indexes were made again, or it is a salvaged one. */
 typedef enum { STORE_SOUND, STORE_CHECKING, STORE_REPAIRED, STORE_DAMAGED } StoreState;
 StoreState store_state(Store *store);

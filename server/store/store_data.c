@@ -93,6 +93,7 @@ static RowResult put(Store *store, const DatasetRow *row, char before[DATASET_SH
 
 RowResult store_dataset_put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]) {
     *before = 0;
+    if (!store_has_room(store)) return ROW_FULL;
     ErrCode begun = store_begin(store, WRITE_DURABLE);
     return begun ? result_of(begun) : end(store, put(store, row, before));
 }
@@ -106,10 +107,15 @@ static RowResult delete(Store *store, const char *name, char before[DATASET_SHA 
     return result_of(store_outcome(store, store->delete_dataset, "data set"));
 }
 
-RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
+static RowResult delete_once(Store *store, const char *name, char before[DATASET_SHA + 1]) {
     *before = 0;
     ErrCode begun = store_begin(store, WRITE_DURABLE);
     return begun ? result_of(begun) : end(store, delete(store, name, before));
+}
+
+RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]) {
+    const RowResult result = delete_once(store, name, before);
+    return result == ROW_FULL && store_again(store, ERR_storage_full) ? delete_once(store, name, before) : result;
 }
 
 /* True also when the database does not answer. */

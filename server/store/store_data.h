@@ -29,9 +29,10 @@ typedef struct {
     const char *base; /* the content that the name must still have, "" for none; NULL: whatever it has */
     int64_t created;
 } DatasetRow;
-typedef enum { ROW_DONE, ROW_MOVED, ROW_HELD, ROW_ABSENT, ROW_FULL, ROW_BUSY, ROW_FAILED } RowResult;
+typedef enum { ROW_DONE, ROW_MOVED, ROW_HELD, ROW_ABSENT, ROW_FULL, ROW_QUOTA, ROW_BUSY, ROW_FAILED } RowResult;
 /* MOVED: the base is another one by now. HELD: a run that is queued or running uses what it would replace. `before` becomes the content that
- * the name had, "" for none. BUSY: another process holds the database. */
+ * the name had, "" for none. BUSY: another process holds the database.
+ * QUOTA: all files would be too much; the store does not say that, dataset_files.h does. */
 RowResult store_dataset_put(Store *store, const DatasetRow *row, char before[DATASET_SHA + 1]);
 RowResult store_dataset_delete(Store *store, const char *name, char before[DATASET_SHA + 1]);
 /* A data set or a run refers to the content; also true when the database does not answer. No comes from the tables themselves: whoever asks removes

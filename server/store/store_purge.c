@@ -53,11 +53,15 @@ static ErrCode purge(Store *store, bool *more) {
     return code ? code : shrink(store, more);
 }
 
-ErrCode store_purge(Store *store, bool *more) {
+static ErrCode purge_piece(Store *store, bool *more) {
     *more = false;
-    ErrCode code = store_begin(store, WRITE_CACHE); /* what is lost of it is done again */
-    if (code) return code;
-    code = store_end(store, purge(store, more));
+    const ErrCode code = store_begin(store, WRITE_CACHE); /* what is lost of it is done again */
+    return code ? code : store_end(store, purge(store, more));
+}
+
+ErrCode store_purge(Store *store, bool *more) {
+    ErrCode code = purge_piece(store, more);
+    if (store_again(store, code)) code = purge_piece(store, more);
     /* The file itself shrinks when what was written is brought into it. */
     if (!code && !*more) {
         pthread_mutex_lock(&store->lock);

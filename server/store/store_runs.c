@@ -122,6 +122,14 @@ static RunCheckpoint checkpoint_of(sqlite3_stmt *s) {
     return c;
 }
 
+void store_count_checkpoints(Store *store) {
+    sqlite3_stmt *s = store->checkpoint_total;
+    if (store_step(store, s, "checkpoints") == STEP_ROW) store->checkpoint_bytes = (uint64_t)sqlite3_column_int64(s, 0);
+    store_finish(s);
+}
+
+uint64_t store_checkpoint_bytes(const Store *store) { return store->checkpoint_bytes; }
+
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg) {
     sqlite3_stmt *s = store->run_checkpoints;
     StoreStep at;
@@ -204,13 +212,20 @@ static ErrCode flush(Store *store, const RunFlush *f) {
     if (!code) code = store_points_put(store, f->seq, f->keys, f->nkeys, f->points, f->npoints);
     for (size_t i = 0; i < f->ncheckpoints && !code; i++) code = put_checkpoint(store, f->seq, &f->checkpoints[i]);
     for (size_t i = 0; i < f->npruned && !code; i++) code = run_simple(store, store->prune_checkpoint, f->seq, f->pruned[i], "checkpoint");
+    if (f->drop || f->ncheckpoints || f->npruned) store_count_checkpoints(store);
     if (!code) code = store_events_put(store, f->seq, f->events);
     return code ? code : put_progress(store, f);
 }
 
-ErrCode store_run_flush(Store *store, const RunFlush *f) {
-    ErrCode code = store_begin(store, WRITE_DURABLE);
+static ErrCode flush_once(Store *store, const RunFlush *f) {
+    const ErrCode code = store_begin(store, WRITE_DURABLE);
     return code ? code : store_end(store, flush(store, f));
+}
+
+ErrCode store_run_flush(Store *store, const RunFlush *f) {
+    if (f->npoints && !store_has_room(store)) return ERR_storage_full;
+    ErrCode code = flush_once(store, f);
+    return !f->npoints && store_again(store, code) ? flush_once(store, f) : code;
 }
 
 static ErrCode add_data(Store *store, const char *id, const RunData *data) {
@@ -241,11 +256,13 @@ static ErrCode add(Store *store, StoredRun *r, const RunData *data, size_t ndata
     ErrCode code = add_row(store, r);
     for (size_t i = 0; i < ndata && !code; i++) code = add_data(store, r->id, &data[i]);
     if (!code && begin) code = put_checkpoint(store, r->seq, begin);
+    if (begin) store_count_checkpoints(store);
     return code ? code : store_events_put(store, r->seq, events);
 }
 
 ErrCode store_run_add(Store *store, StoredRun *r, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events) {
-    ErrCode code = store_begin(store, WRITE_DURABLE);
+    if (!store_has_room(store)) return ERR_storage_full;
+    const ErrCode code = store_begin(store, WRITE_DURABLE);
     return code ? code : store_end(store, add(store, r, data, ndata, begin, events));
 }
 
@@ -274,7 +291,11 @@ static ErrCode delete(Store *store, const char *id, bool damaged) {
         return code ? code : ERR_conflict;
     }
     store_bind_text(store->delete_run_data, 1, id);
-    return store_outcome(store, store->delete_run_data, "run's data");
+    code = store_outcome(store, store->delete_run_data, "run's data");
+    store_bind_text(store->delete_checkpoints, 1, id);
+    if (!code) code = store_outcome(store, store->delete_checkpoints, "run's checkpoints");
+    store_count_checkpoints(store);
+    return code;
 }
 
 ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
@@ -284,7 +305,12 @@ ErrCode store_run_mark(Store *store, int64_t seq, uint64_t step, bool damaged) {
     return store_end(store, run_simple(store, store->mark_checkpoint, seq, step, "checkpoint"));
 }
 
-ErrCode store_run_delete(Store *store, const char *id, bool damaged) {
+static ErrCode delete_once(Store *store, const char *id, bool damaged) {
     const ErrCode code = store_begin(store, WRITE_DURABLE);
     return code ? code : store_end(store, delete(store, id, damaged));
+}
+
+ErrCode store_run_delete(Store *store, const char *id, bool damaged) {
+    ErrCode code = delete_once(store, id, damaged);
+    return store_again(store, code) ? delete_once(store, id, damaged) : code;
 }

@@ -62,6 +62,7 @@ typedef struct {
 /* Sets run->seq. ERR_conflict: a data set has another content by now. The last event is numbered progress.events. */
 ErrCode store_run_add(Store *store, StoredRun *run, const RunData *data, size_t ndata, const RunCheckpoint *begin, const RunEvents *events);
 
+/* One without points may use the disk's reserve: it is small, and says what has become of the run. */
 typedef struct {
     int64_t seq;
     const char *id;
@@ -83,6 +84,8 @@ ErrCode store_run_flush(Store *store, const RunFlush *flush);
  * believed. */
 ErrCode store_run_delete(Store *store, const char *id, bool damaged);
 
+/* Bytes that the checkpoints of all runs take. From any thread. */
+uint64_t store_checkpoint_bytes(const Store *store);
 /* Steps of the checkpoints, ascending. */
 ErrCode store_run_checkpoints(Store *store, int64_t seq, void (*row)(void *arg, const RunCheckpoint *checkpoint), void *arg);
 /* The run's newest checkpoint, or that of a step. ERR_not_found: there is no such run; ERR_conflict: no such checkpoint. */

@@ -1,5 +1,6 @@
 #include "server/store/store_sql.h"
 #include "schema/base/time.h"
+#include <errno.h>
 #include <time.h>
 
 /* How long to wait before another process's lock is tried again; and after how long without having met it the next one is another one. */
@@ -29,7 +30,8 @@ void store_finish(sqlite3_stmt *s) {
 static void note(Store *store, sqlite3_stmt *s, int code, const char *what) {
     int kind = code & 0xff;
     if (kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB) store->damaged = true;
-    log_put(store->log, LOG_ERROR, "database failed", "what=%s cause=\"%s\"", what, sqlite3_errmsg(sqlite3_db_handle(s)));
+    log_put(store->log, LOG_ERROR, "database failed", "what=%s code=%d cause=\"%s\"", what,
+            sqlite3_extended_errcode(sqlite3_db_handle(s)), sqlite3_errmsg(sqlite3_db_handle(s)));
 }
 
 StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what) {
@@ -40,22 +42,43 @@ StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what) {
     return STEP_FAILED;
 }
 
-static ErrCode code_of(int code) {
-    switch (code & 0xff) {
-    case SQLITE_FULL:
-    case SQLITE_TOOBIG: return ERR_storage_full;
-    case SQLITE_BUSY: return ERR_storage_busy;
-    default: return ERR_internal;
-    }
+static bool is_full(int cause) { return cause == ENOSPC || cause == EDQUOT; }
+
+/* What the system had last against the file. */
+static int errno_of(sqlite3_file *file) {
+    int cause = 0;
+    if (file && file->pMethods) file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &cause);
+    return cause;
+}
+
+/* A full disk may be met by whatever writes: by a flush, too, or where the index of the log grows. */
+static bool met_full_disk(sqlite3 *db) {
+    sqlite3_file *file = NULL, *journal = NULL;
+    const int code = sqlite3_extended_errcode(db);
+    if (code == SQLITE_FULL || code == SQLITE_TOOBIG || code == SQLITE_IOERR_SHMSIZE) return true;
+    if ((code & 0xff) != SQLITE_IOERR && (code & 0xff) != SQLITE_CANTOPEN) return false;
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &journal);
+    return is_full(sqlite3_system_errno(db)) || is_full(errno_of(file)) || is_full(errno_of(journal));
+}
+
+static ErrCode code_of(const Store *store) {
+    if (met_full_disk(store->writer)) return ERR_storage_full;
+    return (sqlite3_extended_errcode(store->writer) & 0xff) == SQLITE_BUSY ? ERR_storage_busy : ERR_internal;
 }
 
 ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what) {
     int code = sqlite3_step(s);
     bool done = code == SQLITE_DONE || code == SQLITE_ROW;
+    const ErrCode outcome = done ? ERR_NONE : code_of(store);
     if (!done) note(store, s, code, what);
     store_finish(s);
-    return done ? ERR_NONE : code_of(code);
+    return outcome;
 }
+
+bool store_has_room(const Store *store) { return !store->disk || disk_has_room(store->disk, 0); }
+
+bool store_again(const Store *store, ErrCode code) { return code == ERR_storage_full && store->disk && disk_give_way(store->disk); }
 
 /* ---- writes ---- */
 
@@ -81,12 +104,12 @@ ErrCode store_begin(Store *store, StoreWrite kind) {
     for (;;) {
         pthread_mutex_lock(&store->lock);
         const int code = set_durable(store, kind == WRITE_DURABLE) ? sqlite3_step(store->begin) : SQLITE_ERROR;
+        const ErrCode err = code == SQLITE_DONE ? ERR_NONE : code_of(store);
         sqlite3_reset(store->begin);
-        if (code == SQLITE_DONE) {
+        if (!err) {
             store->locked_at = 0;
             return ERR_NONE;
         }
-        const ErrCode err = code_of(code);
         if (err != ERR_storage_busy) note(store, store->begin, code, "begin");
         const bool again = err == ERR_storage_busy && note_locked(store) && kind == WRITE_DURABLE;
         pthread_mutex_unlock(&store->lock);

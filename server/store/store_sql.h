@@ -6,6 +6,7 @@
 #define CAJAL_STORE_SQL_H
 #include "schema/base/log.h"
 #include "schema/errors.h"
+#include "server/disk.h"
 #include <pthread.h>
 #include <sodium.h>
 #include <sqlite3.h>
@@ -128,6 +129,8 @@ enum { STORE_SUM = crypto_generichash_BYTES_MIN }; /* bytes of a checksum, BLAKE
     STATEMENT(run_checkpoints, reader, "SELECT step, bytes, checksum, damaged FROM run_checkpoints WHERE run = ?1 ORDER BY step") \
     STATEMENT(run_checkpoint, reader, "SELECT c.step, c.bytes, c.checksum, c.damaged FROM runs r LEFT JOIN run_checkpoints c" \
               " ON c.run = r.seq AND c.step BETWEEN ?2 AND ?3 WHERE r.id = ?1" RUN_THERE " ORDER BY c.step DESC LIMIT 1") \
+    STATEMENT(checkpoint_total, writer, "SELECT coalesce(sum(bytes), 0) FROM run_checkpoints") \
+    STATEMENT(delete_checkpoints, writer, "DELETE FROM run_checkpoints WHERE run = (SELECT seq FROM runs WHERE id = ?1)") \
     STATEMENT(put_checkpoint, writer, "INSERT OR REPLACE INTO run_checkpoints (run, step, bytes, checksum) VALUES (?1, ?2, ?3, ?4)") \
     STATEMENT(mark_checkpoint, writer, "UPDATE run_checkpoints SET damaged = ?3 WHERE run = ?1 AND step = ?2 AND damaged <> ?3") \
     STATEMENT(prune_checkpoint, writer, "DELETE FROM run_checkpoints WHERE run = ?1 AND step = ?2") \
@@ -190,6 +193,7 @@ typedef struct Store {
     STORE_STATEMENTS(STATEMENT)
 #undef STATEMENT
     const Log *log;
+    Disk *disk;           /* NULL: not watched */
     pthread_mutex_t lock; /* guards the writer and what follows */
     uint64_t graph_bytes, total_bytes;
     bool durable;                  /* the writer flushes with every commit */
@@ -197,6 +201,7 @@ typedef struct Store {
     int claim;
     StoreChecker *checker;         /* NULL: the database has been checked */
     atomic_bool damaged, repaired;
+    atomic_uint_least64_t checkpoint_bytes; /* of all runs */
     atomic_uint_least64_t damage; /* rows found damaged, each as often as it was read */
     char version[64];
 } Store;
@@ -207,6 +212,12 @@ StoreStep store_step(Store *store, sqlite3_stmt *s, const char *what);
 /* Steps a write and finishes it. */
 ErrCode store_outcome(Store *store, sqlite3_stmt *s, const char *what);
 void store_finish(sqlite3_stmt *s);
+/* What adds to the database may be written. */
+bool store_has_room(const Store *store);
+/* What came of a write that does not: true if the disk was full, and it may be tried again. */
+bool store_again(const Store *store, ErrCode code);
+/* After a change of rows of checkpoints; with the lock held, or before anybody else has the store. */
+void store_count_checkpoints(Store *store);
 
 /* A write begins and ends with these, holding the lock in between; `code` is what came of it. DURABLE: it is on the disk when store_end returns
  * ERR_NONE; another process's lock is waited for, a while (STORE_PATIENCE_NS from when it was met first), without our own. CACHE: what can be had

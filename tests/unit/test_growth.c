@@ -24,12 +24,16 @@ typedef struct {
     uint64_t events;
 } Box;
 
+static Store *open_box(const Box *box, char *why, size_t room) {
+    return store_open(&(StoreSpec){.dir = box->dir, .version = "v1", .graph_bytes = 1 << 20, .log = &quiet}, why, room);
+}
+
 static int make(void **state) {
     Box *box = calloc(1, sizeof *box);
     char why[300] = "", path[100];
     strcpy(box->dir, "/tmp/cajal-growth-XXXXXX");
     if (sodium_init() < 0 || !mkdtemp(box->dir)) return -1;
-    box->store = store_open(&(StoreSpec){.dir = box->dir, .version = "v1", .graph_bytes = 1 << 20, .log = &quiet}, why, sizeof why);
+    box->store = open_box(box, why, sizeof why);
     snprintf(path, sizeof path, "%s/cajal.db", box->dir);
     *state = box;
     if (!box->store || sqlite3_open(path, &box->beside) != SQLITE_OK) return -1;
@@ -327,7 +331,7 @@ static void test_deletion_returns_space(void **state) {
     for (int i = 0; i < 5; i++) assert_int_equal(store_purge(box->store, &more), ERR_NONE);
     assert_true(more);
     store_close(box->store);
-    box->store = store_open(&(StoreSpec){.dir = box->dir, .version = "v1", .graph_bytes = 1 << 20, .log = &quiet}, why, sizeof why);
+    box->store = open_box(box, why, sizeof why);
     assert_non_null(box->store);
     check_gone(box);
     assert_int_equal(store_purge_runs(box->store, one_run, &ids), ERR_NONE);
@@ -357,7 +361,7 @@ static void test_older_files_are_made_anew(void **state) {
     assert_int_equal(number(box, "PRAGMA auto_vacuum"), 0);
     assert_true(file_size(box, "cajal.db") > 10000000);
     sqlite3_close(box->beside);
-    box->store = store_open(&(StoreSpec){.dir = box->dir, .version = "v1", .graph_bytes = 1 << 20, .log = &quiet}, why, sizeof why);
+    box->store = open_box(box, why, sizeof why);
     assert_non_null(box->store);
     char path[100];
     snprintf(path, sizeof path, "%s/cajal.db", box->dir);
