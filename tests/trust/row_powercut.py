@@ -1,7 +1,7 @@
 """The machine loses its power at random moments of a session: what was not flushed is there, or not, or in part (shim.c, replay.py). The daemon is
 started on each of what could be left, and has to have all that it had acknowledged by then."""
 import os, random, replay, tempfile
-from session import Check, Ledger, Reference, Session, toy
+from session import Check, Ledger, Reference, Session
 
 TITLE = "power cut: unflushed writes dropped, torn, out of order"
 
@@ -14,7 +14,7 @@ def record(trust, row, folder):
     # What stands in the log when an answer has come lies before whatever a cut behind it leaves.
     ledger = Ledger(lambda: os.path.getsize(log))
     ready = ledger.moment()
-    d.ask("PUT", "/datasets/toy", toy(), Content_Type="application/octet-stream")
+    ledger.put_toy(d)
     s = Session(d, ledger, row, random.Random(trust.rng.random()))
     s.run(uploads=trust.pick(30, 8), runs=trust.pick(8, 2), compiles=trust.pick(30, 8))
     s.wait()
