@@ -172,13 +172,28 @@ def check_own(case):
         accepted(case, program)
 
 
+def check_value(case):
+    """Values in requests and answers: what is read, or that it is refused; and what the first one decodes to."""
+    t = types.spelled(case["type"])[1]
+    if "refused" in case:
+        try:
+            found = values.read(case["value"], t)
+        except ref.Fault:
+            return
+        raise AssertionError(f"read as {found}")
+    expect("read", values.read(case["value"], t), case["reads"])
+    if "decode" in case:
+        expect("decoded", json.dumps(values.decode(case["reads"][0], t)), json.dumps(case["decode"]))
+
+
 def old(t):
     """A type of version 1."""
     return t[0] in ("2", "N", "lin", "smooth") and all(map(old, types.parts(t))) or t[0] == "R" and t[1] is not None
 
 
 FILES = (("accept", check_accept), ("reject", check_reject), ("bounds", check_reject), ("language-2/accept", check_accept),
-         ("language-2/reject", check_reject), ("language-2/texts", check_text), ("language-2/own", check_own))
+         ("language-2/reject", check_reject), ("language-2/texts", check_text), ("language-2/own", check_own),
+         ("language-2/values", check_value))
 
 
 def main():
