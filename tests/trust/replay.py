@@ -60,12 +60,24 @@ def choose(ops, mode, rng):
 
 
 class Disk:
-    """The directory as of the records taken so far."""
+    """The directory as of the records taken so far; `base`: what it had before, all of it flushed."""
 
-    def __init__(self):
-        self.root = Folder()
+    def __init__(self, base=None):
+        self.root = self.load(base) if base else Folder()
         self.handles, self.begun = {}, {}
         self.names = []  # changes of names not flushed yet: [(folder, name, File, Folder or None), ...] each
+
+    def load(self, path):
+        folder = Folder()
+        for entry in os.scandir(path):
+            if entry.is_dir():
+                what = self.load(entry.path)
+            else:
+                what = File()
+                with open(entry.path, "rb") as f:
+                    what.kept += f.read()
+            folder.now[entry.name] = folder.kept[entry.name] = what
+        return folder
 
     def walk(self, path):
         at = self.root
@@ -192,9 +204,9 @@ def places(log, n, rng, least=0, most=float("inf")):
     return [rng.choice(names if names and i % 2 else every) for i in range(n)] if every else []
 
 
-def cuts(log, places):
+def cuts(log, places, base=None):
     """The disk at each of these places of the log, ascending; (place, Disk)."""
-    disk, wanted = Disk(), sorted(places)
+    disk, wanted = Disk(base), sorted(places)
     for at, *record in records(log):
         while wanted and at > wanted[0]:
             yield wanted.pop(0), disk
