@@ -1,7 +1,7 @@
 #!/bin/bash
 # The `cajal` command against a running daemon ($CAJAL_URL; the command on the path): its inputs, what it prints, its exit codes.
 set -u
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 work=$(mktemp -d)
 server='' second=''
 trap '[ -z "$server" ] || kill "$server"; [ -z "$second" ] || kill -KILL "$second"; rm -rf "$work"' EXIT
@@ -44,6 +44,12 @@ check() { # what code-of-the-check
         echo "cli: $1"
         head -n 20 out err
     fi
+}
+
+# Until the command succeeds; the bound is only against hanging.
+wait_for() { # command...
+    for _ in $(seq 1200); do "$@" && return; sleep 0.1; done
+    echo "cli: waited in vain for: $*"
 }
 
 # Runs a command line on a terminal of its own, so many columns wide; what it shows goes to `out`.
@@ -115,26 +121,34 @@ check "weights on standard output" $?
 cajal_says "a run's record" 0 'name           cli line' 'state          done' 'step           60 of 60' 'train          cli-line, 4 rows' 'checkpoints    0 60' -- runs "$run"
 cajal_says "all runs" 0 "$run" -- runs --all
 
-on_terminal xterm 60 "cajal watch $run" && grep -qF '60/60' out && grep -q '\[####' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | awk 'length > 59 { exit 1 }'
-check "a bar as wide as its terminal" $?
-on_terminal xterm 20 "cajal watch $run" && grep -qF '60/60' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | grep -F '60/60' | awk 'length > 19 { exit 1 }'
-check "a narrow terminal" $?
-on_terminal dumb 80 "cajal watch $run" && grep -qF '60/60' out && ! grep -q $'\x1b' out
-check "a terminal that cannot go back" $?
-on_terminal xterm 80 "cajal weights $run"
-[ $? -eq 2 ] && grep -qF -e '-o FILE' out
-check "no weights on a terminal" $?
+# In a container there may be no pseudo-terminal to be had, and `script` is a package of its own on some systems.
+if on_terminal dumb 80 true; then
+    on_terminal xterm 60 "cajal watch $run" && grep -qF '60/60' out && grep -q '\[####' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | awk 'length > 59 { exit 1 }'
+    check "a bar as wide as its terminal" $?
+    on_terminal xterm 20 "cajal watch $run" && grep -qF '60/60' out && tr '\r' '\n' <out | sed 's/\x1b\[K//' | grep -F '60/60' | awk 'length > 19 { exit 1 }'
+    check "a narrow terminal" $?
+    on_terminal dumb 80 "cajal watch $run" && grep -qF '60/60' out && ! grep -q $'\x1b' out
+    check "a terminal that cannot go back" $?
+    on_terminal xterm 80 "cajal weights $run"
+    [ $? -eq 2 ] && grep -qF -e '-o FILE' out
+    check "no weights on a terminal" $?
+else
+    skipped=$((skipped + 4))
+    echo "cli: skipped: four tests that need a pseudo-terminal: script (bsdutils) gives none here"
+fi
 
 jq '.optimizer.sgd.lr = 1e30' line.json >wild.json
 cajal train wild.json --watch >out 2>err
 [ $? -eq 5 ] && grep -q ' failed: ' out
 check "a run that fails, followed" $?
-jq '.steps = 50000000' line.json >long.json
+jq '.steps = 1000000000000' line.json >long.json
 run=$(cajal train long.json)
 cajal watch "$run" >out 2>err &
-sleep 1
-kill -INT $!
-wait $!
+watching=$!
+catches() { grep -q '^SigBlk:.*[2367abef]$' "/proc/$watching/status"; } # SIGINT has the bit of 2
+wait_for catches
+kill -INT "$watching"
+wait "$watching"
 [ $? -eq 5 ] && grep -qF "cajal watch $run" err
 check "an interrupted watch" $?
 cajal_says "a run that goes on after its watch was interrupted" 0 'state          running' -- runs "$run"
@@ -203,25 +217,31 @@ start_second() { # listen
     cajald --listen "$1" --data second >second.log 2>&1 &
     second=$!
     disown "$second" # its death is no news
-    for _ in $(seq 200); do grep -q 'ready on' second.log && break; sleep 0.1; done
+    wait_for grep -q 'ready on' second.log
     address=$(grep -o -m1 'ready on http://[^ ]*' second.log | cut -c17-)
 }
 start_second 127.0.0.1:0
 export CAJAL_URL="http://$address"
 cajal dataset put cli-line line.safetensors >/dev/null
-run=$(jq '.steps = 1000000 | .checkpoint = {every: 50000}' line.json | cajal train -)
+run=$(jq '.steps = 1000000000000 | .checkpoint = {every: 50000}' line.json | cajal train -)
 cajal watch "$run" --json >events 2>err &
 watching=$!
 cajal watch "$run" >out 2>&1 &
 telling=$!
-for _ in $(seq 100); do grep -q '"metric"' events && break; sleep 0.1; done
+wait_for grep -q '"metric"' events
+wait_for grep -q 'train.loss' out
 kill -KILL "$second"
 while kill -0 "$second" 2>/dev/null; do sleep 0.1; done
-sleep 1.5
+wait_for grep -q 'connection is lost' out
 start_second "$address"
-wait "$watching" && jq -se '[.[].seq] == [range(1; length + 1)] and (map(select(.event == "end")) | length) == 1 and .[-1].state == "done"' events >/dev/null
+goes_on() { [ "$(grep -c '"state":"running"' events)" -ge 2 ]; }
+wait_for goes_on
+cajal cancel "$run" >/dev/null
+wait "$watching"
+[ $? -eq 5 ] && jq -se '[.[].seq] == [range(1; length + 1)] and (map(select(.event == "end")) | length) == 1 and .[-1].state == "cancelled"' events >/dev/null
 check "a run followed over the daemon's death" $?
-wait "$telling" && grep -q 'connection is lost' out && grep -q "$run done" out
+wait "$telling"
+[ $? -eq 5 ] && grep -q 'connection is lost' out && grep -q "$run cancelled" out
 check "and it says that the connection was lost" $?
 kill "$second"
 while kill -0 "$second" 2>/dev/null; do sleep 0.1; done
@@ -231,8 +251,8 @@ second=''
 : >port
 python3 -u -m http.server --bind 127.0.0.1 0 >port 2>/dev/null &
 server=$!
-for _ in $(seq 100); do grep -q port port && break; sleep 0.1; done
+wait_for grep -q port port
 cajal_says "a failing service" 4 'HTTP status 501' -- compile not.cj --url "http://127.0.0.1:$(sed -n 's/.* port \([0-9]*\).*/\1/p' port)"
 
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

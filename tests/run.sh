@@ -3,6 +3,16 @@
 # the sum of all. A test program's own count is cmocka's, or a last line "N passed, N failed[, N skipped]".
 set -u
 export OMP_WAIT_POLICY=passive # tests run side by side, and threads that wait busily would be in each other's way
+# What a user's surroundings say is not the tests': settings of the service, proxies in front of 127.0.0.1, another language, numbers of threads, a strict umask.
+for name in $(compgen -e); do
+    case $name in
+    CAJAL_SEED) ;;
+    CAJAL_* | [Hh][Tt][Tt][Pp]*_[Pp][Rr][Oo][Xx][Yy] | [Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy] | OMP_NUM_THREADS | OPENBLAS_NUM_THREADS | OPENBLAS_CORETYPE | LC_* | LANGUAGE | TZ)
+        unset "$name" ;;
+    esac
+done
+export LANG=C.UTF-8
+umask 022
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
@@ -38,6 +48,8 @@ run() { # name command...
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     if [ "$f" -eq 0 ]; then
         printf 'ok    %-28s %6d  (%d s)\n' "$name" "$p" "$((SECONDS - began))"
+        # why something was skipped: the line before cmocka's, or the script's own
+        [ "$s" -eq 0 ] || grep -B 1 -e '^\[  SKIPPED \] [a-z]' -e '^[a-z]*: skipped' "$log" | grep -v -e '^\[ *\(RUN\|OK\|SKIPPED\) *\]' -e '^--' -e '^ok' | sed 's/^/      | /'
     else
         printf 'FAIL  %-28s %6d of %d failed, exit code %d\n' "$name" "$f" "$((p + f))" "$code"
         # cmocka's lines of what went well are left out, and its counts: the closing line has them

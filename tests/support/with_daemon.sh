@@ -22,13 +22,13 @@ fail() {
 
 "$build/cajald" --listen 127.0.0.1:0 --data "$work/data" >"$work/log" 2>&1 &
 daemon=$!
-for _ in $(seq 200); do
+for _ in $(seq 1200); do
     CAJAL_URL=$(grep -o -m1 'ready on http://[^ ]*' "$work/log" | cut -c10-)
     [ -z "$CAJAL_URL" ] || break
     kill -0 "$daemon" 2>/dev/null || { daemon=; fail "no start"; }
     sleep 0.1
 done
-[ -n "$CAJAL_URL" ] || fail "not ready after 20 s"
+[ -n "$CAJAL_URL" ] || fail "not ready after two minutes"
 
 "$@"
 code=$?
