@@ -4,12 +4,14 @@
 - the program is accepted with the type that it was made for, and its printed text reads as the same tree;
 - the result is linear in each linear input;
 - vector-Jacobian products are the transposed Jacobian-vector products, and those are finite differences where all is finite;
-- on values, the result is the vector of the interpreter's, within its size.
+- on values, the result is the vector of the interpreter's, within its size;
+- with a piece exchanged, it is refused with a code of the pages at a place that exists, in its text's spelling with the same code, or accepted.
 
     generate2.py [--seed S] [--programs N] [--seconds S]
 
 The last line is "N passed, N failed, N skipped": skipped are programs that are too expensive here or whose naturals exceed a bound."""
 import argparse
+import json
 import math
 import random
 import sys
@@ -20,10 +22,14 @@ import cajal_ref as ref
 import cajal_types as types
 import programs2
 from cajal_numbers import val
+from cajal_terms import children
 
 LARGE = 2000      # numbers in one vector
 STEP = 1e-4       # of the finite differences
 BEYOND = 1e3      # larger derivatives are no longer compared: the differences' own error
+CODES = set("""parse_error unbound_variable type_mismatch not_a_function not_a_vector linear_unused linear_reused linear_branches linear_in_step
+    linear_smooth missing_branch unknown_label duplicate_label not_a_variant not_a_record not_a_pair not_a_sequence not_real not_discrete
+    linear_in_fold import_open""".split())
 
 
 class Wrong(Exception):
@@ -173,6 +179,68 @@ def examine(rng, body, wanted, imports, seen):
     return True
 
 
+def keys_of(path):
+    return [key.replace("~1", "/").replace("~0", "~") for key in path.split("/")[1:]]
+
+
+def look(j, keys):
+    for key in keys:
+        j = j[int(key) if isinstance(j, list) else key]
+    return j
+
+
+def put(j, keys, new):
+    if not keys:
+        return new
+    if isinstance(j, list):
+        return [put(part, keys[1:], new) if i == int(keys[0]) else part for i, part in enumerate(j)]
+    return {key: put(part, keys[1:], new) if key == keys[0] else part for key, part in j.items()}
+
+
+def places(program):
+    found, left = [], [program.term]
+    while left:
+        e = left.pop()
+        found.append(keys_of(e.path))
+        left += children(e)
+    return found
+
+
+def code_of(body, imports):
+    """(code, place, other place), or None; with the program, if it could be read."""
+    program = None
+    try:
+        program = ref.program(body, imports)
+        program.check()
+        return None, program
+    except ref.Fault as fault:
+        return fault, program
+
+
+def damaged(rng, body, imports, seen):
+    at = places(ref.program(body, imports))
+    try:
+        pieces = [look(body["term"], rng.choice(at)), rng.choice([True, 0, {"real": 1.0}, {"none": "2"}, "r", *body["context"]])]
+        body = {**body, "term": put(body["term"], rng.choice(at), rng.choice(pieces))}
+    except KeyError:  # the unit that T::l leaves out
+        return
+    fault, program = code_of(body, imports)
+    if fault:
+        seen["refused"] += 1
+        if fault.code not in CODES:
+            raise Wrong(f"code {fault.code} of {json.dumps(body)}")
+        for path in filter(None, (fault.path, fault.other)):
+            keys = keys_of(path)
+            try:
+                look(body, keys) if keys[0] == "context" else look(body["term"], keys)
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise Wrong(f"{fault.code} at {path} of {json.dumps(body)}") from None
+    if program:
+        again, _ = code_of({"text": program.text(), "nat": body["nat"]}, imports)
+        if (fault and fault.code) != (again and again.code):
+            raise Wrong(f"{fault and fault.code}, but its text {again and again.code}: {json.dumps(body)}")
+
+
 def importable(program):
     """Small enough to stand in another."""
     return len(program.text()) < 300 and all(types.is_vector(t) for _, t in program.context.values())
@@ -187,7 +255,7 @@ def main():
     print(f"seed {options.seed}", flush=True)
     sys.setrecursionlimit(20000)
     rng, ends = random.Random(options.seed), time.monotonic() + options.seconds
-    counts, seen, pools = {"passed": 0, "failed": 0, "skipped": 0}, {"derivatives": 0, "interpreter": 0}, {}
+    counts, seen, pools = {"passed": 0, "failed": 0, "skipped": 0}, {"derivatives": 0, "interpreter": 0, "refused": 0}, {}
     while sum(counts.values()) < options.programs and time.monotonic() < ends:
         nat = (rng.randint(2, 4), rng.choice(["exact", "exact", "drop", "saturate"]))
         pool = pools.setdefault(nat, {})
@@ -195,6 +263,8 @@ def main():
         body, wanted = maker.program(*nat)
         try:
             looked_at = examine(rng, body, wanted, pool, seen)
+            for _ in range(3):
+                damaged(rng, body, pool, seen)
             counts["passed" if looked_at else "skipped"] += 1
             program = ref.program(body, pool)
             if looked_at and importable(program) and len(pool) < 20:
@@ -203,7 +273,7 @@ def main():
         except (Wrong, ref.Fault) as wrong:
             counts["failed"] += 1
             print(f"{wrong!r} {getattr(wrong, 'path', '')}\n  {ref.program(body, pool).text()}\n", flush=True)
-    print(f"derivatives compared {seen['derivatives']} times, the interpreter {seen['interpreter']} times")
+    print(f"derivatives compared {seen['derivatives']} times, the interpreter {seen['interpreter']} times, {seen['refused']} refusals")
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     return 1 if counts["failed"] or not min(counts["passed"], *seen.values()) else 0
 
