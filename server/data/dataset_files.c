@@ -70,8 +70,9 @@ static bool is_content(const char *name, char sha256[DATASET_SHA + 1]) {
 static void sweep_entry(DatasetFiles *c, LostFound *lost, const char *name) {
     char sha256[DATASET_SHA + 1];
     if (strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0) remove_file(c, name, "unfinished");
-    else if (is_content(name, sha256) && !store_content_used(c->store, sha256)) lost_found_take(lost, FOLDER, NULL, name, "no data set or run has it");
-    else c->bytes += size_of(c, name);
+    if (!is_content(name, sha256)) return;
+    if (store_content_used(c->store, sha256)) c->bytes += size_of(c, name);
+    else lost_found_take(lost, FOLDER, NULL, name, "no data set or run has it");
 }
 
 static bool sweep(DatasetFiles *c, LostFound *lost) {
