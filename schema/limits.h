@@ -75,6 +75,7 @@
 /* The daemon's flags: what each is at first, at least and at most (server/config.c) */
 #define LIMIT_FLAG_workers 0, 0, 256
 #define LIMIT_FLAG_threads 1, 1, 256
+#define LIMIT_FLAG_worker_memory 0, 0, (uint64_t)1 << 50
 #define LIMIT_FLAG_runs 1, 1, 64
 #define LIMIT_FLAG_max_body LIMIT_BULK_BYTES, 1024, LIMIT_JOB_BYTES
 #define LIMIT_FLAG_max_nat LIMIT_NAT_SIZE, 1, LIMIT_SPACE

@@ -30,6 +30,7 @@ static const Option options[] = {
     SWITCH("recover", recover, "start although the database is lost or damaged, with what can be read of it; the rest goes to lost+found"),
     COUNT("workers", workers, "worker processes, of which one is kept for short jobs; 0: as many as use every core once, and that one"),
     COUNT("threads", threads, "threads of a worker"),
+    BYTES("worker-memory", worker_memory, "memory that a worker may take for its jobs; 0: its part of the machine's or container's"),
     COUNT("runs", runs, "training runs at the same time, each in a process of its own with a thread a core"),
     TEXT("worker", "PATH", worker, "", "the worker program; default: cajal-worker beside this one"),
     BYTES("max-body", max_body, "largest binary body"),

@@ -17,6 +17,7 @@ typedef struct {
     const char *trust_proxy;  /* addresses whose X-Forwarded-For is believed, with commas between; "": none */
     const char *log_level;
     uint64_t workers, threads; /* 0: every core once */
+    uint64_t worker_memory;    /* bytes that a worker's jobs may take; 0: a part of the machine's */
     uint64_t runs;             /* training at the same time */
     uint64_t max_body;         /* bytes of a binary body */
     uint64_t max_nat;          /* largest size of a natural */

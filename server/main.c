@@ -48,6 +48,14 @@ static int worker_count(const Config *config, const Machine *machine) {
     return config->workers ? (int)config->workers : (cores > 0 ? cores : 1) + 1;
 }
 
+/* Of the machine's memory half is the daemon's and what is under way; a worker's jobs may take their part of the other, but not so little that what is
+ * allowed elsewhere does not go: should several take all of it, the kernel ends one of them. */
+static uint64_t worker_memory(const Config *config, const Machine *machine) {
+    const uint64_t processes = (uint64_t)worker_count(config, machine) + config->runs, part = machine->memory / 2 / processes;
+    const uint64_t enough = LIMIT_JOB_BYTES * 2 + LIMIT_WORKER_GRAPH_BYTES, least = machine->memory / 4 < enough ? machine->memory / 4 : enough;
+    return config->worker_memory ? config->worker_memory : part > least ? part : least;
+}
+
 /* Descriptors that are nobody's connection: the database, workers, data sets and areas under way. The last of them are no request's either: runs and the
  * database go on whatever is asked for. */
 enum { RESERVED_DESCRIPTORS = 512, LEAST_CONNECTIONS = 64, LAST_DESCRIPTORS = 128 };
@@ -153,6 +161,7 @@ static bool start(Daemon *d, char *why, size_t room) {
     shm_pool_init(&s->shm_pool, s->loop, s->tasks, s->most_fd);
     if (!open_data(s, version, why, room) || !worker_path(config, path)) return false;
     PoolSpec pool = {.loop = s->loop, .log = &s->log, .metrics = s->metrics, .program = path, .workers = worker_count(config, &d->machine),
+                     .memory = worker_memory(config, &d->machine),
                      .threads = (int)config->threads};
     s->dispatch = dispatch_new(&pool, (size_t)config->max_queue, (int64_t)config->max_exec_ms * 1000000);
     s->programs = programs_new(s);

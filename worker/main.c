@@ -1,4 +1,4 @@
-/* cajal-worker [--threads N] [--parent PID] [--background]: started by cajald with the socket as descriptor WIRE_FD. */
+/* cajal-worker [--threads N] [--parent PID] [--memory BYTES] [--background]: started by cajald with the socket as descriptor WIRE_FD. */
 #include "schema/protocol/wire.h"
 #include "schema/limits.h"
 #include "worker/process.h"
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static int usage(void) {
-    fprintf(stderr, "usage: cajal-worker [--threads N] [--parent PID] [--background]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
+    fprintf(stderr, "usage: cajal-worker [--threads N] [--parent PID] [--memory BYTES] [--background]\nStarted by cajald, with its socket as descriptor %d.\n", WIRE_FD);
     return 2;
 }
 
@@ -44,6 +44,7 @@ static void settle_libraries(char **argv, unsigned long threads) {
 typedef struct {
     unsigned long threads;
     unsigned long parent; /* who started it, and without whom it is not to be; 0: not said */
+    unsigned long memory; /* bytes that jobs may take; 0: no limit */
     bool background;      /* gives way to what else wants the CPU: training */
 } Options;
 
@@ -60,6 +61,7 @@ static bool read_options(int argc, char **argv, Options *out) {
         if (strcmp(argv[i], "--background") == 0) out->background = true;
         else if (strcmp(argv[i], "--threads") == 0 && !last && read_number(argv[i + 1], 1, LIMIT_THREADS, &out->threads)) i++;
         else if (strcmp(argv[i], "--parent") == 0 && !last && read_number(argv[i + 1], 1, INT_MAX, &out->parent)) i++;
+        else if (strcmp(argv[i], "--memory") == 0 && !last && read_number(argv[i + 1], 0, LONG_MAX, &out->memory)) i++;
         else return false;
     }
     return true;
@@ -75,6 +77,8 @@ int main(int argc, char **argv) {
     process_goes_first();
     if (options.background) process_gives_way();
     settle_libraries(argv, options.threads);
+    serve_warm_up((unsigned)options.threads);
+    process_cap_memory(options.memory);
     signal(SIGPIPE, SIG_IGN); /* a dead daemon is seen by reading the socket */
     Log log = {LOG_INFO, 2};
     Area box;

@@ -29,3 +29,21 @@ void process_gives_way(void) {
     sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
     setpriority(PRIO_PROCESS, 0, NICE);
 }
+
+/* Kilobytes of private memory that can be written to, which is what RLIMIT_DATA counts; 0: it cannot be told. */
+static uint64_t data_kilobytes(void) {
+    char line[256];
+    unsigned long long kilobytes = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmData: %llu", &kilobytes) == 1) break;
+    if (f) fclose(f);
+    return kilobytes;
+}
+
+void process_cap_memory(uint64_t bytes) {
+    const uint64_t kilobytes = data_kilobytes();
+    if (!bytes || !kilobytes) return;
+    const rlim_t most = kilobytes * 1024 + bytes;
+    setrlimit(RLIMIT_DATA, &(struct rlimit){most, most});
+}

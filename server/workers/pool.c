@@ -87,12 +87,13 @@ bool pool_hopeful(const Pool *pool) {
 /* ---- starting ---- */
 
 static bool spawn(Worker *w, int sock) {
-    char threads[16], parent[16];
-    char *argv[] = {w->pool->program, "--threads", threads, "--parent", parent, w->pool->spec.background ? "--background" : NULL, NULL};
+    char threads[16], parent[16], memory[24];
+    char *argv[] = {w->pool->program, "--threads", threads, "--parent", parent, "--memory", memory, w->pool->spec.background ? "--background" : NULL, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
     snprintf(threads, sizeof threads, "%d", w->pool->spec.threads);
+    snprintf(memory, sizeof memory, "%llu", (unsigned long long)w->pool->spec.memory);
     snprintf(parent, sizeof parent, "%d", (int)getpid());
     sigemptyset(&none);
     sigfillset(&all);

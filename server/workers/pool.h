@@ -83,6 +83,7 @@ typedef struct {
     Metrics *metrics;
     const char *program; /* path of cajal-worker */
     int workers, threads;
+    uint64_t memory;     /* bytes that a worker's jobs may take; 0: no limit */
     bool background;     /* gives way to what else wants a core */
     PoolEvents events;
     void *arg;

@@ -198,7 +198,7 @@ bool exec_run(const Plan *p, const ExecInput *inputs, const ExecOutput *outputs,
     if (!tile)
         return err_set(err, ERR_too_large, "This call needs more than %zu MiB of working memory.", LIMIT_JOB_BYTES >> 20);
     Team team = {.n = team_size(p, rows, tile, w->threads, most > 0), .tile = tile, .slab = aligned(slab_bytes(p, tile)), .w = w};
-    if (!reserve(w, team.n * team.slab, team.n * p->table)) return err_set(err, ERR_internal, "The worker is out of memory.");
+    if (!reserve(w, team.n * team.slab, team.n * p->table)) return err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
     team.first = (Exec){.plan = p, .at = w->table, .all_rows = rows, .rows = 1, .inputs = inputs, .outputs = outputs,
                         .op = w->box ? &w->box->op : NULL};
     join_team(&team, 0);

@@ -5,7 +5,7 @@
 #include "worker/plan/tape.h"
 #include <stdlib.h>
 
-static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "This takes more memory than a worker may have."); }
 
 /* Which nodes are batched, and which complete only after the last tile. */
 static void find_batched(Planner *b) {

@@ -2,7 +2,7 @@
 #include "schema/graph/ops.h"
 #include <stdlib.h>
 
-static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "This takes more memory than a worker may have."); }
 
 void *planner_alloc(Planner *b, size_t count, size_t size) {
     Plan *p = b->plan;

@@ -20,7 +20,7 @@ static void sub_plan(Planner *b, const Graph *g, const StepClass *c, PlanSpec sp
     *sub = (SubPlan){.shared = VALUE_NONE, .rows = VALUE_NONE};
     bool *batched = calloc(g->nslots + 1, sizeof *batched);
     if (!batched) {
-        err_set(b->err, ERR_internal, "The worker is out of memory.");
+        err_set(b->err, ERR_too_large, "This takes more memory than a worker may have.");
         return;
     }
     for (uint32_t s = 0; s < g->nslots; s++) batched[s] = slot_batched(&g->slots[s], c);
@@ -127,7 +127,7 @@ static void read_out(Planner *b, const GNode *n, IterAttrs attrs, uint32_t out) 
     uint32_t nin = m.ncounts + m.ncomps + m.ncaps;
     m.flags = calloc((size_t)m.ncaps + 2 * (size_t)b->g->subs[n->sub]->noutputs + 1, sizeof *m.flags);
     if (!m.flags) {
-        err_set(b->err, ERR_internal, "The worker is out of memory.");
+        err_set(b->err, ERR_too_large, "This takes more memory than a worker may have.");
         return;
     }
     IterDetail *d = iter_detail(&m);

@@ -58,7 +58,7 @@ void planner_tape(Planner *b) {
             return;
         }
     }
-    if (!ok) err_set(b->err, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(b->err, ERR_too_large, "This takes more memory than a worker may have.");
     else tape_release(t);
     free(t);
 }

@@ -188,7 +188,7 @@ void tape_steps(const Tape *t, Planner *b) {
     Coder c = {.t = t, .b = b, .d = planner_alloc(b, 1, sizeof *c.d)};
     uint32_t *room = calloc(3 * (size_t)t->nterms, sizeof *room);
     size_t n = t->nterms + ends_size(&c);
-    if (!room) err_set(b->err, ERR_internal, "The worker is out of memory.");
+    if (!room) err_set(b->err, ERR_too_large, "This takes more memory than a worker may have.");
     if (!planner_ok(b)) {
         free(room);
         return;

@@ -47,7 +47,7 @@ static void compile(Build *b) {
     for (uint32_t i = 0; i < b->sig.ninputs; i++) canon_put_type(&b->types, b->sig.inputs[i]);
     for (uint32_t i = 0; i < b->sig.nargs; i++) canon_put_type(&b->types, b->sig.args[i]);
     canon_put_type(&b->types, b->sig.output);
-    if (b->types.failed) cx_fail(&b->cx, ERR_internal, AT_NOWHERE, NULL, "The worker is out of memory.");
+    if (b->types.failed) cx_fail(&b->cx, ERR_too_large, AT_NOWHERE, NULL, "This takes more memory than a worker may have.");
 }
 
 static void put_diag(const Diag *diag, Buf *out) {

@@ -50,7 +50,7 @@ bool cache_load(Cache *cache, uint64_t key, const void *bytes, size_t len, Err *
     }
     free(l);
     graph_free(g);
-    return err_set(err, ERR_internal, "The worker is out of memory.");
+    return err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
 }
 
 void cache_drop(Cache *cache, uint64_t key) { loaded_free(map_remove(&cache->graphs, &key, sizeof key)); }
@@ -79,7 +79,7 @@ const Plan *loaded_plan(Loaded *l, PlanSpec spec, Err *err) {
     const Graph *g = spec.graph = l->graph;
     size_t len = 1 + (size_t)g->nslots + g->noutputs;
     PlanEntry *e = malloc(sizeof *e + len * sizeof *e->key);
-    if (!e) return err_set(err, ERR_internal, "The worker is out of memory."), NULL;
+    if (!e) return err_set(err, ERR_too_large, "This takes more memory than a worker may have."), NULL;
     e->key[0] = spec.f64;
     if (g->nslots) memcpy(e->key + 1, spec.batched, g->nslots * sizeof *e->key);
     if (g->noutputs) memcpy(e->key + 1 + g->nslots, spec.wanted, g->noutputs * sizeof *e->key);

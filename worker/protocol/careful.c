@@ -147,5 +147,5 @@ bool careful_mend(const Graph *g, bool f64, const ExecInput *inputs, const ExecO
     for (uint32_t o = 0; ok && o < g->noutputs; o++)
         if (c.sums[o]) write_row(&c, o, 0, c.sums[o]);
     release(&c);
-    return ok || err_set(err, ERR_internal, "The worker is out of memory.");
+    return ok || err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
 }

@@ -27,7 +27,7 @@ static bool job_open(ExecJob *job, Maps *maps, Frame *frame) {
     }
     if (m->area_size - m->results_at <= WIRE_INLINE_AREA) job->base = job->heap = calloc(1, m->area_size + 1);
     else if (area_create(&job->area, m->area_size)) job->base = job->area.data;
-    if (!job->base) return err_set(job->err, ERR_internal, "The worker is out of memory.");
+    if (!job->base) return err_set(job->err, ERR_too_large, "This takes more memory than a worker may have.");
     if (m->inline_len) memcpy(job->base, m->inline_area, m->inline_len);
     return true;
 }
@@ -69,7 +69,7 @@ static bool execute(ExecJob *job, Cache *cache, Workspace *w) {
     ExecOutput *outputs = calloc(g->noutputs + (size_t)1, sizeof *outputs);
     bool *flags = calloc((size_t)g->nslots + g->noutputs + 1, sizeof *flags), *wanted = flags ? flags + g->nslots : NULL;
     bool ok = inputs && outputs && flags;
-    if (!ok) err_set(job->err, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(job->err, ERR_too_large, "This takes more memory than a worker may have.");
     ok = ok && set_inputs(job, g, inputs, flags) && set_outputs(job, g, outputs, wanted);
     const Plan *plan =
         ok ? loaded_plan(loaded, (PlanSpec){.f64 = m->dtype == DT_F64, .batched = flags, .wanted = wanted}, job->err) : NULL;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -166,6 +167,24 @@ static int receive(Serving *w, Frame *frame) {
         if (received == -EAGAIN) post_wait(w->sock, POLLIN, ms);
     } while (received == -EAGAIN);
     return received;
+}
+
+void serve_warm_up(unsigned threads) {
+    enum { N = 48, ROUNDS = 8, LARGE = 256 };
+    static const double zeros[LARGE * LARGE];
+    openblas_set_num_threads(1);
+    /* Buffers are handed out to whoever is inside at the time: all are to be, a few times over. */
+#pragma omp parallel num_threads((int)threads)
+    for (int i = 0; i < ROUNDS; i++) {
+        double out[N * N];
+#pragma omp barrier
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, N, N, 1, zeros, N, zeros, N, 0, out, N);
+    }
+    openblas_set_num_threads((int)threads);
+    /* Large enough to be divided among the library's own. */
+    double *out = threads > 1 ? malloc(sizeof zeros) : NULL;
+    if (out) cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, LARGE, LARGE, LARGE, 1, zeros, LARGE, zeros, LARGE, 0, out, LARGE);
+    free(out);
 }
 
 int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log) {

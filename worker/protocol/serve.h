@@ -8,4 +8,7 @@
 
 /* box: what the daemon looks at when this process has died; NULL: nothing. */
 int serve_run(int sock, unsigned threads, BlackBox *box, const Log *log);
+/* Has each of the threads that jobs will run on, and the libraries on each, take what they keep for good: after that a cap on memory meets jobs only.
+ * (OpenBLAS, refused a buffer, does not fail but waits for ever.) */
+void serve_warm_up(unsigned threads);
 #endif

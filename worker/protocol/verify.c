@@ -123,7 +123,7 @@ static bool prepare(Verifier *t) {
     bool *batched = malloc(t->g->nslots + (size_t)1);
     if (!t->dims || !t->places || !t->inputs || !t->values || !t->want || !t->got || !batched) {
         free(batched);
-        return err_set(&t->err, ERR_internal, "The worker is out of memory.");
+        return err_set(&t->err, ERR_too_large, "This takes more memory than a worker may have.");
     }
     for (uint32_t v = 0; v < t->nvars; v++) t->dims[v] = var_type(sig, v)->dim;
     for (uint32_t s = 0; s < t->g->nslots; s++) batched[s] = true;

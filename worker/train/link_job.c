@@ -115,7 +115,7 @@ static void check_run(LinkJob *job) {
     }
     put_info(job, linked, bytes);
     graph_free(rewrite_give(&job->cx, linked->forward));
-    if (job->info.failed) cx_fail(&job->cx, ERR_internal, AT_NOWHERE, NULL, "The worker is out of memory.");
+    if (job->info.failed) cx_fail(&job->cx, ERR_too_large, AT_NOWHERE, NULL, "This takes more memory than a worker may have.");
 }
 
 /* ---- serve ---- */
@@ -184,7 +184,7 @@ static void serve_run(LinkJob *job) {
     put_variables(job, linked, serve.wanted);
     job->macs = graph_stats(job->graph).macs;
     if (!graph_write(job->graph, &job->bytes)) cx_fail(&job->cx, ERR_too_large, AT_NOWHERE, NULL, "The trained model does not fit into memory.");
-    if (job->types.failed || job->info.failed) cx_fail(&job->cx, ERR_internal, AT_NOWHERE, NULL, "The worker is out of memory.");
+    if (job->types.failed || job->info.failed) cx_fail(&job->cx, ERR_too_large, AT_NOWHERE, NULL, "This takes more memory than a worker may have.");
 }
 
 /* ---- the answer ---- */

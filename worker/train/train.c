@@ -151,7 +151,7 @@ static bool say_ready(Run *run) {
     buf_init(&text);
     train_record_put(&text, &run->model, run->seat->libraries);
     const char *record = buf_text(&text);
-    if (text.failed) err_set(&run->err, ERR_internal, "The worker is out of memory.");
+    if (text.failed) err_set(&run->err, ERR_too_large, "This takes more memory than a worker may have.");
     else progress_say(&run->progress, PROGRESS_READY, "%s", record);
     buf_release(&text);
     return !run->err.code;

@@ -43,7 +43,7 @@ bool checkpoint_write(const Checkpoint *c, Area *out, Err *err) {
     if (tensors) put_header(c, tensors, &header);
     free(tensors);
     bool ok = tensors && !header.failed;
-    if (!ok) err_set(err, ERR_internal, "The worker is out of memory.");
+    if (!ok) err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
     else if (data > LIMIT_JOB_BYTES - header.len)
         ok = err_set(err, ERR_too_large, "A checkpoint would take more than %zu MiB.", LIMIT_JOB_BYTES >> 20);
     else if (!area_create(out, header.len + data)) ok = err_set(err, ERR_internal, "A checkpoint cannot be mapped.");

@@ -79,14 +79,14 @@ static bool open_column(Feed *feed, const ColumnMsg *column, const LinkSlot *slo
         return err_set(err, ERR_internal, "Column \"%.*s\" is not what was linked.", (int)column->name_len, (const char *)column->name);
     c->batch = aligned_alloc(64, (batch_bytes(feed, c) + 63) / 64 * 64);
     const bool tabled = !c->discrete && (c->dtype == DT_U8 || c->dtype == DT_BOOL);
-    if (!c->batch || (tabled && !fill_table(feed, c))) return err_set(err, ERR_internal, "The worker is out of memory.");
+    if (!c->batch || (tabled && !fill_table(feed, c))) return err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
     return !c->discrete || check_discrete(c, column, feed->rows, slot->size, err);
 }
 
 bool feed_open(Feed *feed, int fd, const DataMsg *msg, const Linked *linked, bool test, bool f64, size_t room, Err *err) {
     *feed = (Feed){.rows = msg->rows, .f64 = f64, .room = room, .ncolumns = linked->nslots};
     feed->columns = calloc(linked->nslots + (size_t)1, sizeof *feed->columns);
-    bool ok = feed->columns || err_set(err, ERR_internal, "The worker is out of memory.");
+    bool ok = feed->columns || err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
     if (ok && !file_map_open(&feed->file, fd, msg->bytes)) ok = err_set(err, ERR_internal, "A data set cannot be mapped.");
     for (uint32_t s = 0; ok && s < linked->nslots; s++) {
         const uint32_t at = test ? linked->slots[s].test_column : linked->slots[s].column;
@@ -122,7 +122,7 @@ static void gather(Feed *feed, uint64_t row, size_t at) {
 static bool turn_to(Feed *feed, uint64_t seed, uint64_t epoch, Err *err) {
     if (feed->order && feed->epoch == epoch) return true;
     if (!feed->order) feed->order = malloc(feed->rows * sizeof *feed->order);
-    if (!feed->order) return err_set(err, ERR_internal, "The worker is out of memory.");
+    if (!feed->order) return err_set(err, ERR_too_large, "This takes more memory than a worker may have.");
     random_order(random_key(seed, "order", epoch), feed->order, (uint32_t)feed->rows);
     feed->epoch = epoch;
     return true;

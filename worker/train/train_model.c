@@ -10,7 +10,7 @@
 #define EVAL_MACS 1e9                 /* and their work, so that a stop need not wait for long */
 #define HUGE_PAGE ((size_t)2 << 20)
 
-static bool no_memory(Err *err) { return err_set(err, ERR_internal, "The worker is out of memory."); }
+static bool no_memory(Err *err) { return err_set(err, ERR_too_large, "This takes more memory than a worker may have."); }
 static size_t element(bool f64) { return f64 ? sizeof(double) : sizeof(float); }
 
 /* ---- plans ---- */
