@@ -255,7 +255,7 @@ def node_client(url):
 def main():
     quota, port = 4, free_port()
     environment = dict(os.environ, CAJAL_TOKEN="secret")
-    start([os.path.join(build, "cajald"), "--listen", f"127.0.0.1:{port}", "--data", os.path.join(work, "data"), "--trust-proxy", "127.0.0.1",
+    start([os.path.join(build, "cajald"), "--listen", f"127.0.0.1:{port}", "--data", os.path.join(work, "data"), "--trust-proxy", "127.0.0.1", "--reserve", "1M",
            "--max-inflight", str(quota), "--log-level", "warn"], port, env=environment)
     url = f"http://127.0.0.1:{port}"
     python_clients(url)

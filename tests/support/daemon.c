@@ -53,6 +53,7 @@ static void spawn(Daemon *d, const char *const *options) {
     snprintf(log, sizeof log, "%s/log", d->dir);
     const char *args[OPTIONS] = {program, "--listen", "127.0.0.1:0", "--data", data};
     for (int n = 5; options && *options && n < OPTIONS - 1; n++) args[n] = *options++;
+    setenv("CAJAL_RESERVE", "1M", 0); /* whatever room this machine has */
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);

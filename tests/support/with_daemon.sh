@@ -5,7 +5,7 @@ set -u
 build=$(realpath "$1")
 shift
 work=$(mktemp -d)
-export CAJAL_URL='' PATH="$build:$PATH"
+export CAJAL_URL='' PATH="$build:$PATH" CAJAL_RESERVE=1M # whatever room this machine has
 unset CAJAL_TOKEN
 daemon=
 

@@ -84,7 +84,7 @@ class Daemon:
     def __init__(self, build, *options, data, env=None, wrap=()):
         """env: added to the environment. wrap: a command put in front ("taskset", …)."""
         self.build, self.options, self.data, self.wrap = build, list(options), data, list(wrap)
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("CAJAL_")} | {"OMP_WAIT_POLICY": "passive"} | (env or {})
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("CAJAL_")} | {"OMP_WAIT_POLICY": "passive", "CAJAL_RESERVE": "1M"} | (env or {})
         self.logfile = data.rstrip("/") + ".log"
         self.process, self.port = None, 0
 
