@@ -1,4 +1,5 @@
 /* What no client should send, and what slow, greedy and vanishing clients do: every request gets its answer, and the service goes on. */
+#include "schema/base/time.h"
 #include "tests/support/ask.h"
 #include "tests/support/raw.h"
 #include "tests/support/rng.h"
@@ -272,13 +273,16 @@ static void test_short_deadlines_cost_no_workers(void **state) {
     ask_start(a, (const char *[]){"--workers", "1", NULL});
     work_compile(a, work_known(100));
     work_put(&body, work_known(100));
+    int stalled = 0; /* times that this process itself kept the worker for longer than a job is left alone that nobody waits for (2 s) */
     for (int i = 0; i < 12; i++) {
+        const int64_t begun = time_monotonic_ns();
         pid_t held = work_hold(a);
         ask_bytes(a, 504, "POST /eval", (const char *[]){"X-Deadline-Ms: 20", NULL}, body.data, body.len);
         work_go_on(held);
+        stalled += time_monotonic_ns() - begun > 1500000000;
         if (i % 4 == 0) still_well(a);
     }
-    assert_true(ask_metric(a, "cajal_worker_kills_total") == 0);
+    assert_true(ask_metric(a, "cajal_worker_kills_total") <= stalled);
     buf_release(&body);
     ask_stop(a);
 }
