@@ -233,12 +233,13 @@ static void test_turn_kept(void **state) {
         ask_start(a, NULL);
         assert_int_equal(wait_running(a, ids, RUNS), 1);
     }
-    /* Nor when its worker dies. */
-    assert_int_equal(0, kill(wait_trainer(a, 0), SIGKILL));
+    /* Nor when its worker dies, once it has begun again. */
     for (int i = 0, n = 1; n < 6; i++, usleep(5000)) {
         assert_true(i < 12000);
         ask(a, 200, toy_route(route, "GET", ids[1], ""), NULL);
+        const int before = n;
         n = cJSON_GetArraySize(ask_find(a, "attempts"));
+        if (n == 5 && before < 5) assert_int_equal(0, kill(wait_trainer(a, 0), SIGKILL));
     }
     assert_int_equal(wait_running(a, ids, RUNS), 1);
     for (int i = RUNS; i--;) ask(a, 200, toy_route(route, "POST", ids[i], "/cancel"), NULL);
