@@ -103,8 +103,9 @@ class Session:
         r = self.wait(id_, ("done", "failed"))
         if r["state"] != "done":
             self.row.check("a run that is not done says why", r.get("code") == "storage_full", json.dumps(r)[:400])
-            again = self.ask("a resume", "POST", f"/runs/{id_}/resume", (202,))
-            if again:
+            # What has done all its steps may be written, and be done, at this moment.
+            again = self.ask("a resume", "POST", f"/runs/{id_}/resume", (202,) if r["state"] == "failed" else (202, 409))
+            if again and again.status == 202:
                 self.runs[id_] = "queued"
         return r
 
