@@ -294,14 +294,14 @@ static double time_check(void (*build)(Cx *, Program *, int), int deep) {
     return least;
 }
 
-/* Eight times as deep takes about eight times as long: what is quadratic takes 64 times. */
+/* Eight times as deep takes some eight times as long, and twice or three times that where the few fit a cache; what is quadratic takes 64 times, and more. */
 static void test_deep_is_fast(void **state) {
     (void)state;
     void (*const builds[])(Cx *, Program *, int) = {build_lets, build_ifs};
     for (int i = 0; i < 2; i++) {
         const double few = time_check(builds[i], DEEP / 8), many = time_check(builds[i], DEEP);
         printf("%d deep: %.2f ms, %d deep: %.2f ms\n", DEEP / 8, 1e3 * few, DEEP, 1e3 * many);
-        assert_true(many < 30 * few);
+        assert_true(many < 60 * few); /* and what fits a cache takes less than an eighth */
     }
 }
 
