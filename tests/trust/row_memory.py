@@ -6,6 +6,7 @@ import work
 
 TITLE = "requests beyond a worker's memory"
 GROUPS = "/sys/fs/cgroup/memory"
+PROXY = ("--trust-proxy", "127.0.0.1")  # so that who asks for much and who asks for little are two clients
 SMALL = {"source": "\\x:2. if x then false else true", "args": [[0.25, 0.75]]}
 
 
@@ -31,7 +32,7 @@ def flood(trust, row, d, what):
 
     def large():
         for i in range(trust.pick(12, 2)):
-            a = d.get(f"/programs/{programs[i % 2]}/matrix", Accept="application/x-npy", X_Deadline_Ms="60000")
+            a = d.get(f"/programs/{programs[i % 2]}/matrix", Accept="application/x-npy", X_Deadline_Ms="60000", X_Forwarded_For="192.0.2.1")
             row.faults += 1
             said[a.code() or a.status] = said.get(a.code() or a.status, 0) + 1
             if a.status == 200 or a.code() in ("too_large", "worker_crash", "queue_full", "quota", "quarantined"):
@@ -41,7 +42,7 @@ def flood(trust, row, d, what):
 
     def small():
         while not over.is_set():
-            a = d.post("/eval", SMALL)
+            a = d.post("/eval", SMALL, X_Forwarded_For="192.0.2.2")
             row.asked += 1
             row.wrong += a.status == 200 and a.body != right
             row.lost += a.status != 200
@@ -60,7 +61,7 @@ def flood(trust, row, d, what):
 
 
 def run(trust, row):
-    d = trust.daemon("--worker-memory", "64M").start()
+    d = trust.daemon("--worker-memory", "64M", *PROXY).start()
     said = flood(trust, row, d, "by flag")
     row.check("by flag: what is too large is told so", set(said) == {"too_large"}, said)
     d.stop()
@@ -69,7 +70,7 @@ def run(trust, row):
         row.note("no control group could be made: that part was skipped")
         return
     try:
-        d = trust.daemon(wrap=wrap).start()
+        d = trust.daemon(*PROXY, wrap=wrap).start()
         flood(trust, row, d, "in a group of 512 MiB")
         d.stop()
     finally:

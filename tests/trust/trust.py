@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("CAJAL_SEED") or time.time_ns() % 1_000_000_007))
     parser.add_argument("rows", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     known = sorted(os.path.basename(f)[4:-3] for f in glob.glob(os.path.join(here, "row_*.py")))
     unknown = set(args.rows) - set(known)
     if unknown:
