@@ -207,6 +207,11 @@ bench: deps
 	@$(MAKE) -s -j$(JOBS) all bench-programs
 	@python3 -B tests/bench/bench.py $(BUILD)
 
+# How cost grows with size: tests/bench/README.md. GROWTH: lines, --quick
+bench-growth: deps
+	@$(MAKE) -s -j$(JOBS) all
+	@python3 -B tests/bench/growth.py $(BUILD) $(GROWTH)
+
 PREFIX ?= /usr/local
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/cajal
@@ -235,8 +240,9 @@ help:
 	@echo 'make paper     the whole of it, a night or more; MINUTES= for a part, it goes on where it ended'
 	@echo 'make check     the rules of the house: includes, links, sizes, OpenAPI, warnings of both compilers'
 	@echo 'make bench     a few minutes: a table of what the service costs beside the libraries under it'
+	@echo 'make bench-growth  how cost grows with size, an exponent a line; GROWTH="--quick" for some minutes less'
 	@echo 'make deps      install the Debian packages that are missing'
 	@echo 'make install   DESTDIR= PREFIX=/usr/local: programs, systemd unit, docs'
 
-.PHONY: always all trust trust-programs test-deps units http-tests replays fuzzers fuzz reference agree experiments experiments-deps paper bench bench-programs deps demo run test test-san check install clean help
+.PHONY: always all bench-growth trust trust-programs test-deps units http-tests replays fuzzers fuzz reference agree experiments experiments-deps paper bench bench-programs deps demo run test test-san check install clean help
 .SECONDARY:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""bench.py BUILD: measures what the service promises and prints one table (see README.md). Ours and what it is held beside run by turns, on
-two cores; what is timed was checked before, and every answer of a load is compared. Ends with 1 when an answer is wrong, whatever the figures."""
+"""bench.py BUILD [--keep]: measures what the service promises and prints one table (see README.md). Ours and what it is held beside run by turns, on
+two cores; what is timed was checked before, and every answer of a load is compared. Ends with 1 when an answer is wrong, whatever the figures.
+--keep makes the ratios the ones that later runs are held against (ratios.json)."""
 import array
 import contextlib
 import json
@@ -20,6 +21,7 @@ from training import measure_training
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+RATIOS = os.path.join(HERE, "ratios.json")  # of the last release; "bench.py BUILD --keep" writes it
 ROUNDS = 5
 CONNECTIONS = 16
 SMALL_SECONDS = 1.2     # of each side and round
@@ -48,12 +50,18 @@ TINY = {
 median = statistics.median
 
 
+FELL = 0.1              # of a ratio, against the committed one
+
+
 class Table:
     def __init__(self):
         self.rows, self.remarks = [], []
+        self.ratios = {}  # by quantity: ratio, and whether more is better
 
     def add(self, quantity, ours, beside, ratio=None, reach=None, good=None):
         """reach: what is wanted, as text; good: is it there."""
+        if ratio is not None and reach and reach[0] in "≥>≤":
+            self.ratios[quantity] = (round(ratio, 3), reach[0] != "≤")
         self.rows.append((quantity, ours, beside, "" if ratio is None else f"{ratio:.2f}",
                           reach or "", "" if good is None else "yes" if good else "NO"))
 
@@ -65,6 +73,22 @@ class Table:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
         for remark in self.remarks:
             print(f"- {remark}")
+
+    def compare(self):
+        """With the ratios of the last release."""
+        with open(RATIOS, encoding="utf-8") as file:
+            release = json.load(file)
+        fell = [f"{quantity} {before} → {now}" for quantity, (now, more) in self.ratios.items() if (before := release["ratios"].get(quantity))
+                and (now < before * (1 - FELL) if more else now > before * (1 + FELL))]
+        missing = [quantity for quantity in release["ratios"] if quantity not in self.ratios]
+        print(f"- against {release['commit']} ({release['date']}): " + ("; ".join(fell) if fell else "nothing fell") +
+              (f"; not measured: {', '.join(missing)}" if missing else ""))
+
+    def keep(self):
+        with open(RATIOS, "w", encoding="utf-8") as file:
+            json.dump({"commit": output_of("git", "rev-parse", "--short=12", "HEAD"), "date": time.strftime("%Y-%m-%d"), "machine": cpu_name(),
+                       "ratios": {quantity: ratio for quantity, (ratio, _) in self.ratios.items()}}, file, indent=2, ensure_ascii=False)
+            file.write("\n")
 
 
 # ---- where it is measured ----
@@ -374,6 +398,9 @@ def main():
             measure(table, build, *more)
     print(file=sys.stderr)
     table.print()
+    if "--keep" in sys.argv[2:]:
+        table.keep()
+    table.compare()
     print(f"- took {time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} at the end")
 
 
